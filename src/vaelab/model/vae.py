@@ -1,0 +1,217 @@
+"""The one VAE: six axes meet here and nowhere else.
+
+    p(z)   = prior(c)                         z ∈ R^κ      (latent_dim)
+    q(z|x) = posterior(encoder(x, c))
+    p(x|z) = likelihood(decoder(z, c))        x ∈ R^d      (event_shape)
+
+    −ELBO  = E_q[−log p(x|z)] + Σ penalties   nats per sample, summed over d and κ, one z per x per step
+
+With a KL of weight 1, a diagonal posterior and N(μ_x(z), γI) this is the "κ-simple VAE" of
+
+    B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, Definition 1 and eq. 4.
+
+Symbols: x data, c condition, z latent, q posterior, p prior, γ (gamma) decoder variance, λ_j posterior variance along
+dimension j relative to the prior's; a dimension is *active* where the data's mean λ_j is below 0.05 (Zheng et al.,
+NeurIPS 2022, Definition 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaelab.errors import InputError
+from vaelab.model.distributions import draw
+from vaelab.model.likelihoods import Gaussian, Likelihood
+from vaelab.model.posteriors import Diagonal, Posterior
+from vaelab.model.priors import Prior, Standard
+from vaelab.model.regularizers import KL, Draw, Regularizer
+from vaelab.types import Batches, Objective, ParameterGroup, Trainable
+
+ACTIVE_BELOW = 0.05
+"""Threshold on λ_j under which a latent dimension counts as active."""
+
+
+def count_active(variance_ratio: Tensor, threshold: float = ACTIVE_BELOW) -> int:
+    """Count the active dimensions among mean variance ratios λ, shape (κ,)."""
+    return int((variance_ratio < threshold).sum())
+
+
+@final
+class VAE(Trainable):
+    """A variational autoencoder as a composition of values.
+
+    Parameters
+    ----------
+    encoder
+        Module of (x, c=None) → (B, posterior.parameter_count(latent_dim)).
+    decoder
+        Module of (z, c=None) → (B, *likelihood.parameter_shape(event_shape)).
+    latent_dim
+        κ.
+    posterior, prior, likelihood, regularizers
+        The other axes; diagonal, N(0, I), Gaussian with profiled variance, and KL by default.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaelab.nets import MLPDecoder, MLPEncoder
+    >>> vae = VAE(MLPEncoder((5,), 4, hidden=(16,)), MLPDecoder(2, (5,), hidden=(16,)), latent_dim=2)
+    >>> objective = vae(torch.randn(7, 5))
+    >>> objective.distortion.shape, sorted(objective.penalties)
+    (torch.Size([7]), ['kl'])
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        latent_dim: int,
+        posterior: Posterior | None = None,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        regularizers: Iterable[Regularizer] | None = None,
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.encoder, self.decoder = encoder, decoder
+        self.posterior = Diagonal() if posterior is None else posterior
+        self.prior = Standard(latent_dim) if prior is None else prior
+        self.likelihood = Gaussian() if likelihood is None else likelihood
+        self.regularizers = nn.ModuleList([KL()] if regularizers is None else list(regularizers))
+        self._check()
+
+    def _check(self) -> None:
+        names = [r.name for r in self._regularizers()]
+        if len(set(names)) != len(names):
+            raise InputError(f"regularizers named {names}", "one of each name", "Add up their weights instead.")
+        if self.prior.latent_dim != self.latent_dim:
+            raise InputError(f"a prior over {self.prior.latent_dim} dimensions", f"latent_dim={self.latent_dim}")
+        wanted = self.posterior.parameter_count(self.latent_dim)
+        got = getattr(self.encoder, "out_features", wanted)
+        if got != wanted:
+            raise InputError(
+                f"an encoder with {got} outputs",
+                f"{wanted} for {type(self.posterior).__name__} and latent_dim={self.latent_dim}",
+                f"Build the encoder with out_features={wanted}.",
+            )
+        width = getattr(self.decoder, "latent_dim", self.latent_dim)
+        if width != self.latent_dim:
+            raise InputError(f"a decoder that reads {width} numbers", f"latent_dim={self.latent_dim}")
+
+    def _regularizers(self) -> Iterable[Regularizer]:
+        return cast("Iterable[Regularizer]", self.regularizers)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """One standard normal per latent dimension."""
+        return (self.latent_dim,)
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return q(z | x): batch shape (B,), event shape (κ,)."""
+        return self.posterior(self.encoder(x, c).to(x.dtype))  # type: ignore[no-any-return]
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Return the decoder mean, (B, *event)."""
+        return self.likelihood.mean(self.decoder(z, c))
+
+    def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """Return the decoder mean at the posterior mean, (B, *event)."""
+        return self.decode(self.encode(x, c).mean, c)
+
+    def forward(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor | None = None) -> Objective:
+        """Score one minibatch.
+
+        Parameters
+        ----------
+        x
+            (B, *event) data in the network's units.
+        c
+            (B, width) condition, or None.
+        noise
+            (B, κ) standard normals for z; drawn from torch's global generator if None.
+
+        Returns
+        -------
+        Objective
+            Per-sample distortion and penalties, nats.
+        """
+        q = self.encode(x, c)
+        z = draw(q, torch.randn_like(q.mean) if noise is None else noise)
+        parameters = self.decoder(z, c).to(x.dtype)
+        p = self.prior(c)
+        distortion = self.likelihood.nll(parameters, x)
+        passed = Draw(x, c, q, p, z, parameters)
+        penalties = {r.name: r(passed) for r in self._regularizers()}
+        ratio = (q.variance / p.variance).detach()
+        return Objective(distortion, penalties, {"variance_ratio": ratio, **self.likelihood.readings()})
+
+    def sample(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        observation_noise: bool = False,
+    ) -> Tensor:
+        """Draw (n, *event) with z from the prior.
+
+        Parameters
+        ----------
+        n
+            How many.
+        c
+            (n, width) condition, or None.
+        generator
+            Source of randomness, on the model's device.
+        observation_noise
+            Draw x ~ p(x | z) instead of returning its mean.
+        """
+        p = self.prior(c)
+        noise = torch.randn(n, self.latent_dim, generator=generator, dtype=p.mean.dtype, device=p.mean.device)
+        parameters = self.decoder(draw(p, noise), c)
+        if observation_noise:
+            return self.likelihood.sample(parameters, generator=generator)
+        return self.likelihood.mean(parameters)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Networks at the schedule's learning rate, the likelihood's parameters at their own."""
+        own = self.likelihood.parameter_groups()
+        taken = {id(p) for group in own for p in group.parameters}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in taken]
+        return [ParameterGroup(rest), *own]
+
+    def summary(self, readings: Mapping[str, Tensor]) -> dict[str, float]:
+        """γ and the number of active dimensions, from readings averaged over samples."""
+        numbers = super().summary(readings)
+        numbers["active_dimensions"] = count_active(readings["variance_ratio"])
+        return numbers
+
+    @torch.no_grad()
+    def calibrate(self, batches: Batches, *, batch_size: int = 1000, generator: torch.Generator) -> None:
+        """Set a profiled γ from all training data, with fresh z (Takida et al. 2022, section 4).
+
+        Other likelihoods and variances are left as they are.
+        """
+        if not isinstance(self.likelihood, Gaussian):
+            return
+        was_training = self.training
+        self.eval()
+        device = next(self.parameters()).device
+        total: Tensor | None = None
+        for start in range(0, len(batches), batch_size):
+            index = torch.arange(start, min(start + batch_size, len(batches)), device=device)
+            noise = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
+            x, c = batches.take(index, noise)
+            q = self.encode(x, c)
+            z = draw(q, torch.randn(q.mean.shape, generator=generator, device=device, dtype=x.dtype))
+            squared = self.likelihood.squared_error(self.decoder(z, c).to(x.dtype), x).double().sum(0)
+            total = squared if total is None else total + squared
+        if total is not None:
+            self.likelihood.variance.calibrate(total / len(batches))
+        self.train(was_training)

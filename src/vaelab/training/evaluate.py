@@ -1,0 +1,53 @@
+"""The objective on rows that were not trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaelab.training.ledger import as_record, mean_reading, terms_of
+from vaelab.training.streams import stream
+from vaelab.types import Batches, Objective, Trainable
+
+
+@torch.no_grad()
+def evaluate(model: Trainable, batches: Batches, *, seed: int = 0, batch_size: int = 500) -> dict[str, float]:
+    """Return the mean objective in evaluation mode, with the same noise at every call.
+
+    Parameters
+    ----------
+    model
+        On the device of `batches`.
+    batches
+        Rows to score.
+    seed
+        Seed of the noise: of the data's own draws and of z.
+    batch_size
+        Rows at a time; the result does not depend on it, apart from which noise a row meets.
+
+    Returns
+    -------
+    dict
+        ``loss`` and its terms in nats per sample, γ, active dimensions.
+    """
+    was_training = model.training
+    model.eval()
+    parameter = next(model.parameters())
+    sums: dict[str, Tensor] = {}
+    readings: dict[str, Tensor] = {}
+    for start in range(0, len(batches), batch_size):
+        index = torch.arange(start, min(start + batch_size, len(batches)), device=parameter.device)
+        generator = stream(parameter.device, seed, "evaluate", start)
+        own = torch.randn(len(index), *batches.noise_shape, generator=generator, device=parameter.device)
+        x, c = batches.take(index, own)
+        noise = torch.randn(len(index), *model.noise_shape, generator=generator, device=parameter.device)
+        objective: Objective = model(x, c, noise=noise.to(x.dtype))
+        for name, term in terms_of(objective).items():
+            sums[name] = sums.get(name, torch.zeros_like(term[0], dtype=torch.float64)) + term.double().sum()
+        for name, value in objective.readings.items():
+            total = mean_reading(value) * len(index)
+            readings[name] = readings[name] + total if name in readings else total
+    model.train(was_training)
+    terms = {name: float(total) / len(batches) for name, total in sums.items()}
+    record = as_record(model, terms, {name: (total / len(batches)).cpu() for name, total in readings.items()})
+    return {name: float(value) for name, value in record.items()}

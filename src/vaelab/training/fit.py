@@ -1,0 +1,339 @@
+"""The one training loop, on Lightning Fabric. It knows `Objective`, not VAEs.
+
+A step is a pure function of its number: the order of the rows and all noise come from streams keyed by seed, epoch and
+chunk. So a training that is killed and resumed takes the same steps as one that is not, and several processes take the
+same steps as one (each on its share of every batch).
+
+Nothing in a step waits for the device. Terms are kept as tensors and read a few times per second, when they are also
+checked for being finite.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from vaelab.errors import InputError
+from vaelab.training import checkpoint
+from vaelab.training.checkpoint import TrainState
+from vaelab.training.evaluate import evaluate
+from vaelab.training.hooks import Hook, Record, Start
+from vaelab.training.ledger import Ledger
+from vaelab.training.schedules import factor_of
+from vaelab.training.settings import FitSettings
+from vaelab.training.streams import forked, seed_of, stream
+from vaelab.types import Batches, Objective, Trainable
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_CHUNK_NUMBERS = 2**21  # floats gathered at once: amortises indexing and random numbers over several small steps
+_CHUNK_STEPS = 64
+_RECORDS = 200  # at most about so many epochs are evaluated and recorded
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a training: sizes, and which rows each step sees."""
+
+    rows: int
+    batch_size: int
+    epochs: int
+    chunk_steps: int
+
+    @classmethod
+    def of(cls, batches: Batches, settings: FitSettings, processes: int) -> Plan:
+        """Plan a training; the batch shrinks to the data and to a multiple of the number of processes."""
+        rows = len(batches)
+        batch_size = min(settings.batch_size, rows) // processes * processes
+        if batch_size == 0:
+            raise InputError(
+                f"{rows} rows and batch_size={settings.batch_size} for {processes} processes",
+                "at least one row per process and step",
+            )
+        numbers = batch_size * max(1, torch.Size(batches.event_shape).numel())
+        chunk_steps = max(1, min(_CHUNK_STEPS, _CHUNK_NUMBERS // numbers))
+        return cls(rows, batch_size, settings.epochs, chunk_steps)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the data; the rows left over differ from epoch to epoch."""
+        return self.rows // self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    def recorded(self, epoch: int) -> bool:
+        """Whether epoch 0, 1, … is evaluated and recorded."""
+        every = -(-self.epochs // _RECORDS)
+        return (epoch + 1) % every == 0 or epoch + 1 == self.epochs
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive steps of one epoch, gathered together."""
+
+    epoch: int
+    first: int  # step within the epoch
+    steps: int
+    skip: int  # of these, already done before a resume
+
+
+def chunks(plan: Plan, done: int) -> Iterator[Chunk]:
+    """Yield the chunks that are left after `done` steps; their borders do not depend on `done`."""
+    for epoch in range(done // plan.steps_per_epoch, plan.epochs):
+        for first in range(0, plan.steps_per_epoch, plan.chunk_steps):
+            steps = min(plan.chunk_steps, plan.steps_per_epoch - first)
+            before = epoch * plan.steps_per_epoch + first
+            if before + steps > done:
+                yield Chunk(epoch, first, steps, max(done - before, 0))
+
+
+class Feeder:
+    """Rows and noise of every chunk, on the device, this process's share."""
+
+    def __init__(self, batches: Batches, plan: Plan, fabric: Fabric, noise_shape: tuple[int, ...], seed: int) -> None:
+        self.plan, self.device, self.seed = plan, fabric.device, seed
+        self.batches = batches.to(fabric.device)
+        self.noise_shape = noise_shape
+        share = plan.batch_size // fabric.world_size
+        self.share = slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+        self._order: tuple[int, Tensor] | None = None
+
+    def _rows(self, chunk: Chunk) -> Tensor:
+        if self._order is None or self._order[0] != chunk.epoch:
+            generator = stream("cpu", self.seed, "order", chunk.epoch)
+            self._order = (chunk.epoch, torch.randperm(self.plan.rows, generator=generator).to(self.device))
+        size = self.plan.batch_size
+        rows = self._order[1][chunk.first * size : (chunk.first + chunk.steps) * size]
+        return rows.view(chunk.steps, size)[:, self.share]
+
+    def _noise(self, chunk: Chunk, name: str, shape: tuple[int, ...]) -> Tensor:
+        generator = stream(self.device, self.seed, name, chunk.epoch, chunk.first)
+        size = (chunk.steps, self.plan.batch_size, *shape)
+        return torch.randn(size, generator=generator, device=self.device)[:, self.share]
+
+    def steps(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+        """Yield (x, c, noise) of each step that is still to be done."""
+        rows = self._rows(chunk)
+        taken = self._noise(chunk, "data", self.batches.noise_shape).reshape(rows.numel(), *self.batches.noise_shape)
+        x, c = self.batches.take(rows.reshape(-1), taken)
+        xs = x.view(*rows.shape, *x.shape[1:]).unbind()
+        cs = [None] * chunk.steps if c is None else c.view(*rows.shape, *c.shape[1:]).unbind()
+        noises = self._noise(chunk, "model", self.noise_shape).to(x.dtype).unbind()
+        return zip(xs[chunk.skip :], cs[chunk.skip :], noises[chunk.skip :], strict=True)
+
+
+def make_fabric(settings: FitSettings) -> Fabric:
+    """Start Fabric; under torchrun every process takes its place, else this process trains alone."""
+    from lightning_fabric import Fabric  # costs over a second, so only where it is needed
+
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=local,
+            num_nodes=world // local,
+            strategy="ddp" if world > 1 else "auto",
+            precision=settings.precision,
+        )
+        fabric.launch()
+        return fabric
+    return Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)
+
+
+def fit(
+    model: Trainable,
+    train: Batches,
+    settings: FitSettings,
+    *,
+    held_out: Batches | None = None,
+    hooks: Sequence[Hook] = (),
+    stage: str = "training",
+    state_file: Path | None = None,
+    resume: bool = False,
+) -> list[Record]:
+    """Train a model in place.
+
+    Parameters
+    ----------
+    model
+        Anything that returns an `Objective`; ends on the device it was trained on, in evaluation mode.
+    train
+        Training rows.
+    settings
+        How.
+    held_out
+        Rows for the held-out objective, evaluated with fixed noise at every recorded epoch.
+    hooks
+        Onlookers, called in the first process only.
+    stage
+        A name for records and messages.
+    state_file
+        Where to keep the training state, at most every ``settings.checkpoint_seconds``.
+    resume
+        Go on from `state_file` if it exists.
+
+    Returns
+    -------
+    list of dict
+        One record per recorded epoch: means over its steps in nats per sample, γ, active dimensions, seconds.
+
+    Raises
+    ------
+    InputError
+        Contradictory arguments, or a state file of another training.
+    NonFiniteObjectiveError
+        A term became NaN or infinite; says which, at which step, and γ. The last good state stays on disk.
+    """
+    if settings.keep_best and held_out is None:
+        raise InputError("keep_best=True without held-out rows", "held-out rows", "Pass held_out.")
+    return _Training(model, train, settings, held_out, hooks, stage, state_file).run(resume=resume)
+
+
+class _Training:
+    """The state of one call of `fit`."""
+
+    def __init__(
+        self,
+        model: Trainable,
+        train: Batches,
+        settings: FitSettings,
+        held_out: Batches | None,
+        hooks: Sequence[Hook],
+        stage: str,
+        state_file: Path | None,
+    ) -> None:
+        self.model, self.settings, self.stage, self.state_file = model, settings, stage, state_file
+        self.fabric = make_fabric(settings)
+        self.plan = Plan.of(train, settings, self.fabric.world_size)
+        self.feeder = Feeder(train, self.plan, self.fabric, model.noise_shape, settings.seed)
+        self.held_out = None if held_out is None else held_out.to(self.fabric.device)
+        self.hooks = list(hooks) if self.fabric.is_global_zero else []
+        self.factor = factor_of(settings, self.plan.steps_per_epoch)
+        self.state = TrainState()
+        self.ledger = Ledger(self.fabric, model, stage)
+        self._saved_at = self._flushed_at = time.monotonic()
+        self._epoch_began = time.monotonic()
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What must agree for a saved state to be this training's."""
+        ours = self.settings.model_dump(exclude={"checkpoint_seconds", "accelerator", "compile"})
+        return {"stage": self.stage, "rows": self.plan.rows, **ours}
+
+    def run(self, *, resume: bool) -> list[Record]:
+        device = self.fabric.device
+        self.model.to(device)
+        groups = [
+            {"params": list(group.parameters), "lr": self.settings.lr, "lr_scale": group.lr_scale}
+            for group in self.model.parameter_groups()
+        ]
+        fused = all(p.is_floating_point() for p in self.model.parameters())
+        adam = torch.optim.Adam(groups, lr=self.settings.lr, weight_decay=self.settings.weight_decay, fused=fused)
+        if resume and self.state_file is not None and self.state_file.is_file():
+            self.state, scaler = checkpoint.load_state(self.state_file, self.key, self.model, adam)
+            self.fabric.strategy.precision.load_state_dict(scaler)
+        forward, update = self._wrap(adam)
+        first = Start(self.stage, self.plan.epochs, self.plan.steps_per_epoch, self.state.step, self.state.history)
+        for hook in self.hooks:
+            hook.start(first)
+        try:
+            with forked(device, self.settings.seed):
+                self._steps(forward, update, adam)
+        finally:
+            for hook in self.hooks:
+                hook.end()
+        if self.state.best_weights:
+            self.model.load_state_dict(self.state.best_weights)
+        self.model.eval()
+        return self.state.history
+
+    def _wrap(self, adam: torch.optim.Optimizer) -> tuple[Callable[..., Objective], Callable[[Tensor], None]]:
+        """Return the forward pass, and the backward pass with its update, through Fabric where it has work to do."""
+        model = cast("torch.nn.Module", torch.compile(self.model) if self.settings.compile else self.model)
+        # one process in full precision: Fabric's wrappers would only cost, 8 % of a small model's step
+        if self.fabric.world_size == 1 and self.settings.precision == "32-true":
+
+            def plain(loss: Tensor) -> None:
+                loss.backward()  # type: ignore[no-untyped-call]
+                adam.step()
+                adam.zero_grad()
+
+            return model, plain
+        forward, optimizer = self.fabric.setup(model, adam)
+
+        def wrapped(loss: Tensor) -> None:
+            self.fabric.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return forward, wrapped
+
+    def _steps(
+        self, forward: Callable[..., Objective], update: Callable[[Tensor], None], adam: torch.optim.Optimizer
+    ) -> None:
+        self.model.train()
+        state, fabric, ledger = self.state, self.fabric, self.ledger
+        for chunk in chunks(self.plan, state.step):
+            # networks with noise of their own (dropout) are functions of the step too
+            torch.manual_seed(seed_of(self.settings.seed, "network", chunk.epoch, chunk.first, fabric.global_rank))
+            for x, c, noise in self.feeder.steps(chunk):
+                factor = self.factor(state.step) * self.settings.lr
+                for group in adam.param_groups:
+                    group["lr"] = factor * group["lr_scale"]
+                objective = forward(x, c, noise=noise)
+                update(objective.total)
+                state.step += 1
+                ledger.add(state.step, objective)
+            self._after(chunk, adam)
+
+    def _after(self, chunk: Chunk, adam: torch.optim.Optimizer) -> None:
+        """Read the terms, record an epoch that has ended, save; between chunks only."""
+        now = time.monotonic()
+        ended = self.state.step % self.plan.steps_per_epoch == 0
+        record_due = ended and self.plan.recorded(chunk.epoch)
+        # the clocks of several processes differ, so these read after every chunk, together
+        if record_due or self.fabric.world_size > 1 or now - self._flushed_at > 0.25:
+            latest = self.ledger.flush()
+            self._flushed_at = now
+            for hook in self.hooks:
+                hook.update(self.state.step, latest)
+        if record_due:
+            self._record(chunk.epoch, adam)
+        last = self.state.step == self.plan.steps
+        if last or now - self._saved_at >= self.settings.checkpoint_seconds:
+            self._save(adam)
+
+    def _record(self, epoch: int, adam: torch.optim.Optimizer) -> None:
+        record: Record = {"stage": self.stage, "epoch": epoch + 1, "step": self.state.step}
+        record["lr"] = float(adam.param_groups[0]["lr"])
+        record |= self.ledger.close_epoch()
+        if self.held_out is not None:
+            numbers = evaluate(self.model, self.held_out, seed=self.settings.seed)
+            record |= {f"held_out_{name}": value for name, value in numbers.items()}
+            if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
+                self.state.best_loss = numbers["loss"]
+                self.state.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        record["seconds"] = round(time.monotonic() - self._epoch_began, 3)
+        self._epoch_began = time.monotonic()
+        self.state.history.append(record)
+        for hook in self.hooks:
+            hook.epoch(record)
+
+    def _save(self, adam: torch.optim.Optimizer) -> None:
+        if self.state_file is None or not self.fabric.is_global_zero:
+            return
+        self.ledger.flush()  # refuses terms that are not finite, so that only good states are written
+        scaler = self.fabric.strategy.precision.state_dict()
+        checkpoint.save_state(self.state_file, self.key, self.state, self.model, adam, scaler)
+        self._saved_at = time.monotonic()

@@ -1,0 +1,154 @@
+"""What may look on while a model trains: progress, metrics files, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaelab import storage
+from vaelab.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+Record = dict[str, float | int | str]
+"""Numbers of one epoch: ``stage``, ``epoch``, ``step``, ``lr``, ``loss``, the terms, γ, active dimensions, seconds."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a hook is told before the first step."""
+
+    stage: str
+    epochs: int
+    steps_per_epoch: int
+    first_step: int
+    history: Sequence[Record]
+
+
+class Hook:
+    """Base of all hooks; every method may be left out. Hooks run in the first process only."""
+
+    def start(self, start: Start) -> None:
+        """Training is about to start, or to go on."""
+
+    def update(self, step: int, record: Record) -> None:
+        """Some steps have passed (a few times per second); `record` holds means since the last call."""
+
+    def epoch(self, record: Record) -> None:
+        """An epoch worth recording has ended."""
+
+    def end(self) -> None:
+        """Training has ended, by completion or by an exception."""
+
+
+class JsonLines(Hook):
+    """Append one JSON object per recorded epoch; after a resume, drop the lines that will be written again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stage = ""
+
+    def start(self, start: Start) -> None:
+        """Keep other stages' lines and this stage's lines up to the state resumed from."""
+        kept = [line for line in read_records(self.path) if line.get("stage") != start.stage]
+        lines = [json.dumps(record) + "\n" for record in [*kept, *start.history]]
+        storage.write_text(self.path, "".join(lines))
+
+    def epoch(self, record: Record) -> None:
+        """Append."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read a metrics file; a last line that a crash cut off is left out."""
+    records: list[Record] = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return records
+
+
+def describe(record: Record) -> str:
+    """One line for people: loss, its parts, √γ, active dimensions."""
+    parts = [f"loss {record['loss']:.2f}"] if "loss" in record else []
+    skip = {"stage", "epoch", "step", "lr", "loss", "seconds", "gamma", "active_dimensions"}
+    parts += [f"{name} {value:.2f}" for name, value in record.items() if name not in skip and "held_out" not in name]
+    if "gamma" in record:
+        parts.append(f"γ {float(record['gamma']):.2e}")
+    if "active_dimensions" in record:
+        parts.append(f"active {record['active_dimensions']:.0f}")
+    return "  ".join(parts)
+
+
+class Progress(Hook):
+    """A live bar on a terminal; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self._steps_per_epoch, self._epochs = 1, 1
+
+    def start(self, start: Start) -> None:
+        """Open the bar."""
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._steps_per_epoch, self._epochs = start.steps_per_epoch, start.epochs
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TextColumn("{task.fields[epoch]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[terms]}"),
+        )
+        self._bar = RichProgress(*columns, console=Console(stderr=True))
+        total = start.epochs * start.steps_per_epoch
+        self._task = self._bar.add_task(start.stage, total=total, completed=start.first_step, epoch="", terms="")
+        self._bar.start()
+
+    def update(self, step: int, record: Record) -> None:
+        """Move the bar."""
+        if self._bar is not None and self._task is not None:
+            epoch = f"epoch {min(step // self._steps_per_epoch + 1, self._epochs)}/{self._epochs}"
+            self._bar.update(self._task, completed=step, epoch=epoch, terms=describe(record))
+
+    def end(self) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+class TensorBoard(Hook):
+    """Write every recorded number to TensorBoard event files; needs the extra ``track``."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtraError("tensorboard", "track", "The TensorBoard hook") from error
+        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+
+    def epoch(self, record: Record) -> None:
+        """Write one record."""
+        stage, step = record["stage"], record["step"]
+        for name, value in record.items():
+            if not isinstance(value, str) and name not in {"epoch", "step"}:
+                self._writer.add_scalar(f"{stage}/{name}", value, step)
+
+    def end(self) -> None:
+        """Flush."""
+        self._writer.flush()

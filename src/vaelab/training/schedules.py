@@ -1,0 +1,51 @@
+"""Learning-rate schedules: pure functions of the progress through training, as multiples of the peak rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from vaelab.training.settings import FitSettings
+
+Factor = Callable[[int], float]
+
+
+def constant(_step: int) -> float:
+    """Return 1 at every step."""
+    return 1.0
+
+
+def step_halving(step: int, *, every: int) -> float:
+    """Halve after every `every` steps (Dai & Wipf 2019, training settings)."""
+    return 0.5 ** (step // every)
+
+
+def cosine(step: int, *, total: int) -> float:
+    """Fall from 1 to 0 along half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
+
+
+def one_cycle(step: int, *, total: int, rise: float = 0.3, start: float = 1 / 25, end: float = 1e-4 / 25) -> float:
+    """Rise from `start` to 1 over the share `rise` of the steps, then fall to `end`; both along half a cosine.
+
+    The shape of Smith & Topin 2018 with the constants of ``torch.optim.lr_scheduler.OneCycleLR``.
+    """
+    peak = rise * total - 1
+    if step <= peak:
+        low, share = start, step / max(peak, 1)
+        return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * share))
+    share = min((step - peak) / max(total - 1 - peak, 1), 1.0)
+    return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def factor_of(settings: FitSettings, steps_per_epoch: int) -> Factor:
+    """Return the schedule named in the settings as a function of the step (0, 1, …)."""
+    total = settings.epochs * steps_per_epoch
+    if settings.schedule == "step":
+        every = (settings.halve_every or settings.epochs) * steps_per_epoch
+        return lambda step: step_halving(step, every=every)
+    if settings.schedule == "cosine":
+        return lambda step: cosine(step, total=total)
+    if settings.schedule == "one_cycle":
+        return lambda step: one_cycle(step, total=total)
+    return constant

@@ -1,0 +1,34 @@
+"""Randomness as a function of the seed and of what it is for.
+
+A generator is made from a key such as ``(seed, "noise", epoch, chunk)``. The state of all random streams of a training
+is then its step number, which makes resuming exact and lets several processes draw the same global noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def seed_of(*key: int | str) -> int:
+    """Hash a key to a 63-bit seed."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def stream(device: torch.device | str, *key: int | str) -> torch.Generator:
+    """Return a fresh generator on the device for this key."""
+    return torch.Generator(device).manual_seed(seed_of(*key))
+
+
+@contextmanager
+def forked(device: torch.device | str, *key: int | str) -> Iterator[None]:
+    """Seed torch's global generators inside the block only; for initial weights and networks with noise of their own."""
+    device = torch.device(device)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed_of(*key))
+        yield
