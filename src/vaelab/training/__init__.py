@@ -1,10 +1,15 @@
 """One loop, its settings, schedules, hooks and files."""
 
-from vaelab.training.evaluate import evaluate
-from vaelab.training.fit import fit
-from vaelab.training.hooks import Hook, JsonLines, Progress, Record, TensorBoard, describe, read_records
+from typing import TYPE_CHECKING
+
+from vaelab.lazy import attach
 from vaelab.training.settings import FitSettings
-from vaelab.training.streams import forked, stream
+
+if TYPE_CHECKING:
+    from vaelab.training.evaluate import evaluate
+    from vaelab.training.fit import fit
+    from vaelab.training.hooks import Hook, JsonLines, Progress, Record, TensorBoard, describe, read_records
+    from vaelab.training.streams import forked, seed_of, stream
 
 __all__ = [
     "FitSettings",
@@ -18,5 +23,14 @@ __all__ = [
     "fit",
     "forked",
     "read_records",
+    "seed_of",
     "stream",
 ]
+
+_PLACES = {
+    **dict.fromkeys(("Hook", "JsonLines", "Progress", "Record", "TensorBoard", "describe", "read_records"), "hooks"),
+    **dict.fromkeys(("forked", "seed_of", "stream"), "streams"),
+    "evaluate": "evaluate",
+    "fit": "fit",
+}
+__getattr__, __dir__ = attach(__name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()})

@@ -43,6 +43,9 @@ class Hook:
     def epoch(self, record: Record) -> None:
         """An epoch worth recording has ended."""
 
+    def note(self, text: str) -> None:
+        """Something other than a training is being done."""
+
     def end(self) -> None:
         """Training has ended, by completion or by an exception."""
 

@@ -1,0 +1,250 @@
+"""Flat, frozen settings of a whole two-stage training, and the one place that turns names into objects.
+
+The command line's flags, the estimators' arguments, a run's ``config.yaml`` and the presets are all these fields.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vaelab.errors import InputError
+from vaelab.training.settings import FitSettings, Precision, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+    from vaelab.model import KL, VAE, Likelihood, Variance
+
+Network = Literal["auto", "mlp", "infogan", "resnet", "wae"]
+Density = Literal["gaussian", "mixture", "second_stage"]
+Stage = Literal["first", "second"]
+
+_STEPS = 10_000  # default length of a stage, in steps
+_LEAST_EPOCHS, _MOST_EPOCHS = 5, 2000
+
+
+class Settings(BaseModel):
+    """Everything that decides what is trained and how; data apart."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent_dim: int = Field(32, ge=1, description="latent dimensions; superfluous ones are left idle by training")
+    network: Network = Field("auto", description="auto: infogan for images, mlp for tables")
+    hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths of the mlp")
+    base_width: int = Field(32, ge=1, description="channels after the first convolution of the resnet")
+    norm_decay: float = Field(0.99, gt=0, lt=1, description="decay of batch norm's running averages")
+    likelihood: Literal["gaussian", "bernoulli"] = Field("gaussian", description="p(x|z); bernoulli is for [0, 1] pixels")
+    variance: Literal["profiled", "learned", "fixed"] = Field("profiled", description="how the decoder variance is obtained")
+    gamma: float | None = Field(None, gt=0, description="fixed decoder variance (default 1), or where learning starts")
+    gamma_lr_scale: float = Field(10.0, gt=0, description="learning rate of a learned gamma, relative to lr")
+    gamma_floor: float = Field(1e-6, gt=0, description="smallest decoder variance, relative to the data's variance")
+    kl_weight: float = Field(1.0, ge=0, description="weight of the KL term; other than 1 is no bound on log p(x)")
+
+    epochs: int | None = Field(None, ge=1, description="stage one; default: about 10,000 steps")
+    batch_size: int = Field(100, ge=1, description="rows per step, over all processes")
+    lr: float = Field(1e-3, gt=0, description="learning rate of Adam")
+    schedule: Schedule = Field("cosine", description="how the learning rate moves")
+    halve_every: int | None = Field(None, ge=1, description="epochs between halvings, for schedule step")
+    weight_decay: float = Field(0.0, ge=0, description="L2 penalty inside Adam")
+
+    densities: tuple[Density, ...] = Field(
+        ("gaussian", "mixture", "second_stage"), description="latent densities to fit on the codes, beside the prior"
+    )
+    components: int | None = Field(None, ge=1, description="of the mixture; default: chosen on held-out codes")
+    covariance: Literal["full", "diag"] | None = Field(None, description="of the mixture; default: chosen")
+    second_hidden: tuple[int, ...] = Field((1024, 1024, 1024), min_length=1, description="hidden widths of stage two")
+    second_epochs: int | None = Field(None, ge=1, description="stage two; default: about 10,000 steps")
+    second_lr: float = Field(1e-3, gt=0, description="learning rate of stage two")
+    second_schedule: Schedule = Field("cosine", description="how it moves")
+    second_halve_every: int | None = Field(None, ge=1, description="epochs between halvings, for schedule step")
+
+    held_out: float = Field(0.1, ge=0, lt=1, description="share of the training rows (at most 5,000) to compare on")
+    keep_best: bool = Field(False, description="keep each stage's weights that were best on held-out rows")
+    precision: Precision = Field("32-true", description="number format, as Lightning Fabric names it")
+    compile: bool = Field(False, description="compile the training step")
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
+    checkpoint_seconds: float = Field(30.0, ge=0, description="least time between two training states on disk")
+    seed: int = Field(0, ge=0, description="seed of initial weights, splits, data order and noise")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for stage in ("first", "second"):
+            self.fit_settings(stage)
+        if self.likelihood == "bernoulli" and (self.gamma is not None or self.variance != "profiled"):
+            raise ValueError("likelihood='bernoulli' has no variance; leave gamma and variance out")
+        if self.variance == "profiled" and self.gamma is not None:
+            raise ValueError("gamma has no effect with variance='profiled'; use variance='fixed' or 'learned'")
+        if len(set(self.densities)) != len(self.densities):
+            raise ValueError(f"densities={self.densities} names one twice")
+        if self.keep_best and self.held_out == 0:
+            raise ValueError("keep_best needs held-out rows; set held_out above 0")
+        return self
+
+    def fit_settings(self, stage: Stage) -> FitSettings:
+        """Settings of one stage's training; before `resolve`, with one epoch where the length is still open."""
+        first = stage == "first"
+        return FitSettings(
+            epochs=(self.epochs if first else self.second_epochs) or 1,
+            batch_size=self.batch_size,
+            lr=self.lr if first else self.second_lr,
+            schedule=self.schedule if first else self.second_schedule,
+            halve_every=self.halve_every if first else self.second_halve_every,
+            weight_decay=self.weight_decay,
+            keep_best=self.keep_best,
+            precision=self.precision,
+            compile=self.compile,
+            accelerator=self.accelerator,
+            checkpoint_seconds=self.checkpoint_seconds,
+            seed=self.seed,
+        )
+
+    def resolve(self, rows: int, event_shape: tuple[int, ...]) -> Self:
+        """Fill in what depends on the data: the network and the lengths of the stages."""
+        image = len(event_shape) == 3
+        network = ("infogan" if image else "mlp") if self.network == "auto" else self.network
+        if network != "mlp" and not image:
+            raise InputError(f"network={network!r} for rows of shape {event_shape}", "images (n, C, H, W)", "Use 'mlp'.")
+        if self.likelihood == "bernoulli" and not image:
+            raise InputError("likelihood='bernoulli' for a table", "pixels in [0, 1]", "Use likelihood='gaussian'.")
+        per_epoch = max(1, rows // self.batch_size)
+        usual = min(max(math.ceil(_STEPS / per_epoch), _LEAST_EPOCHS), _MOST_EPOCHS)
+        return self.model_copy(
+            update={
+                "network": network,
+                "epochs": self.epochs or usual,
+                "second_epochs": self.second_epochs or usual,
+            }
+        )
+
+
+def parse_settings(values: Mapping[str, object]) -> Settings:
+    """Check settings that come from a file or from keyword arguments.
+
+    Raises
+    ------
+    InputError
+        An unknown name (with the nearest known one), a wrong value, or a contradiction; all of them at once.
+    """
+    import difflib
+
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"]) or "settings"
+            if item["type"] == "extra_forbidden":
+                close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                problems.append(f"no setting is called {name!r}{hint}")
+            else:
+                problems.append(f"{name}={item['input']!r}: {item['msg']}" if item["loc"] else item["msg"])
+        raise InputError("; ".join(problems), "settings that fit together", "See `vaelab train --help`.") from None
+
+
+def build_vae(settings: Settings, event_shape: tuple[int, ...], *, data_variance: float, condition_dim: int = 0) -> VAE:
+    """Build the first stage.
+
+    Parameters
+    ----------
+    settings
+        Resolved.
+    event_shape
+        Of the data.
+    data_variance
+        Mean variance of a dimension, in the network's units: where a learned γ starts, and the floor's scale.
+    condition_dim
+        Width of the condition; 0 for none.
+    """
+    from vaelab.model import VAE, Diagonal
+    from vaelab.training.streams import forked
+
+    image = len(event_shape) == 3
+    # the InfoGAN encoder of the paper's program emits σ through a softplus, the other networks emit log σ
+    posterior = Diagonal("softplus" if settings.network == "infogan" else "exp")
+    with forked("cpu", settings.seed, "first stage"):
+        encoder, decoder = _networks(settings, event_shape, posterior.parameter_count(settings.latent_dim), condition_dim)
+        return VAE(
+            encoder,
+            decoder,
+            latent_dim=settings.latent_dim,
+            posterior=posterior,
+            likelihood=_likelihood(settings, data_variance, image=image),
+            regularizers=_regularizers(settings),
+        )
+
+
+def build_second_stage(settings: Settings, *, code_variance: float) -> VAE:
+    """Build the second stage: κ → κ, both networks with the skip of the paper, its own γ' (Dai & Wipf 2019, section 4)."""
+    from vaelab.model import VAE, Gaussian
+    from vaelab.nets import MLPDecoder, MLPEncoder
+    from vaelab.training.streams import forked
+
+    size = settings.latent_dim
+    with forked("cpu", settings.seed, "second stage"):
+        return VAE(
+            MLPEncoder((size,), 2 * size, hidden=settings.second_hidden, skip=True),
+            MLPDecoder(size, (size,), hidden=settings.second_hidden, skip=True),
+            latent_dim=size,
+            # a γ that is fixed for the data says nothing about codes, so stage two then profiles its own
+            likelihood=Gaussian(_variance(settings, code_variance, fixed=False)),
+        )
+
+
+def _networks(
+    settings: Settings, event_shape: tuple[int, ...], outputs: int, condition_dim: int
+) -> tuple[nn.Module, nn.Module]:
+    from vaelab import nets
+
+    size = settings.latent_dim
+    if settings.network == "mlp":
+        return (
+            nets.MLPEncoder(event_shape, outputs, hidden=settings.hidden, condition_dim=condition_dim),
+            nets.MLPDecoder(size, event_shape, hidden=settings.hidden[::-1], condition_dim=condition_dim),
+        )
+    if settings.network == "resnet":
+        width, decay = settings.base_width, settings.norm_decay
+        return (
+            nets.ResNetEncoder(event_shape, outputs, condition_dim=condition_dim, base_width=width, norm_decay=decay),
+            nets.ResNetDecoder(size, event_shape, condition_dim=condition_dim, base_width=width, norm_decay=decay),
+        )
+    families = {
+        "infogan": (nets.InfoGANEncoder, nets.InfoGANDecoder),
+        "wae": (nets.WAEEncoder, nets.WAEDecoder),
+    }
+    encoder, decoder = families[settings.network]
+    return (
+        encoder(event_shape, outputs, condition_dim=condition_dim, norm_decay=settings.norm_decay),
+        decoder(size, event_shape, condition_dim=condition_dim, norm_decay=settings.norm_decay),
+    )
+
+
+def _likelihood(settings: Settings, data_variance: float, *, image: bool) -> Likelihood:
+    from vaelab.model import Bernoulli, Gaussian
+
+    if settings.likelihood == "bernoulli":
+        return Bernoulli()
+    return Gaussian(_variance(settings, data_variance), link="sigmoid" if image else "identity")
+
+
+def _variance(settings: Settings, data_variance: float, *, fixed: bool = True) -> Variance:
+    from vaelab.model import FixedVariance, LearnedVariance, ProfiledVariance
+
+    floor = settings.gamma_floor * data_variance
+    if settings.variance == "learned":
+        initial = data_variance if settings.gamma is None else settings.gamma
+        return LearnedVariance(initial, lr_scale=settings.gamma_lr_scale, floor=floor)
+    if settings.variance == "fixed" and fixed:
+        return FixedVariance(1.0 if settings.gamma is None else settings.gamma)
+    return ProfiledVariance(floor=floor)
+
+
+def _regularizers(settings: Settings) -> list[KL]:
+    from vaelab.model import KL
+
+    return [KL(settings.kl_weight)]

@@ -1,0 +1,1 @@
+"""What a trained VAE looks like from the inside: measures and pictures."""

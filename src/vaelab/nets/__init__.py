@@ -1,0 +1,25 @@
+"""Networks: ``(input, c=None)`` → raw numbers of the width they are told.
+
+Encoders take ``(event_shape, out_features)``, decoders ``(latent_dim, out_shape)``; everything else is an option. They
+know nothing of what their output means and apply no link to it.
+"""
+
+from vaelab.nets.infogan import InfoGANDecoder, InfoGANEncoder
+from vaelab.nets.mlp import MLP, MLPDecoder, MLPEncoder
+from vaelab.nets.network import Decoder, Encoder
+from vaelab.nets.resnet import ResNetDecoder, ResNetEncoder
+from vaelab.nets.wae import WAEDecoder, WAEEncoder
+
+__all__ = [
+    "MLP",
+    "Decoder",
+    "Encoder",
+    "InfoGANDecoder",
+    "InfoGANEncoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "ResNetDecoder",
+    "ResNetEncoder",
+    "WAEDecoder",
+    "WAEEncoder",
+]

@@ -1,0 +1,45 @@
+"""Settings of the papers, as data: one YAML file per paper, one entry per data set."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib.resources import files
+
+import yaml
+
+from vaelab.config import Settings, parse_settings
+from vaelab.errors import InputError
+
+
+@cache
+def _entries() -> dict[str, dict[str, object]]:
+    entries: dict[str, dict[str, object]] = {}
+    for file in sorted(files(__name__).iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".yaml"):
+            paper = file.name.removesuffix(".yaml")
+            prefix = "" if paper == "networks" else f"{paper}/"
+            for name, values in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+                entries[prefix + name] = values
+    return entries
+
+
+def names() -> list[str]:
+    """Return the names of all presets, such as ``dai-wipf/mnist``."""
+    return sorted(_entries())
+
+
+def load(name: str) -> Settings:
+    """Return the settings of a preset.
+
+    Raises
+    ------
+    InputError
+        There is no preset of this name.
+    """
+    entries = _entries()
+    if name not in entries:
+        close = difflib.get_close_matches(name, entries, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"preset {name!r}", f"one of {', '.join(names())}", hint)
+    return parse_settings(entries[name])

@@ -1,0 +1,156 @@
+"""The whole training: stage one, codes, latent densities, their comparison (Dai & Wipf 2019, section 4)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vaelab.config import Settings, build_second_stage, build_vae
+from vaelab.data import Dataset, Scaling, TrainSplit, batches_of, hold_out
+from vaelab.errors import VaelabWarning
+from vaelab.latent import Codes, LatentDensity, Mixture, PriorDensity, SecondStage, score_densities
+from vaelab.model import VAE, Gaussian
+from vaelab.runs.trained import Facts, Trained
+from vaelab.training import Hook, fit, stream
+from vaelab.types import Batches
+
+FIRST, SECOND = "stage one", "stage two"
+
+_MOST_HELD_OUT = 5_000
+_MOST_FOR_VARIANCE = 10_000
+
+
+def train(
+    data: Dataset,
+    settings: Settings,
+    *,
+    hooks: Sequence[Hook] = (),
+    states: Path | None = None,
+    resume: bool = False,
+) -> Trained:
+    """Train both stages on the training split and fit the densities.
+
+    Every part is a function of the data and the settings, and a stage that is already complete on disk is not run
+    again, so resuming is calling this once more with ``resume=True``.
+
+    Parameters
+    ----------
+    data
+        In its own units; the test split is not looked at.
+    settings
+        What to train and how; ``densities=()`` trains stage one only.
+    hooks
+        Onlookers of both stages.
+    states
+        Folder for the training states, one file per stage; None keeps none.
+    resume
+        Go on from these.
+    """
+    split, held_out = _held_out(data.train, settings)
+    settings = settings.resolve(len(split), data.event_shape)
+    scaling = Scaling.fit(split.x, data.kind, columns=data.columns)
+    batches = batches_of(split, scaling)
+    rest = None if held_out is None else batches_of(held_out, scaling)
+    facts = Facts(
+        kind=data.kind,
+        event_shape=data.event_shape,
+        rows=len(split),
+        fingerprint=data.fingerprint(),
+        columns=data.columns,
+        classes=data.classes,
+        data_variance=_mean_variance(batches),
+        scored_on_training=rest is None,
+    )
+    vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance)
+    _fit(vae, batches, rest, settings, FIRST, hooks, states, resume=resume)
+    trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)})
+    if settings.densities:
+        _fit_densities(trained, batches, rest, hooks, states, resume=resume)
+    return trained
+
+
+def _fit(
+    vae: VAE,
+    batches: Batches,
+    held_out: Batches | None,
+    settings: Settings,
+    stage: str,
+    hooks: Sequence[Hook],
+    states: Path | None,
+    *,
+    resume: bool,
+) -> None:
+    """Train one stage, then set a profiled γ from all its training data."""
+    fit(
+        vae,
+        batches,
+        settings.fit_settings("first" if stage == FIRST else "second"),
+        held_out=held_out,
+        hooks=hooks,
+        stage=stage,
+        state_file=None if states is None else states / f"{stage.replace(' ', '-')}.safetensors",
+        resume=resume,
+    )
+    device = next(vae.parameters()).device
+    vae.calibrate(batches.to(device), generator=stream(device, settings.seed, stage, "calibrate"))
+    if isinstance(vae.likelihood, Gaussian) and vae.likelihood.variance.at_floor:
+        warnings.warn(
+            f"{stage}: the decoder variance reached its floor, {vae.likelihood.variance.floor:.2g} in the network's "
+            "units: the data look noiseless. Likelihoods are then set by gamma_floor, not by the data.",
+            VaelabWarning,
+            stacklevel=4,
+        )
+
+
+def _fit_densities(
+    trained: Trained,
+    batches: Batches,
+    held_out: Batches | None,
+    hooks: Sequence[Hook],
+    states: Path | None,
+    *,
+    resume: bool,
+) -> None:
+    """Encode, fit every density that the settings name, and score all of them on codes held out."""
+    settings, facts = trained.settings, trained.facts
+    codes = Codes.of(trained.vae, batches)
+    test = codes if held_out is None else Codes.of(trained.vae, held_out)
+    facts.code_variance = float((codes.loc.var(0) + codes.scale.square().mean(0)).mean()) if len(codes) > 1 else 1.0
+    for name in settings.densities:
+        density: LatentDensity
+        if name == "second_stage":
+            second = build_second_stage(settings, code_variance=facts.code_variance)
+            rest = None if held_out is None else test
+            _fit(second, codes, rest, settings, SECOND, hooks, states, resume=resume)
+            density = SecondStage(second)
+        else:
+            for hook in hooks:
+                hook.note(f"fitting the {name} to the codes")
+            density = _mixture(codes, settings, single=name == "gaussian")
+        trained.densities[name] = density
+    facts.code_scores = score_densities(trained.densities, test, seed=settings.seed)
+
+
+def _mixture(codes: Codes, settings: Settings, *, single: bool) -> Mixture:
+    if single:
+        return Mixture.fit(codes, components=1, seed=settings.seed)
+    return Mixture.select(codes, components=settings.components, covariance=settings.covariance, seed=settings.seed)
+
+
+def _held_out(split: TrainSplit, settings: Settings) -> tuple[TrainSplit, TrainSplit | None]:
+    rows = min(round(settings.held_out * len(split)), _MOST_HELD_OUT)
+    if rows < 2 or len(split) - rows < 2:
+        return split, None
+    return hold_out(split, rows, seed=settings.seed)
+
+
+def _mean_variance(batches: Batches) -> float:
+    """Mean over dimensions of the variance over rows, in the network's units; 1 where nothing varies."""
+    n = min(len(batches), _MOST_FOR_VARIANCE)
+    index = torch.linspace(0, len(batches) - 1, n).long()
+    x: Tensor = batches.take(index)[0]
+    return float(x.double().flatten(1).var(0, correction=0).mean()) or 1.0

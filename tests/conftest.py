@@ -1,0 +1,16 @@
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _forked_randomness():
+    """Every test starts from the same global randomness and leaves it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Small tensors are fastest on one thread, and tests run side by side."""
+    torch.set_num_threads(1)

@@ -1,0 +1,50 @@
+"""What several test modules build: rows as batches, small VAEs, a manifold of known dimension."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaelab.model import VAE, Gaussian, ProfiledVariance, Variance
+from vaelab.nets import MLPDecoder, MLPEncoder
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The smallest thing that satisfies `vaelab.types.Batches`."""
+
+    x: Tensor
+    noise_shape = (0,)
+
+    @property
+    def event_shape(self):
+        return tuple(self.x.shape[1:])
+
+    def __len__(self):
+        return len(self.x)
+
+    def to(self, device):
+        return Rows(self.x.to(device))
+
+    def take(self, index, noise=None):
+        return self.x[index], None
+
+
+def small_vae(d: int = 6, latent_dim: int = 3, *, variance: Variance | None = None, hidden=(16,), seed: int = 0) -> VAE:
+    torch.manual_seed(seed)
+    return VAE(
+        MLPEncoder((d,), 2 * latent_dim, hidden=hidden),
+        MLPDecoder(latent_dim, (d,), hidden=hidden),
+        latent_dim=latent_dim,
+        likelihood=Gaussian(ProfiledVariance() if variance is None else variance),
+    )
+
+
+def curved_manifold(n: int, *, r: int = 2, d: int = 10, seed: int = 0) -> Tensor:
+    """(n, d) points on an r-dimensional sheet, x = sigmoid(G u), each dimension of unit variance."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(r, d, generator=generator)
+    x = (torch.randn(n, r, generator=generator) @ mixing).sigmoid()
+    return (x - x.mean(0)) / x.std(0)

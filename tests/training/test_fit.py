@@ -1,0 +1,240 @@
+"""The loop: exact resume, exact sharing over processes, errors, schedules."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from helpers import Rows, curved_manifold, small_vae
+
+from vaelab.errors import InputError, NonFiniteObjectiveError
+from vaelab.training import FitSettings, Hook, JsonLines, TensorBoard, fit, read_records
+from vaelab.training.fit import Plan, chunks
+from vaelab.training.schedules import cosine, factor_of, one_cycle, step_halving
+
+QUICK = {"epochs": 3, "batch_size": 16, "accelerator": "cpu", "checkpoint_seconds": 0.0}
+
+
+def rows(n=100):
+    return Rows(curved_manifold(n, d=6))
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten().double() for p in model.state_dict().values()])
+
+
+def test_training_is_a_function_of_settings_and_leaves_global_randomness_alone():
+    state = torch.get_rng_state()
+    one, two, three = small_vae(), small_vae(), small_vae()
+    torch.set_rng_state(state)
+    fit(one, rows(), FitSettings(**QUICK))
+    assert torch.equal(state, torch.get_rng_state())
+    torch.randn(3)
+    fit(two, rows(), FitSettings(**QUICK))
+    assert torch.equal(weights(one), weights(two))
+    fit(three, rows(), FitSettings(**QUICK, seed=1))
+    assert not torch.equal(weights(one), weights(three))
+    assert not one.training
+
+
+class StopAt(Hook):
+    """Raises after some recorded epochs, like a user who loses patience."""
+
+    def __init__(self, epoch):
+        self.stop = epoch
+
+    def epoch(self, record):
+        if record["epoch"] == self.stop:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stop", [2, 3])
+def test_resumed_training_equals_an_uninterrupted_one(tmp_path, stop):
+    settings = FitSettings(**QUICK, keep_best=True)
+    whole, cut = small_vae(), small_vae()
+    history = fit(whole, rows(), settings, held_out=rows(30))
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut, rows(), settings, held_out=rows(30), state_file=state, hooks=[StopAt(stop)])
+    resumed = small_vae(seed=9)
+    again = fit(resumed, rows(), settings, held_out=rows(30), state_file=state, resume=True)
+    assert torch.equal(weights(whole), weights(resumed))
+    keys = ("epoch", "loss", "held_out_loss", "gamma")
+    assert [[r[k] for k in keys] for r in again] == [[r[k] for k in keys] for r in history]
+
+
+def test_a_killed_process_resumes_bit_for_bit(tmp_path):
+    """SIGKILL in the middle of an epoch; the state on disk is from the middle of an epoch too."""
+    script = textwrap.dedent("""
+        import sys, torch
+        from pathlib import Path
+        from helpers import Rows, curved_manifold, small_vae
+        from vaelab.training import FitSettings, fit
+        torch.set_num_threads(1)
+        settings = FitSettings(epochs=4, batch_size=8, accelerator="cpu", checkpoint_seconds=0.0)
+        model = small_vae(hidden=(64, 64))
+        state = Path(sys.argv[1]) if sys.argv[1] else None
+        fit(model, Rows(curved_manifold(4000, d=6)), settings, state_file=state, resume=True)
+        torch.save(model.state_dict(), sys.argv[2])
+    """)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def command(state, out):
+        return [sys.executable, "-c", script, str(state), str(tmp_path / out)]
+
+    subprocess.run(command("", "whole.pt"), check=True, env=environment)
+    state = tmp_path / "state.safetensors"
+    process = subprocess.Popen(command(state, "never.pt"), env=environment)
+    while not state.exists():
+        time.sleep(0.005)
+        assert process.poll() is None, "finished before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "never.pt").exists()
+    subprocess.run(command(state, "resumed.pt"), check=True, env=environment)
+    whole, resumed = (torch.load(tmp_path / name, weights_only=True) for name in ("whole.pt", "resumed.pt"))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_two_processes_agree_with_one(tmp_path):
+    """Each rank takes its share of every batch and of its noise; the profiled γ is that of the whole batch."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent("""
+        import os, sys, torch
+        from helpers import Rows, curved_manifold, small_vae
+        from vaelab.training import FitSettings, fit
+        torch.set_num_threads(1)
+        model = small_vae().double()
+        settings = FitSettings(epochs=3, batch_size=20, accelerator="cpu", precision="64-true")
+        history = fit(model, Rows(curved_manifold(90, d=6).double()), settings)
+        if os.environ.get("RANK", "0") == "0":
+            torch.save({**model.state_dict(), "loss": torch.tensor(history[-1]["loss"])}, sys.argv[1])
+    """)
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, str(script), str(tmp_path / "one.pt")], check=True, env=environment)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*launch, str(script), str(tmp_path / "two.pt")], check=True, env=environment, capture_output=True)
+    one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-9, atol=1e-11, msg=key)
+
+
+def test_gamma_falls_and_history_has_all_terms():
+    model = small_vae(hidden=(32,))
+    history = fit(model, rows(400), FitSettings(epochs=30, batch_size=50, lr=5e-3), held_out=rows(50))
+    assert {"loss", "distortion", "kl", "gamma", "active_dimensions", "held_out_loss", "seconds"} <= history[-1].keys()
+    assert history[-1]["loss"] == pytest.approx(history[-1]["distortion"] + history[-1]["kl"])
+    assert history[-1]["gamma"] < 0.5 * history[0]["gamma"]
+
+
+def test_many_epochs_are_recorded_in_bounded_number():
+    history = fit(small_vae(), rows(20), FitSettings(epochs=450, batch_size=20))
+    assert 100 <= len(history) <= 200
+    assert history[-1]["epoch"] == 450
+
+
+class NanAt(torch.nn.Module):
+    """An encoder that breaks after some calls."""
+
+    def __init__(self, net, calls):
+        super().__init__()
+        self.net, self.calls, self.seen = net, calls, 0
+
+    def forward(self, x, c=None):
+        self.seen += 1
+        return self.net(x) * (float("nan") if self.seen > self.calls else 1.0)
+
+
+def test_non_finite_objective_stops_with_step_term_and_gamma(tmp_path):
+    model = small_vae()
+    model.encoder = NanAt(model.encoder, 9)
+    state = tmp_path / "state.safetensors"
+    settings = FitSettings(epochs=5, batch_size=16, checkpoint_seconds=0.0, accelerator="cpu")
+    with pytest.raises(NonFiniteObjectiveError, match=r"training, step 10: distortion and kl is nan, gamma"):
+        fit(model, rows(), settings, state_file=state)
+    good = small_vae()
+    good.encoder = NanAt(good.encoder, 99)
+    fit(good, rows(), settings, state_file=state, resume=True)
+    assert torch.isfinite(weights(good)).all()
+
+
+def test_state_of_another_training_is_refused(tmp_path):
+    state = tmp_path / "state.safetensors"
+    fit(small_vae(), rows(), FitSettings(**QUICK), state_file=state)
+    with pytest.raises(InputError, match=r"lr=0.001 \(now 0.01\)"):
+        fit(small_vae(), rows(), FitSettings(**QUICK, lr=0.01), state_file=state, resume=True)
+
+
+def test_keep_best_needs_held_out_rows_and_returns_the_best():
+    with pytest.raises(InputError, match="held-out"):
+        fit(small_vae(), rows(), FitSettings(**QUICK, keep_best=True))
+
+
+@pytest.mark.parametrize("done", [0, 1, 7, 12, 29, 30])
+def test_chunks_go_on_exactly_where_a_training_stopped(done):
+    plan = Plan(rows=105, batch_size=10, epochs=3, chunk_steps=4)
+    every = [(c.epoch, c.first + i) for c in chunks(plan, 0) for i in range(c.steps)]
+    left = [(c.epoch, c.first + i) for c in chunks(plan, done) for i in range(c.skip, c.steps)]
+    assert len(every) == 30
+    assert left == every[done:]
+
+
+def test_batches_larger_than_the_data_shrink():
+    plan = Plan.of(rows(7), FitSettings(batch_size=100), processes=2)
+    assert (plan.batch_size, plan.steps_per_epoch) == (6, 1)
+    with pytest.raises(InputError, match="one row per process"):
+        Plan.of(rows(1), FitSettings(), processes=2)
+
+
+def test_schedules():
+    assert [step_halving(s, every=3) for s in range(7)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+    assert (cosine(0, total=10), cosine(10, total=10)) == (1.0, 0.0)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], 1.0)
+    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=50, cycle_momentum=False)
+    for step in range(50):
+        assert one_cycle(step, total=50) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-6)
+        optimizer.step()
+        if step < 49:
+            reference.step()
+    halving = factor_of(FitSettings(schedule="step", halve_every=2, epochs=6), steps_per_epoch=5)
+    assert [halving(s) for s in (0, 9, 10, 20)] == [1, 1, 0.5, 0.25]
+
+
+def test_contradictory_settings_are_refused():
+    with pytest.raises(ValueError, match="halve_every"):
+        FitSettings(schedule="step")
+    with pytest.raises(ValueError, match="no effect"):
+        FitSettings(halve_every=3)
+    with pytest.raises(ValueError, match="Extra inputs"):
+        FitSettings(epoch=3)
+
+
+def test_metrics_file_survives_a_resume_and_a_torn_line(tmp_path):
+    path, state = tmp_path / "metrics.jsonl", tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_vae(), rows(), FitSettings(**QUICK), hooks=[JsonLines(path), StopAt(2)], state_file=state)
+    with path.open("a") as file:
+        file.write('{"stage": "training", "epo')
+    fit(small_vae(), rows(), FitSettings(**QUICK), hooks=[JsonLines(path)], state_file=state, resume=True)
+    assert [record["epoch"] for record in read_records(path)] == [1, 2, 3]
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_tensorboard_writes_events(tmp_path):
+    pytest.importorskip("tensorboard")
+    fit(small_vae(), rows(), FitSettings(**QUICK), hooks=[TensorBoard(tmp_path)])
+    assert list(tmp_path.glob("events*"))
+
+
+def test_compiled_and_mixed_precision_steps_train():
+    history = fit(small_vae(), rows(), FitSettings(**QUICK, precision="bf16-mixed"))
+    plain = fit(small_vae(), rows(), FitSettings(**QUICK))
+    assert history[-1]["loss"] == pytest.approx(plain[-1]["loss"], rel=0.05)
