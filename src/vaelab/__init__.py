@@ -1,0 +1,26 @@
+"""vaelab: Gaussian variational autoencoders that work without tuning, and samplers that follow the data."""
+
+from typing import TYPE_CHECKING
+
+from vaelab.lazy import attach
+
+if TYPE_CHECKING:
+    from vaelab.config import Settings
+    from vaelab.estimators import GaussianVAE, TwoStageVAE, load
+    from vaelab.model import VAE
+    from vaelab.training import FitSettings, fit
+
+__version__ = "0.1.0"
+
+__all__ = ["VAE", "FitSettings", "GaussianVAE", "Settings", "TwoStageVAE", "__version__", "fit", "load"]
+
+_PLACES = {
+    "Settings": "config",
+    "GaussianVAE": "estimators",
+    "TwoStageVAE": "estimators",
+    "load": "estimators",
+    "VAE": "model",
+    "FitSettings": "training",
+    "fit": "training",
+}
+__getattr__, __dir__ = attach(__name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()})

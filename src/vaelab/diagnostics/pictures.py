@@ -136,3 +136,21 @@ def variance_histogram(ratios: NDArray[Any], active: int, threshold: float) -> F
     axis.set_ylabel("latent dimensions")
     axis.grid(alpha=0.2)
     return picture
+
+
+def scatter(real: NDArray[Any], rebuilt: NDArray[Any], columns: Sequence[str], most: int = 12) -> Figure:
+    """Draw each table column's reconstruction against its true value; perfect ones lie on the diagonal."""
+    shown = min(len(columns), most)
+    across = min(4, shown)
+    picture = figure(2.6 * across, 2.5 * -(-shown // across))
+    for i, axis in enumerate(picture.subplots(-(-shown // across), across, squeeze=False).flat):
+        if i >= shown:
+            axis.set_axis_off()
+            continue
+        ends = [float(real[:, i].min()), float(real[:, i].max())]
+        axis.plot(ends, ends, color=_GREY, linewidth=0.8)
+        axis.scatter(real[:, i], rebuilt[:, i], s=4, alpha=0.4, color=_BLUE, linewidths=0)
+        axis.set_title(columns[i], fontsize=9)
+        axis.set_xlabel("real", fontsize=8)
+        axis.set_ylabel("rebuilt", fontsize=8)
+    return picture

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from vaelab.config import Settings, build_second_stage, build_vae
-from vaelab.data import Dataset, Scaling, TrainSplit, batches_of, hold_out
+from vaelab.data import Dataset, Scaling, as_batches
+from vaelab.data import split as split_rows
+from vaelab.diagnostics.measures import variance_ratios
 from vaelab.errors import VaelabWarning
 from vaelab.latent import Codes, LatentDensity, Mixture, PriorDensity, SecondStage, score_densities
 from vaelab.model import VAE, Gaussian
@@ -50,15 +52,13 @@ def train(
     resume
         Go on from these.
     """
-    split, held_out = _held_out(data.train, settings)
-    settings = settings.resolve(len(split), data.event_shape)
-    scaling = Scaling.fit(split.x, data.kind, columns=data.columns)
-    batches = batches_of(split, scaling)
-    rest = None if held_out is None else batches_of(held_out, scaling)
+    scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns)
+    batches, rest = _held_out(data, scaling, settings)
+    settings = settings.resolve(len(batches), data.event_shape)
     facts = Facts(
         kind=data.kind,
         event_shape=data.event_shape,
-        rows=len(split),
+        rows=len(batches),
         fingerprint=data.fingerprint(),
         columns=data.columns,
         classes=data.classes,
@@ -68,8 +68,10 @@ def train(
     vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance)
     _fit(vae, batches, rest, settings, FIRST, hooks, states, resume=resume)
     trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)})
+    codes = Codes.of(vae, batches)
+    facts.variance_ratios = tuple(variance_ratios(codes).tolist())
     if settings.densities:
-        _fit_densities(trained, batches, rest, hooks, states, resume=resume)
+        _fit_densities(trained, codes, None if rest is None else Codes.of(vae, rest), hooks, states, resume=resume)
     return trained
 
 
@@ -108,31 +110,28 @@ def _fit(
 
 def _fit_densities(
     trained: Trained,
-    batches: Batches,
-    held_out: Batches | None,
+    codes: Codes,
+    held_out: Codes | None,
     hooks: Sequence[Hook],
     states: Path | None,
     *,
     resume: bool,
 ) -> None:
-    """Encode, fit every density that the settings name, and score all of them on codes held out."""
+    """Fit every density that the settings name, and score all of them on held-out codes."""
     settings, facts = trained.settings, trained.facts
-    codes = Codes.of(trained.vae, batches)
-    test = codes if held_out is None else Codes.of(trained.vae, held_out)
     facts.code_variance = float((codes.loc.var(0) + codes.scale.square().mean(0)).mean()) if len(codes) > 1 else 1.0
     for name in settings.densities:
         density: LatentDensity
         if name == "second_stage":
             second = build_second_stage(settings, code_variance=facts.code_variance)
-            rest = None if held_out is None else test
-            _fit(second, codes, rest, settings, SECOND, hooks, states, resume=resume)
+            _fit(second, codes, held_out, settings, SECOND, hooks, states, resume=resume)
             density = SecondStage(second)
         else:
             for hook in hooks:
                 hook.note(f"fitting the {name} to the codes")
             density = _mixture(codes, settings, single=name == "gaussian")
         trained.densities[name] = density
-    facts.code_scores = score_densities(trained.densities, test, seed=settings.seed)
+    facts.code_scores = score_densities(trained.densities, held_out or codes, seed=settings.seed)
 
 
 def _mixture(codes: Codes, settings: Settings, *, single: bool) -> Mixture:
@@ -141,11 +140,13 @@ def _mixture(codes: Codes, settings: Settings, *, single: bool) -> Mixture:
     return Mixture.select(codes, components=settings.components, covariance=settings.covariance, seed=settings.seed)
 
 
-def _held_out(split: TrainSplit, settings: Settings) -> tuple[TrainSplit, TrainSplit | None]:
-    rows = min(round(settings.held_out * len(split)), _MOST_HELD_OUT)
-    if rows < 2 or len(split) - rows < 2:
-        return split, None
-    return hold_out(split, rows, seed=settings.seed)
+def _held_out(data: Dataset, scaling: Scaling, settings: Settings) -> tuple[Batches, Batches | None]:
+    """Set rows aside to compare densities and weights on, unless there are too few to spare."""
+    batches = as_batches(data.train.x, None, scaling)
+    rows = min(round(settings.held_out * len(batches)), _MOST_HELD_OUT)
+    if rows < 2 or len(batches) - rows < 2:
+        return batches, None
+    return split_rows(batches, rows / len(batches), seed=settings.seed)
 
 
 def _mean_variance(batches: Batches) -> float:

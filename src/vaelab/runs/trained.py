@@ -14,7 +14,7 @@ from vaelab.config import Settings
 from vaelab.data import Scaling
 from vaelab.errors import InputError
 from vaelab.latent import Generator, LatentDensity
-from vaelab.model import VAE, DiagonalNormal
+from vaelab.model import VAE
 from vaelab.training import stream
 
 _BLOCK = 500  # rows sent through a network at once
@@ -33,6 +33,8 @@ class Facts(BaseModel):
         Of the training data, so that a resume on other data is refused.
     data_variance, code_variance
         Mean variance of a dimension, of the data in the network's units and of the codes.
+    variance_ratios
+        Posterior variance of every latent dimension, mean over the training rows.
     code_scores
         Density → mean log-density of held-out codes in nats per code (a lower bound for the second stage).
     scored_on_training
@@ -49,6 +51,7 @@ class Facts(BaseModel):
     classes: tuple[str, ...] | None = None
     data_variance: float
     code_variance: float = 1.0
+    variance_ratios: tuple[float, ...] = ()
     code_scores: dict[str, float] = {}
     scored_on_training: bool = False
 
@@ -124,12 +127,6 @@ class Trained:
             parts = [-self.vae(b, noise=row.expand(len(b), -1).to(b.dtype)).per_sample for b in self.blocks(x)]
             total = total + torch.cat(parts).double()
         return total / len(noise) - self.scaling.log_volume  # type: ignore[operator, return-value]
-
-    def posterior_scales(self, x: Tensor) -> DiagonalNormal:
-        """q(z | x) of all rows."""
-        with torch.no_grad():
-            parts = [self.vae.encode(block) for block in self.blocks(x)]
-        return DiagonalNormal(torch.cat([q.mean for q in parts]), torch.cat([q.stddev for q in parts]))
 
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""

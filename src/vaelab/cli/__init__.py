@@ -1,0 +1,66 @@
+"""The command line: one table of verbs; each is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from vaelab.errors import VaelabError
+
+VERBS = {
+    "train": "train both stages on a data set, a folder of images or a table",
+    "sample": "draw new data from a run",
+    "reconstruct": "encode and decode data",
+    "encode": "write latent codes of data",
+    "info": "show what a run is and what it found",
+    "datasets": "list the data sets known by name",
+}
+
+_USAGE = """\
+usage: vaelab VERB [arguments]
+
+Gaussian variational autoencoders that work without tuning.
+
+{verbs}
+
+  vaelab VERB --help   shows a verb's arguments
+  vaelab train digits  is a good first try: no download, two minutes
+"""
+
+
+def usage() -> str:
+    """Return the text of ``vaelab --help``."""
+    return _USAGE.format(verbs="\n".join(f"  {verb:<12} {text}" for verb, text in VERBS.items()))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; return the exit status.
+
+    0: done. 2: the input cannot be used, as the message says. 130: interrupted.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(usage(), end="")  # noqa: T201
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from vaelab import __version__
+
+        print(__version__)  # noqa: T201
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        import difflib
+
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        print(f"vaelab: there is no verb {verb!r}; known are {', '.join(VERBS)}.{hint}", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        import_module(f"vaelab.cli.{verb}").run(rest)
+    except VaelabError as error:
+        print(f"vaelab {verb}: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print(f"vaelab {verb}: interrupted.", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0

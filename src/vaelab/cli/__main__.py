@@ -1,0 +1,7 @@
+"""``python -m vaelab.cli``."""
+
+import sys
+
+from vaelab.cli import main
+
+sys.exit(main())

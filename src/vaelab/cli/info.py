@@ -1,0 +1,65 @@
+"""``vaelab info``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import tyro
+
+
+def info(run: tyro.conf.Positional[Path | None] = None, presets: bool = False) -> None:
+    """Show what a run is and what it found.
+
+    Args:
+        run: folder of the run.
+        presets: list the presets instead.
+    """
+    from vaelab import presets as known
+    from vaelab.errors import InputError
+
+    if presets:
+        print("\n".join(known.names()))  # noqa: T201
+        return
+    if run is None:
+        raise InputError("no run", "the folder of a run", "Runs are in runs/ unless you chose another folder.")
+    print(describe(run))  # noqa: T201
+
+
+def describe(folder: Path) -> str:
+    """Lay out a run: data, settings that differ from the defaults, results."""
+    from vaelab.config import Settings, parse_settings
+    from vaelab.runs import folder as files
+    from vaelab.runs import read_config
+
+    content = read_config(folder)
+    settings = parse_settings(content["settings"])
+    lines = [f"run       {folder}", f"data      {content.get('data', {}).get('data', 'arrays given to an estimator')}"]
+    facts = content.get("facts")
+    if facts is not None:
+        shape = "×".join(str(size) for size in facts["event_shape"])
+        lines.append(f"rows      {facts['rows']:,} of {shape}, held-out ones apart")
+    default = Settings()
+    changed = {n: v for n, v in settings.model_dump().items() if v != getattr(default, n)}
+    lines.append("settings  " + (", ".join(f"{name}={value}" for name, value in changed.items()) or "all defaults"))
+    if not (folder / files.MODEL).is_file():
+        lines.append(f"state     unfinished; go on with `vaelab train --resume {folder}`")
+    if (folder / files.RESULTS).is_file():
+        found = json.loads((folder / files.RESULTS).read_text(encoding="utf-8"))
+        lines += [
+            f"test      −ELBO {found['nelbo']:.2f} nats ({found['distortion']:.2f} + KL {found['kl']:.2f}), "
+            f"squared error {found['mse']:.2g} per dimension",
+            f"active    {found['active_dimensions']} of {settings.latent_dim} latent dimensions",
+        ]
+        if found["gamma"] is not None:
+            lines.append(f"gamma     {found['gamma']:.3g} (standard deviation {found['gamma'] ** 0.5:.3g})")
+        from vaelab.cli.train import densities_table
+
+        best = max(facts["code_scores"], key=facts["code_scores"].get, default="prior")
+        lines += ["", densities_table(found["code_log_density"], found["code_distance"], best)]
+    return "\n".join(lines)
+
+
+def run(argv: list[str]) -> None:
+    """Parse and show."""
+    tyro.cli(info, args=argv, prog="vaelab info")

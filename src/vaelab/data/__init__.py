@@ -1,0 +1,29 @@
+"""Data: by name, from files and folders, in memory or on disk, and on their way to the network."""
+
+from vaelab.data.batches import ArrayBatches, MappedBatches, as_batches, split
+from vaelab.data.checks import check_array
+from vaelab.data.dataset import Dataset, Split, TestSplit, TrainSplit
+from vaelab.data.mapped import MappedArray, Rows
+from vaelab.data.named import CatalogueEntry, catalogue, names
+from vaelab.data.scaling import Kind, Scaling
+from vaelab.data.sources import load
+
+__all__ = [
+    "ArrayBatches",
+    "CatalogueEntry",
+    "Dataset",
+    "Kind",
+    "MappedArray",
+    "MappedBatches",
+    "Rows",
+    "Scaling",
+    "Split",
+    "TestSplit",
+    "TrainSplit",
+    "as_batches",
+    "catalogue",
+    "check_array",
+    "load",
+    "names",
+    "split",
+]

@@ -1,0 +1,127 @@
+"""numpy's own files: ``.npy``, in memory or left on disk, and ``.npz``."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaelab.data.assembly import assemble
+from vaelab.data.checks import check_array, check_finite, check_shape
+from vaelab.data.dataset import Dataset
+from vaelab.data.labels import count_classes
+from vaelab.data.mapped import MappedArray
+from vaelab.data.options import LoadOptions
+from vaelab.errors import InputError
+
+MAP_FROM = 2**30
+"""Bytes from which a ``.npy`` file is left on disk unless told otherwise."""
+
+_BROKEN = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)  # what numpy lets through
+
+_X = ("x", "X", "images", "data", "features", "arr_0")
+_Y = ("y", "Y", "labels", "label", "target", "targets")
+_TRAIN = tuple(pattern.format(name) for name in ("x", "X", "images", "data") for pattern in ("{}_train", "train_{}"))
+
+
+def load_npy(path: Path, options: LoadOptions) -> Dataset:
+    """Load one array of rows."""
+    options.refuse("a .npy file", "image_size", "grey", "label_column")
+    mapped = options.memory_map if options.memory_map is not None else path.stat().st_size > MAP_FROM
+    name = path.name
+    if mapped:
+        x = MappedArray(path)
+        check_shape(tuple(x.shape), name=name)
+        check_finite(x, name=name)
+        return assemble(x, options, name=path.stem, source=str(path))
+    return assemble(check_array(_read_npy(path), name=name), options, name=path.stem, source=str(path))
+
+
+def load_npz(path: Path, options: LoadOptions) -> Dataset:
+    """Load an archive of arrays: rows under ``x``, ``X``, ``images`` or ``data``, classes under ``y`` or ``labels``.
+
+    ``x_train`` and ``x_test`` (or ``train_images`` and ``test_images``, and so on) are the splits.
+    """
+    options.refuse("a .npz file", "image_size", "grey", "label_column", "memory_map")
+    with _read_npz(path) as archive:
+        keys = list(archive.files)
+        train = next((key for key in _TRAIN if key in keys and key.replace("train", "test") in keys), None)
+        if train is not None:
+            names, labels = [train, train.replace("train", "test")], _partners(train, keys)
+        else:
+            names = [next((key for key in _X if key in keys), keys[0] if len(keys) == 1 else "")]
+            labels = [key for key in _Y if key in keys][:1]
+        if not names[0]:
+            raise InputError(
+                f"{path} with arrays {', '.join(keys) or '(none)'}",
+                f"one called {', '.join(_X)}, or x_train and x_test",
+            )
+        parts = [check_array(_member(archive, key, path), name=f"{path.name}[{key!r}]") for key in names]
+        values = [np.asarray(_member(archive, key, path)) for key in labels]
+    if len(parts) == 2 and parts[0].shape[1:] != parts[1].shape[1:]:
+        raise InputError(
+            f"{names[0]} and {names[1]} with rows of shape {tuple(parts[0].shape[1:])} and {tuple(parts[1].shape[1:])}",
+            "one shape for both",
+        )
+    codes, classes = count_classes(np.concatenate(values), source=path.name) if values else (None, None)
+    if codes is not None and len(codes) != sum(len(part) for part in parts):
+        raise InputError(f"{len(codes)} labels for {sum(len(part) for part in parts)} rows", "one label per row")
+    return assemble(
+        parts[0] if len(parts) == 1 else torch.cat(parts),
+        options,
+        name=path.stem,
+        source=str(path),
+        labels=codes,
+        classes=classes,
+        train_rows=len(parts[0]) if len(parts) == 2 else None,
+    )
+
+
+def _partners(train: str, keys: list[str]) -> list[str]:
+    """Find the labels of both splits, spelt as the rows are."""
+    pattern = "{}_train" if train.endswith("_train") else "train_{}"
+    for name in _Y:
+        pair = [pattern.format(name), pattern.format(name).replace("train", "test")]
+        if all(key in keys for key in pair):
+            return pair
+    return []
+
+
+def _read_npy(path: Path) -> np.ndarray[Any, Any]:
+    try:
+        with path.open("rb") as file:
+            array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
+            return array
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_npz(path: Path) -> Any:
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
+    if isinstance(archive, np.ndarray):
+        raise InputError(f"{path}, which is no archive but one array", "a .npz file", "Rename it to .npy.")
+    return archive
+
+
+def _member(archive: Any, key: str, path: Path) -> Any:
+    try:
+        return archive[key]
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    if "Object arrays" in str(error):
+        return InputError(
+            f"{path} with pickled Python objects",
+            "arrays of numbers",
+            "Save X.astype(float); pickles are never loaded.",
+        )
+    return InputError(f"{path}, which cannot be read ({error})", "a whole file written by numpy.save or numpy.savez")

@@ -1,0 +1,188 @@
+"""The one place that decides whether an array can be trained on, before any work starts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaelab.data.mapped import MappedArray, Rows, blocks, tensor_dtype
+from vaelab.errors import InputError
+
+_CHANNELS = (1, 3, 4)
+
+
+def check_array(x: object, *, name: str = "X", allow_nan: bool = False, min_rows: int = 2) -> Tensor:
+    """Turn what the caller has into a tensor of rows, or say what is wrong with it.
+
+    Parameters
+    ----------
+    x
+        numpy array, torch tensor, pandas DataFrame, or nested list: (n, d) for a table, (n, C, H, W) for images.
+    name
+        How the caller calls it, for the messages.
+    allow_nan
+        Let NaN pass; infinities never do.
+    min_rows
+        Fewest rows that make sense.
+
+    Returns
+    -------
+    Tensor
+        (n, d) or (n, C, H, W), detached, on the device it was on. uint8 and float16/32/64 keep their dtype; bool
+        becomes float32, bfloat16 float32, other integers float64. Memory is shared with `x` where that is possible.
+
+    Raises
+    ------
+    InputError
+        Wrong rank, dtype, channel order, too few rows, or values that are not finite.
+    """
+    columns: Sequence[str] | None = None
+    if isinstance(x, Tensor):
+        tensor = _from_torch(x, name)
+    else:
+        array, columns = _to_numpy(x, name)
+        tensor = _from_numpy(array, name)
+    check_shape(tuple(tensor.shape), name=name, min_rows=min_rows)
+    check_finite(tensor, name=name, allow_nan=allow_nan, columns=columns)
+    return tensor
+
+
+def check_shape(shape: tuple[int, ...], *, name: str = "X", min_rows: int = 2) -> None:
+    """Refuse shapes that are neither a table nor images with channels first."""
+    wanted = "a table (n, d) or images (n, C, H, W)"
+    if len(shape) == 3:
+        raise InputError(
+            f"{name} with shape {shape}",
+            wanted,
+            f"If these are grey images, add the channel: {name}[:, None]; "
+            f"if not, flatten each row: {name}.reshape({shape[0]}, -1).",
+        )
+    if len(shape) not in (2, 4):
+        remedy = f"Reshape your data: {name}.reshape(-1, 1) for one column, {name}.reshape(1, -1) for one row."
+        raise InputError(
+            f"{name} with shape {shape}", wanted, remedy if len(shape) < 2 else f"Reshape your data to (n, d): {name}."
+        )
+    if len(shape) == 4 and shape[-1] in _CHANNELS and shape[1] not in _CHANNELS:
+        raise InputError(
+            f"{name} with shape {shape}, which looks channels-last",
+            "images (n, C, H, W)",
+            f"Use {name}.transpose(0, 3, 1, 2) in numpy, {name}.permute(0, 3, 1, 2) in torch.",
+        )
+    if shape[0] < min_rows:
+        plural = "sample" if shape[0] == 1 else "samples"
+        raise InputError(f"{name} with {shape[0]} {plural} (shape={shape})", f"at least {min_rows}")
+    if 0 in shape:
+        raise InputError(f"{name} with 0 feature(s) (shape={shape}) while a minimum of 1 is required", wanted)
+
+
+def check_finite(x: Rows, *, name: str = "X", allow_nan: bool = False, columns: Sequence[str] | None = None) -> None:
+    """Refuse NaN and infinities, saying how many, in how many rows, where first, and in which columns of a table."""
+    if not x.dtype.is_floating_point:
+        return
+    values = rows = seen = 0
+    first: int | None = None
+    in_columns = torch.zeros(x.shape[1] if len(x.shape) == 2 else 0, dtype=torch.int64)
+    for block in blocks(x):
+        bad = torch.isinf(block) if allow_nan else ~torch.isfinite(block)
+        if bool(bad.any()):
+            per_row = bad.flatten(1).any(1)
+            values += int(bad.sum())
+            rows += int(per_row.sum())
+            if first is None:
+                first = seen + int(per_row.nonzero()[0])
+            if len(in_columns):
+                in_columns += bad.sum(0).cpu()
+        seen += len(block)
+    if first is None:
+        return
+    where = _columns(in_columns, columns) if len(in_columns) else ""
+    kind = "infinite" if allow_nan else "NaN or infinite"
+    raise InputError(
+        f"{name} with {values} {kind} value(s) in {rows} of {len(x)} rows, first in row {first}{where}",
+        "finite numbers",
+        "Fill them in or drop those rows.",
+    )
+
+
+def _columns(counts: Tensor, names: Sequence[str] | None, most: int = 10) -> str:
+    bad = counts.nonzero().flatten().tolist()
+    shown = [repr(names[i]) if names else str(i) for i in bad[:most]]
+    more = f" and {len(bad) - most} more" if len(bad) > most else ""
+    return f", column(s) {', '.join(shown)}{more}"
+
+
+def _from_torch(x: Tensor, name: str) -> Tensor:
+    if x.is_complex():
+        raise _complex(name)
+    if x.layout != torch.strided:
+        raise InputError(f"{name} as a sparse tensor", "a dense one", f"Use {name}.to_dense().")
+    x = x.detach()
+    if x.dtype in (torch.uint8, torch.float16, torch.float32, torch.float64):
+        return x
+    return x.to(torch.float32 if x.dtype in (torch.bool, torch.bfloat16) else torch.float64)
+
+
+def _to_numpy(x: object, name: str) -> tuple[np.ndarray[Any, Any], Sequence[str] | None]:
+    # an object of a library that was never imported cannot be here, so nothing is imported to find out
+    pandas, sparse = sys.modules.get("pandas"), sys.modules.get("scipy.sparse")
+    if pandas is not None and isinstance(x, pandas.DataFrame):
+        return frame_values(x, name)
+    if isinstance(x, MappedArray):
+        return np.asarray(x.rows(np.arange(len(x)))), None
+    if sparse is not None and sparse.issparse(x):
+        raise InputError(f"{name} as a sparse matrix", "a dense array", f"Use {name}.toarray().")
+    try:
+        return np.asarray(x), None
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"{name} that is no regular array ({error})", "rows of one length") from error
+
+
+def frame_values(frame: Any, name: str = "X") -> tuple[np.ndarray[Any, Any], tuple[str, ...]]:
+    """Return the numbers of a pandas DataFrame and the names of its columns.
+
+    Raises
+    ------
+    InputError
+        Some columns hold no numbers; they are named.
+    """
+    columns = tuple(str(column) for column in frame.columns)
+    kinds = [getattr(dtype, "kind", "O") for dtype in frame.dtypes]
+    wrong = [column for column, kind in zip(columns, kinds, strict=True) if kind not in "biuf"]
+    if wrong:
+        shown = ", ".join(repr(column) for column in wrong[:10]) + (" …" if len(wrong) > 10 else "")
+        raise InputError(
+            f"{name} with {len(wrong)} column(s) that hold no numbers: {shown}",
+            "numeric columns",
+            f"Drop or encode them, or name the one that holds the class as label_column (--label-column {wrong[0]}).",
+        )
+    # nullable pandas columns know missing values that numpy's integers do not
+    nullable = any(not isinstance(dtype, np.dtype) for dtype in frame.dtypes)
+    if nullable:
+        return frame.to_numpy(dtype=np.float64, na_value=np.nan), columns
+    return frame.to_numpy(), columns
+
+
+def _from_numpy(array: np.ndarray[Any, Any], name: str) -> Tensor:
+    if array.dtype.kind == "c":
+        raise _complex(name)
+    dtype = tensor_dtype(array.dtype)
+    if dtype is None:
+        raise InputError(
+            f"{name} with dtype {array.dtype}", "numbers (uint8, integer, float)", f"Convert it: {name}.astype(float)."
+        )
+    array = np.ascontiguousarray(array, dtype) if array.ndim else array.astype(dtype)
+    # torch has no read-only tensors, and writing through one to a mapped file would end the process
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _complex(name: str) -> InputError:
+    return InputError(
+        f"{name} with complex numbers",
+        "real ones. Complex data not supported",
+        f"Use {name}.real or {name}.view(float).",
+    )

@@ -1,0 +1,39 @@
+"""What `vaelab.data.load` was asked for, handed on to whatever reads the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vaelab.errors import InputError
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """The choices of one `load`; see there.
+
+    Attributes
+    ----------
+    image_size
+        (height, width) that image files are resized and cropped to, or None.
+    grey
+        True and False convert image files to grey or RGB; None leaves them.
+    test_fraction, seed
+        Of the random split, where the source brings none.
+    label_column
+        Column that holds the class.
+    memory_map
+        True leaves a ``.npy`` file on disk, False reads it, None decides by its size.
+    """
+
+    image_size: tuple[int, int] | None = None
+    grey: bool | None = None
+    test_fraction: float = 0.1
+    seed: int = 0
+    label_column: str | None = None
+    memory_map: bool | None = None
+
+    def refuse(self, source: str, *names: str) -> None:
+        """Refuse options that mean nothing for this source, rather than ignore them."""
+        given = [name for name in names if getattr(self, name) not in (None, False)]
+        if given:
+            raise InputError(f"{' and '.join(given)} for {source}", "options that apply to it", "Leave them out.")

@@ -1,0 +1,221 @@
+"""The user's units and the network's: net = (x − shift) / scale.
+
+A change of units changes densities by a constant: log p(x) in the user's units is log p in the network's units minus
+`Scaling.log_volume`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaelab.data.mapped import Rows, blocks
+from vaelab.errors import InputError, VaelabWarning
+
+Kind = Literal["image", "table"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """An affine map between the user's units and the network's.
+
+    Attributes
+    ----------
+    shift, scale
+        float64, broadcastable to `event_shape`: one number for images, one per column for tables.
+    dtype
+        Name of the user's dtype, such as ``"uint8"``.
+    kind
+        ``"image"`` or ``"table"``.
+    event_shape
+        Shape of one row.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    dtype: str
+    kind: Kind
+    event_shape: tuple[int, ...]
+
+    @classmethod
+    def fit(cls, x: Rows, kind: Kind, *, columns: Sequence[str] | None = None) -> Self:
+        """Choose the map for some data.
+
+        Images go to [0, 1]: uint8 is divided by 255, floats in [0, 1] stay, floats in [−1, 1] are shifted and halved.
+        Floats in [0, 255] are divided by 255, and floats of any other range by their own, both with a warning; so is
+        uint8 that holds only 0 and 1, which stays. Tables are standardised column by column, in float64; constant
+        columns are only shifted, with a warning that names them.
+
+        Parameters
+        ----------
+        x
+            (n, *event_shape), finite; see `vaelab.data.check_array`.
+        kind
+            ``"image"`` or ``"table"``.
+        columns
+            Names of the columns of a table, for the messages.
+
+        Warns
+        -----
+        VaelabWarning
+            A range was guessed, or columns are constant.
+        """
+        shift, scale = _image_map(x) if kind == "image" else _table_map(x, columns)
+        dtype = str(x.dtype).removeprefix("torch.")
+        return cls(shift, scale, dtype, kind, tuple(x.shape[1:]))
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether both units are the same."""
+        return not bool(self.shift.any()) and bool((self.scale == 1).all())
+
+    @property
+    def log_volume(self) -> float:
+        """Σ log scale over one row, nats: log p(x) = log p(net) − log_volume."""
+        return float(self.scale.log().sum()) * (math.prod(self.event_shape) / self.scale.numel())
+
+    def to_net(self, x: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Map (…, *event_shape) in the user's units to the network's, as `dtype`; `x` is left as it is."""
+        if self.scale.numel() == 1:  # plain numbers: no transfer, and two cheap operations on the device
+            shift, scale = float(self.shift), float(self.scale)
+            if not x.dtype.is_floating_point:
+                x = x.to(dtype)  # a new tensor, so the rest can be in place
+                x = x.sub_(shift) if shift else x
+                return x.div_(scale) if scale != 1 else x
+            x = x.to(torch.promote_types(x.dtype, dtype))  # subtract before rounding
+            x = x - shift if shift else x
+            return (x / scale if scale != 1 else x).to(dtype)
+        wide = _wide(x)
+        return ((wide - self.shift.to(wide)) / self.scale.to(wide)).to(dtype)
+
+    def from_net(self, x: Tensor) -> Tensor:
+        """Map (…, *event_shape) in the network's units to the user's, floating; differentiable.
+
+        The result has the dtype of `x`, but is float64 where the user's data were (or were integers in a table).
+        """
+        wide = _wide(x)
+        if self.scale.numel() == 1:
+            wide = wide * float(self.scale) + float(self.shift)
+        else:
+            wide = wide * self.scale.to(wide) + self.shift.to(wide)
+        exact = self.dtype == "float64" or (self.kind == "table" and self.dtype == "uint8")
+        return wide if exact else wide.to(x.dtype)
+
+    def restore(self, x: Tensor) -> np.ndarray[Any, Any]:
+        """Map the network's units to an array of the user's own dtype.
+
+        uint8 images are clipped and rounded. Floats come back in their precision; integers in a table as float64,
+        since a model's means are not integers.
+        """
+        out = self.from_net(x.detach().double().cpu())
+        if self.dtype == "uint8":
+            return out.clamp(0, 255).round().to(torch.uint8).numpy() if self.kind == "image" else out.numpy()
+        return out.numpy().astype(self.dtype)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors, for a safetensors file."""
+        return {"shift": self.shift, "scale": self.scale}
+
+    def meta(self) -> dict[str, Any]:
+        """Return the rest, as plain values for JSON or YAML."""
+        return {"dtype": self.dtype, "kind": self.kind, "event_shape": list(self.event_shape)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Self:
+        """Rebuild from `state` and `meta`.
+
+        Raises
+        ------
+        InputError
+            Something is missing.
+        """
+        missing = [key for key in ("shift", "scale") if key not in state]
+        missing += [key for key in ("dtype", "kind", "event_shape") if key not in meta]
+        if missing:
+            raise InputError(f"a saved scaling without {', '.join(missing)}", "what Scaling.state and .meta return")
+        return cls(
+            state["shift"].double(),
+            state["scale"].double(),
+            str(meta["dtype"]),
+            meta["kind"],
+            tuple(int(size) for size in meta["event_shape"]),
+        )
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Raise the precision as far as the device can: Apple's has no float64."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+
+def _image_map(x: Rows) -> tuple[Tensor, Tensor]:
+    low, high = math.inf, -math.inf
+    for block in blocks(x):
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
+        if x.dtype == torch.uint8 and high > 1:
+            break  # the rest cannot change the answer
+    shift, scale = 0.0, 1.0
+    if x.dtype == torch.uint8:
+        if high == 1:
+            _warn("uint8 images that hold only 0 and 1 are taken as they are, not divided by 255.")
+        else:
+            scale = 255.0
+    elif low >= 0 and high <= 1:
+        pass
+    elif low >= -1 and high <= 1:
+        shift, scale = -1.0, 2.0
+    elif low >= 0 and 1.5 < high <= 255:
+        _warn(
+            f"Floating-point images in [{low:g}, {high:g}] are taken as pixel values and divided by 255. "
+            "Divide them yourself, or give uint8, to say so."
+        )
+        scale = 255.0
+    else:
+        _warn(
+            f"Floating-point images in [{low:g}, {high:g}], which is none of [0, 1], [−1, 1], [0, 255], are mapped to "
+            "[0, 1] by their own smallest and largest value."
+        )
+        shift, scale = low, high - low if high > low else 1.0
+    return torch.tensor(shift, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64)
+
+
+def _table_map(x: Rows, columns: Sequence[str] | None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per column, merged over blocks (Chan, Golub & LeVeque 1983, eq. 2.1)."""
+    n = 0
+    d = x.shape[1]
+    mean, squares = torch.zeros(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
+    low, high = torch.full_like(mean, math.inf), torch.full_like(mean, -math.inf)
+    for raw in blocks(x):
+        block = raw.cpu().double()
+        m = len(block)
+        centre = block.mean(0)
+        delta = centre - mean
+        squares += (block - centre).square().sum(0) + delta.square() * (n * m / (n + m))
+        mean += delta * (m / (n + m))
+        low, high = torch.minimum(low, block.amin(0)), torch.maximum(high, block.amax(0))
+        n += m
+    constant = low == high  # exact, where a standard deviation of 1e-17 would not be zero
+    scale = (squares / n).sqrt()
+    scale = torch.where(scale > 0, scale, high - low)  # squares of tiny numbers vanish
+    mean, scale = torch.where(constant, low, mean), torch.where(constant, 1.0, scale)
+    names = [columns[i] if columns else str(i) for i in range(d)]
+    if not bool(torch.isfinite(scale).all()):
+        wide = [names[i] for i in (~torch.isfinite(scale)).nonzero().flatten().tolist()]
+        raise InputError(
+            f"column(s) {', '.join(wide)} whose squares exceed float64", "values below 1e150", "Rescale them."
+        )
+    if bool(constant.any()):
+        flat = [names[i] for i in constant.nonzero().flatten().tolist()]
+        shown = ", ".join(flat[:20]) + (f" and {len(flat) - 20} more" if len(flat) > 20 else "")
+        _warn(f"{len(flat)} constant column(s), which teach a model nothing and are only shifted: {shown}.")
+    return mean, scale
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, VaelabWarning, stacklevel=4)

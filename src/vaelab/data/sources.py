@@ -1,0 +1,106 @@
+"""`load`: one door for names, files and folders."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+from vaelab.data.arrays import load_npy, load_npz
+from vaelab.data.dataset import Dataset
+from vaelab.data.folders import find_images, load_image_folder
+from vaelab.data.named import load_named, names
+from vaelab.data.options import LoadOptions
+from vaelab.data.tables import load_csv, load_parquet
+from vaelab.errors import InputError
+
+_READERS: dict[str, Callable[[Path, LoadOptions], Dataset]] = {
+    ".npy": load_npy,
+    ".npz": load_npz,
+    ".csv": load_csv,
+    ".parquet": load_parquet,
+}
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    home: Path | str | None = None,
+    download: bool = False,
+    image_size: int | tuple[int, int] | None = None,
+    grey: bool | None = None,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+    label_column: str | None = None,
+    memory_map: bool | None = None,
+) -> Dataset:
+    """Load a data set by name, or from a file or folder.
+
+    Parameters
+    ----------
+    name_or_path
+        One of `names`; or a folder of images (png, jpg, webp, bmp, gif, tif), a folder of parquet files, or a ``.npy``,
+        ``.npz``, ``.csv`` or ``.parquet`` file. A path that is spelt like a name needs a ``./`` in front.
+    home
+        Folder with a sub-folder per named data set; looked into before ``$VAELAB_DATA`` and the cache folder.
+    download
+        Fetch a named data set that is absent from the Hugging Face hub into the first of these.
+    image_size
+        Side, or (height, width), that image files are resized to; what does not fit is cut off evenly.
+    grey
+        True for one channel, False for RGB, None for what the files have.
+    test_fraction, seed
+        Share and seed of the random test split, for sources that bring no split of their own (digits: always a fifth).
+    label_column
+        Column of a table or parquet file that holds the class.
+    memory_map
+        True leaves a ``.npy`` file on disk, False reads it into memory; None does so from 1 GB on.
+
+    Returns
+    -------
+    Dataset
+        Rows in the source's units: uint8 images, or what the arrays hold.
+
+    Raises
+    ------
+    InputError
+        It does not exist, cannot be read, or cannot be trained on.
+    MissingExtraError
+        An optional package is needed and absent.
+    """
+    options = LoadOptions(_size(image_size), grey, test_fraction, seed, label_column, memory_map)
+    if not 0.0 < test_fraction < 1.0:
+        raise InputError(f"test_fraction={test_fraction:g}", "a number between 0 and 1, both excluded")
+    if isinstance(name_or_path, str) and name_or_path in names():
+        return load_named(name_or_path, options, home=home, download=download)
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return _load_folder(path, options)
+    if not path.is_file():
+        close = difflib.get_close_matches(str(name_or_path), names(), n=1)
+        raise InputError(
+            f"{str(name_or_path)!r}, which is neither a file, a folder, nor a known name",
+            f"one of {', '.join(names())}, or a path",
+            f"Did you mean {close[0]!r}?" if close else "",
+        )
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}", f"a file ending in {', '.join(_READERS)}, or a folder")
+    return reader(path, options)
+
+
+def _load_folder(folder: Path, options: LoadOptions) -> Dataset:
+    if any(folder.glob("*.parquet")):
+        return load_parquet(folder, options)
+    if find_images(folder):
+        return load_image_folder(folder, options)
+    raise InputError(f"{folder} with neither images nor parquet files", "a folder of png, jpg, … or .parquet files")
+
+
+def _size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if image_size is None:
+        return None
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if len(size) != 2 or min(size) < 1:
+        raise InputError(f"image_size={image_size}", "a positive side, or (height, width)")
+    return size

@@ -1,0 +1,99 @@
+"""CSV and parquet tables: numeric columns, and perhaps one that holds the class."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaelab.data.assembly import assemble
+from vaelab.data.checks import check_array, frame_values
+from vaelab.data.dataset import Dataset
+from vaelab.data.extras import require
+from vaelab.data.images import Preparation
+from vaelab.data.labels import count_classes
+from vaelab.data.options import LoadOptions
+from vaelab.data.parquet import find_splits, image_table, label_splits, read_frame
+from vaelab.errors import InputError, VaelabWarning
+
+
+def load_csv(path: Path, options: LoadOptions) -> Dataset:
+    """Load a table from text; the first line is data if it holds numbers only."""
+    options.refuse("a CSV file", "image_size", "grey", "memory_map")
+    pandas = require("pandas", "data", "Reading a CSV file")
+    try:
+        # a frame of the first line alone tells a header from a row of numbers
+        first = pandas.read_csv(path, header=None, nrows=1)
+        headless = all(dtype.kind in "iuf" for dtype in first.dtypes)
+        frame = pandas.read_csv(path, header=None if headless else 0)
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path}, which cannot be read ({error})", "comma-separated columns") from error
+    if headless:
+        warnings.warn(
+            f"{path} starts with a line of numbers, which is taken as the first row, not as names of columns.",
+            VaelabWarning,
+            stacklevel=3,
+        )
+    return _from_frame(frame, options, path, train_rows=None)
+
+
+def load_parquet(path: Path, options: LoadOptions) -> Dataset:
+    """Load a parquet file, or a folder of shards; images in the hub's layout, or a table.
+
+    In a folder, ``train-*`` and ``test-*`` (or ``validation-*``, ``valid-*``) are the splits.
+    """
+    options.refuse("parquet files", "memory_map")
+    if path.is_dir():
+        train, test = find_splits(path)
+        if not (train and test):
+            train, test = sorted(path.glob("*.parquet")), []
+    else:
+        train, test = [path], []
+    table = image_table(train, options.label_column)
+    if table is None:
+        options.refuse("a table", "image_size", "grey")
+        frames = [read_frame(files) for files in (train, test) if files]
+        if len(frames) == 2 and list(frames[0].columns) != list(frames[1].columns):
+            raise InputError(f"{path} whose splits differ in their columns", "the same columns in both")
+        frame = frames[0] if not test else require("pandas", "data", "Reading a table").concat(frames)
+        return _from_frame(frame, options, path, train_rows=len(frames[0]) if test else None)
+    held = image_table(test, options.label_column) if test else None
+    tables = [table] if held is None else [table, held]
+    preparation = Preparation(size=options.image_size, grey=options.grey)
+    x = [torch.from_numpy(part.pixels(preparation, cached=False)) for part in tables]
+    labels, classes = label_splits(tables)
+    known = [part for part in labels if part is not None]
+    return assemble(
+        check_array(torch.cat(x), name=path.name),
+        options,
+        name=path.stem,
+        source=str(path),
+        labels=torch.cat(known) if known else None,
+        classes=classes,
+        train_rows=len(x[0]) if held is not None else None,
+    )
+
+
+def _from_frame(frame: Any, options: LoadOptions, path: Path, *, train_rows: int | None) -> Dataset:
+    labels = classes = None
+    if options.label_column is not None:
+        names = {str(column): column for column in frame.columns}
+        if options.label_column not in names:
+            raise InputError(f"no column {options.label_column!r} in {path}", f"one of {', '.join(names)}")
+        column = names[options.label_column]
+        labels, classes = count_classes(frame[column].to_numpy(), source=f"column {options.label_column!r} of {path}")
+        frame = frame.drop(columns=[column])
+    columns = frame_values(frame, path.name)[1]
+    x = check_array(frame, name=path.name)
+    return assemble(
+        x,
+        options,
+        name=path.stem,
+        source=str(path),
+        labels=labels,
+        classes=classes,
+        columns=columns,
+        train_rows=train_rows,
+    )

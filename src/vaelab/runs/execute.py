@@ -1,0 +1,87 @@
+"""A run from data to folder: train, assess, draw; or go on where a killed one stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vaelab import storage
+from vaelab.config import Settings, parse_settings
+from vaelab.data import Dataset
+from vaelab.errors import InputError, RunFolderError
+from vaelab.runs import folder as files
+from vaelab.runs.assess import Assessment, assess
+from vaelab.runs.gallery import draw
+from vaelab.runs.train import train
+from vaelab.runs.trained import Trained
+from vaelab.training import Hook, JsonLines
+
+
+def first_process() -> bool:
+    """Whether this process prints and writes; under torchrun only the first does."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str, Any]) -> None:
+    """Start a run folder: settings and where the data come from, before anything is trained.
+
+    Raises
+    ------
+    RunFolderError
+        The folder already holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        remedy = f"Choose another name, or go on with `vaelab train --resume {folder}`."
+        raise RunFolderError(f"{folder}, which is not empty", "a new folder", remedy)
+    settings.resolve(len(data.train), data.event_shape)
+    files.write_config(folder, settings, data={**source, "fingerprint": data.fingerprint()})
+
+
+def source_of(folder: Path) -> tuple[Settings, dict[str, Any]]:
+    """Read what `prepare` wrote: the settings, and where the data come from."""
+    content = files.read_config(folder)
+    if "data" not in content:
+        remedy = "Runs saved by an estimator keep no data; train again from Python."
+        raise RunFolderError(f"{folder} without a note of its data", "a run of `vaelab train`", remedy)
+    try:
+        return parse_settings(content["settings"]), dict(content["data"])
+    except InputError as error:
+        raise RunFolderError(f"{folder} with settings that do not fit ({error})", "those of a vaelab run") from error
+
+
+def execute(folder: Path, data: Dataset, *, hooks: Sequence[Hook] = (), resume: bool = False) -> tuple[Trained, Assessment]:
+    """Train what ``folder/config.yaml`` says; leave model, metrics, results and pictures there.
+
+    Parameters
+    ----------
+    folder
+        Started by `prepare`.
+    data
+        The same data.
+    hooks
+        Onlookers beside the metrics file.
+    resume
+        Go on from the training states in the folder.
+
+    Raises
+    ------
+    RunFolderError
+        The data are not those the run was started with.
+    """
+    settings, source = source_of(folder)
+    if source.get("fingerprint") != data.fingerprint():
+        raise RunFolderError(f"data that differ from those {folder} was started with", "the same data")
+    main = first_process()
+    watching = [JsonLines(folder / files.METRICS), *hooks] if main else []
+    trained = train(data, settings, hooks=watching, states=folder / files.STATES, resume=resume)
+    found = assess(trained, data.test.x, seed=settings.seed)
+    if main:
+        for hook in hooks:
+            hook.note("drawing pictures")
+        files.save(trained, folder, {"data": source})
+        storage.write_text(folder / files.RESULTS, json.dumps(found.as_dict(), indent=2) + "\n")
+        draw(trained, data, found, folder)
+    return trained, found

@@ -1,0 +1,79 @@
+"""The pictures of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vaelab.data import Dataset, MappedArray
+from vaelab.data.mapped import Rows
+from vaelab.diagnostics import pictures
+from vaelab.model import ACTIVE_BELOW
+from vaelab.runs.assess import Assessment
+from vaelab.runs.folder import METRICS
+from vaelab.runs.train import FIRST, SECOND
+from vaelab.runs.trained import Trained
+from vaelab.training import read_records, stream
+
+_TITLES = {"prior": "from the prior N(0, I)", "gaussian": "from one Gaussian", "mixture": "from a mixture"}
+_TITLES["second_stage"] = "from stage two"
+
+
+def draw(trained: Trained, data: Dataset, found: Assessment, folder: Path) -> None:
+    """Write samples, reconstructions, curves and the histogram of posterior variances as PNG files."""
+    records = read_records(folder / METRICS)
+    for stage, name in ((FIRST, "curves.png"), (SECOND, "curves-second-stage.png")):
+        shown = [record for record in records if record["stage"] == stage]
+        if shown:
+            pictures.save(pictures.curves(shown), folder / name)
+    histogram = pictures.variance_histogram(np.array(found.variance_ratios), found.active_dimensions, ACTIVE_BELOW)
+    pictures.save(histogram, folder / "posterior-variances.png")
+    if trained.facts.kind == "image":
+        _draw_images(trained, data, folder)
+    else:
+        _draw_columns(trained, data, folder)
+
+
+def _shown(trained: Trained) -> list[str]:
+    """Densities worth showing beside real data: the prior, the best, and stage two."""
+    names = ["prior", trained.facts.best_density, "second_stage"]
+    return [name for name in dict.fromkeys(names) if name in trained.densities]
+
+
+def _some(x: Rows, n: int, seed: int) -> torch.Tensor:
+    rows = torch.randperm(len(x), generator=stream("cpu", seed, "pictures"))[:n].sort().values
+    return x.rows(rows) if isinstance(x, MappedArray) else x[rows]
+
+
+def _restored(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
+    """Clip to what a picture can show: uint8, or [0, 1]."""
+    net = trained.scaling.to_net(x.to(trained.device)).cpu().numpy()
+    return (np.clip(net, 0, 1) * 255).round().astype(np.uint8)
+
+
+def _draw_images(trained: Trained, data: Dataset, folder: Path) -> None:
+    seed = trained.settings.seed
+    rows = data.test.x if len(data.test) >= 64 else data.train.x
+    groups = {_TITLES[name]: _restored(trained, trained.sample(64, density=name, seed=seed)) for name in _shown(trained)}
+    groups["real"] = _restored(trained, _some(rows, 64, seed))
+    pictures.save(pictures.side_by_side(groups), folder / "samples.png")
+    real = _some(rows, 12, seed + 1)
+    rebuilt = _restored(trained, trained.reconstruct(real))
+    pictures.save(pictures.reconstructions(_restored(trained, real), rebuilt), folder / "reconstructions.png")
+
+
+def _draw_columns(trained: Trained, data: Dataset, folder: Path) -> None:
+    seed = trained.settings.seed
+    rows = data.test.x if len(data.test) >= 200 else data.train.x
+    real = _some(rows, 2000, seed).double()
+    names = trained.facts.columns or tuple(f"column {i}" for i in range(real.shape[1]))
+    drawn = {
+        _TITLES[name]: trained.sample(2000, density=name, seed=seed).double().cpu().numpy() for name in _shown(trained)
+    }
+    pictures.save(pictures.marginals(real.numpy(), drawn, names), folder / "samples.png")
+    rebuilt = trained.reconstruct(real).double().cpu().numpy()
+    pictures.save(pictures.scatter(real.numpy(), rebuilt, names), folder / "reconstructions.png")
