@@ -42,9 +42,10 @@ def small_vae(d: int = 6, latent_dim: int = 3, *, variance: Variance | None = No
     )
 
 
-def curved_manifold(n: int, *, r: int = 2, d: int = 10, seed: int = 0) -> Tensor:
-    """(n, d) points on an r-dimensional sheet, x = sigmoid(G u), each dimension of unit variance."""
+def curved_manifold(n: int, *, r: int = 2, d: int = 10, noise: float = 0.0, seed: int = 0) -> Tensor:
+    """(n, d) points on an r-dimensional sheet, x = sigmoid(G u) scaled to unit variance, plus noise."""
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(r, d, generator=generator)
     x = (torch.randn(n, r, generator=generator) @ mixing).sigmoid()
-    return (x - x.mean(0)) / x.std(0)
+    x = (x - x.mean(0)) / x.std(0)
+    return x + noise * torch.randn(n, d, generator=generator)

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import Rows, small_vae
 from sklearn.decomposition import PCA, FactorAnalysis
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
+from helpers import Rows, small_vae
 from vaelab.model import (
     VAE,
     Bernoulli,
@@ -170,9 +170,7 @@ class Wrapped(nn.Module):
 def test_closed_form_kl_equals_torch_and_monte_carlo():
     loc, scale = torch.randn(4, 3), torch.rand(4, 3) + 0.2
     q, p = DiagonalNormal(loc, scale), StandardNormal(torch.zeros(3), torch.ones(3))
-    reference = kl_divergence(
-        Independent(Normal(loc, scale), 1), Independent(Normal(torch.zeros(3), torch.ones(3)), 1)
-    )
+    reference = kl_divergence(Independent(Normal(loc, scale), 1), Independent(Normal(torch.zeros(3), torch.ones(3)), 1))
     torch.testing.assert_close(kl(q, p, loc), reference)
     other = DiagonalNormal(torch.randn(4, 3), torch.rand(4, 3) + 0.2)
     reference = kl_divergence(Independent(Normal(loc, scale), 1), Independent(Normal(other.loc, other.scale), 1))

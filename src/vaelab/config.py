@@ -24,8 +24,9 @@ Network = Literal["auto", "mlp", "infogan", "resnet", "wae"]
 Density = Literal["gaussian", "mixture", "second_stage"]
 Stage = Literal["first", "second"]
 
-_STEPS = 10_000  # default length of a stage, in steps
-_LEAST_EPOCHS, _MOST_EPOCHS = 5, 2000
+# default length of a stage: this many steps, but neither fewer epochs nor many more than a data set can bear
+_STEPS, _LEAST_STEPS = 10_000, 2_000
+_LEAST_EPOCHS, _MOST_EPOCHS = 5, 200
 
 
 class Settings(BaseModel):
@@ -38,14 +39,18 @@ class Settings(BaseModel):
     hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths of the mlp")
     base_width: int = Field(32, ge=1, description="channels after the first convolution of the resnet")
     norm_decay: float = Field(0.99, gt=0, lt=1, description="decay of batch norm's running averages")
-    likelihood: Literal["gaussian", "bernoulli"] = Field("gaussian", description="p(x|z); bernoulli is for [0, 1] pixels")
-    variance: Literal["profiled", "learned", "fixed"] = Field("profiled", description="how the decoder variance is obtained")
+    likelihood: Literal["gaussian", "bernoulli"] = Field(
+        "gaussian", description="p(x|z); bernoulli is for [0, 1] pixels"
+    )
+    variance: Literal["profiled", "learned", "fixed"] = Field(
+        "profiled", description="how the decoder variance is obtained"
+    )
     gamma: float | None = Field(None, gt=0, description="fixed decoder variance (default 1), or where learning starts")
     gamma_lr_scale: float = Field(10.0, gt=0, description="learning rate of a learned gamma, relative to lr")
     gamma_floor: float = Field(1e-6, gt=0, description="smallest decoder variance, relative to the data's variance")
     kl_weight: float = Field(1.0, ge=0, description="weight of the KL term; other than 1 is no bound on log p(x)")
 
-    epochs: int | None = Field(None, ge=1, description="stage one; default: about 10,000 steps")
+    epochs: int | None = Field(None, ge=1, description="of stage one; default: 2,000 to 10,000 steps")
     batch_size: int = Field(100, ge=1, description="rows per step, over all processes")
     lr: float = Field(1e-3, gt=0, description="learning rate of Adam")
     schedule: Schedule = Field("cosine", description="how the learning rate moves")
@@ -58,13 +63,13 @@ class Settings(BaseModel):
     components: int | None = Field(None, ge=1, description="of the mixture; default: chosen on held-out codes")
     covariance: Literal["full", "diag"] | None = Field(None, description="of the mixture; default: chosen")
     second_hidden: tuple[int, ...] = Field((1024, 1024, 1024), min_length=1, description="hidden widths of stage two")
-    second_epochs: int | None = Field(None, ge=1, description="stage two; default: about 10,000 steps")
+    second_epochs: int | None = Field(None, ge=1, description="of stage two; default: 2,000 to 10,000 steps")
     second_lr: float = Field(1e-3, gt=0, description="learning rate of stage two")
     second_schedule: Schedule = Field("cosine", description="how it moves")
     second_halve_every: int | None = Field(None, ge=1, description="epochs between halvings, for schedule step")
 
     held_out: float = Field(0.1, ge=0, lt=1, description="share of the training rows (at most 5,000) to compare on")
-    keep_best: bool = Field(False, description="keep each stage's weights that were best on held-out rows")
+    keep_best: bool = Field(True, description="end each stage with the weights that were best on held-out rows")
     precision: Precision = Field("32-true", description="number format, as Lightning Fabric names it")
     compile: bool = Field(False, description="compile the training step")
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
@@ -81,12 +86,10 @@ class Settings(BaseModel):
             raise ValueError("gamma has no effect with variance='profiled'; use variance='fixed' or 'learned'")
         if len(set(self.densities)) != len(self.densities):
             raise ValueError(f"densities={self.densities} names one twice")
-        if self.keep_best and self.held_out == 0:
-            raise ValueError("keep_best needs held-out rows; set held_out above 0")
         return self
 
     def fit_settings(self, stage: Stage) -> FitSettings:
-        """Settings of one stage's training; before `resolve`, with one epoch where the length is still open."""
+        """Return one stage's training settings; one epoch where the length is still open, before `resolve`."""
         first = stage == "first"
         return FitSettings(
             epochs=(self.epochs if first else self.second_epochs) or 1,
@@ -95,7 +98,7 @@ class Settings(BaseModel):
             schedule=self.schedule if first else self.second_schedule,
             halve_every=self.halve_every if first else self.second_halve_every,
             weight_decay=self.weight_decay,
-            keep_best=self.keep_best,
+            keep_best=self.keep_best and self.held_out > 0,
             precision=self.precision,
             compile=self.compile,
             accelerator=self.accelerator,
@@ -108,11 +111,14 @@ class Settings(BaseModel):
         image = len(event_shape) == 3
         network = ("infogan" if image else "mlp") if self.network == "auto" else self.network
         if network != "mlp" and not image:
-            raise InputError(f"network={network!r} for rows of shape {event_shape}", "images (n, C, H, W)", "Use 'mlp'.")
+            raise InputError(
+                f"network={network!r} for rows of shape {event_shape}", "images (n, C, H, W)", "Use 'mlp'."
+            )
         if self.likelihood == "bernoulli" and not image:
             raise InputError("likelihood='bernoulli' for a table", "pixels in [0, 1]", "Use likelihood='gaussian'.")
         per_epoch = max(1, rows // self.batch_size)
         usual = min(max(math.ceil(_STEPS / per_epoch), _LEAST_EPOCHS), _MOST_EPOCHS)
+        usual = max(usual, math.ceil(_LEAST_STEPS / per_epoch))
         return self.model_copy(
             update={
                 "network": network,
@@ -168,7 +174,9 @@ def build_vae(settings: Settings, event_shape: tuple[int, ...], *, data_variance
     # the InfoGAN encoder of the paper's program emits σ through a softplus, the other networks emit log σ
     posterior = Diagonal("softplus" if settings.network == "infogan" else "exp")
     with forked("cpu", settings.seed, "first stage"):
-        encoder, decoder = _networks(settings, event_shape, posterior.parameter_count(settings.latent_dim), condition_dim)
+        encoder, decoder = _networks(
+            settings, event_shape, posterior.parameter_count(settings.latent_dim), condition_dim
+        )
         return VAE(
             encoder,
             decoder,
@@ -180,7 +188,7 @@ def build_vae(settings: Settings, event_shape: tuple[int, ...], *, data_variance
 
 
 def build_second_stage(settings: Settings, *, code_variance: float) -> VAE:
-    """Build the second stage: κ → κ, both networks with the skip of the paper, its own γ' (Dai & Wipf 2019, section 4)."""
+    """Build the second stage: κ → κ, both networks with a skip, γ' of its own (Dai & Wipf 2019, section 4)."""
     from vaelab.model import VAE, Gaussian
     from vaelab.nets import MLPDecoder, MLPEncoder
     from vaelab.training.streams import forked

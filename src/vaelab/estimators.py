@@ -147,7 +147,9 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(Z))
         if z.ndim != 2 or z.shape[1] != self._n_features_out:
-            raise InputError(f"codes of shape {tuple(z.shape)}", f"(n, {self._n_features_out})", "Use transform's output.")
+            raise InputError(
+                f"codes of shape {tuple(z.shape)}", f"(n, {self._n_features_out})", "Use transform's output."
+            )
         return self._like_x(self.trained_.decode(z))
 
     def reconstruct(self, X: Any) -> Any:
@@ -229,7 +231,7 @@ class GaussianVAE(_Estimator):
     kl_weight
         1 for a bound on log p(x), else β.
     epochs, batch_size, lr, schedule, halve_every, weight_decay
-        Training; about 10,000 steps unless ``epochs`` says otherwise.
+        Training; 2,000 to 10,000 steps unless ``epochs`` says otherwise.
     held_out, keep_best
         Share of the rows (at most 5,000) that is set aside, and whether to end with the weights best on it.
     precision, compile, accelerator, checkpoint_seconds
@@ -272,9 +274,9 @@ class GaussianVAE(_Estimator):
         halve_every: int | None = None,
         weight_decay: float = 0.0,
         held_out: float = 0.1,
-        keep_best: bool = False,
+        keep_best: bool = True,
         precision: Precision = "32-true",
-        compile: bool = False,  # noqa: A002 - torch's name for it
+        compile: bool = False,
         accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto",
         checkpoint_seconds: float = 30.0,
         random_state: int | np.random.RandomState | None = None,
@@ -330,7 +332,7 @@ class TwoStageVAE(_Estimator):
     kl_weight
         1 for a bound on log p(x), else β.
     epochs, batch_size, lr, schedule, halve_every, weight_decay
-        Training of stage one; about 10,000 steps unless ``epochs`` says otherwise.
+        Training of stage one; 2,000 to 10,000 steps unless ``epochs`` says otherwise.
     densities
         Which to fit on the codes, beside the prior: ``"gaussian"``, ``"mixture"``, ``"second_stage"``.
     components, covariance
@@ -378,9 +380,9 @@ class TwoStageVAE(_Estimator):
         second_schedule: Schedule = "cosine",
         second_halve_every: int | None = None,
         held_out: float = 0.1,
-        keep_best: bool = False,
+        keep_best: bool = True,
         precision: Precision = "32-true",
-        compile: bool = False,  # noqa: A002 - torch's name for it
+        compile: bool = False,
         accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto",
         checkpoint_seconds: float = 30.0,
         random_state: int | np.random.RandomState | None = None,

@@ -94,7 +94,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise InputError(
-            f"an unreadable file {path} ({error})", "a whole safetensors file", "Restore it from a copy, or train again."
+            f"an unreadable file {path} ({error})",
+            "a whole safetensors file",
+            "Restore it from a copy, or train again.",
         ) from error
     if "vaelab" not in header:
         raise InputError(f"{path}, which vaelab did not write", "a file with vaelab's header")

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from helpers import small_vae
 
+from helpers import small_vae
 from vaelab.errors import InputError
 from vaelab.model import (
     KL,

@@ -10,8 +10,8 @@ import time
 
 import pytest
 import torch
-from helpers import Rows, curved_manifold, small_vae
 
+from helpers import Rows, curved_manifold, small_vae
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.training import FitSettings, Hook, JsonLines, TensorBoard, fit, read_records
 from vaelab.training.fit import Plan, chunks

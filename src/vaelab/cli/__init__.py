@@ -40,12 +40,12 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
-        print(usage(), end="")  # noqa: T201
+        print(usage(), end="")
         return 0 if arguments else 2
     if arguments[0] == "--version":
         from vaelab import __version__
 
-        print(__version__)  # noqa: T201
+        print(__version__)
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
@@ -53,14 +53,14 @@ def main(argv: list[str] | None = None) -> int:
 
         close = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        print(f"vaelab: there is no verb {verb!r}; known are {', '.join(VERBS)}.{hint}", file=sys.stderr)  # noqa: T201
+        print(f"vaelab: there is no verb {verb!r}; known are {', '.join(VERBS)}.{hint}", file=sys.stderr)
         return 2
     try:
         import_module(f"vaelab.cli.{verb}").run(rest)
     except VaelabError as error:
-        print(f"vaelab {verb}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"vaelab {verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"vaelab {verb}: interrupted.", file=sys.stderr)  # noqa: T201
+        print(f"vaelab {verb}: interrupted.", file=sys.stderr)
         return 130
     return 0

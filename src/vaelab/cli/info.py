@@ -19,11 +19,11 @@ def info(run: tyro.conf.Positional[Path | None] = None, presets: bool = False) -
     from vaelab.errors import InputError
 
     if presets:
-        print("\n".join(known.names()))  # noqa: T201
+        print("\n".join(known.names()))
         return
     if run is None:
         raise InputError("no run", "the folder of a run", "Runs are in runs/ unless you chose another folder.")
-    print(describe(run))  # noqa: T201
+    print(describe(run))
 
 
 def describe(folder: Path) -> str:
@@ -35,8 +35,8 @@ def describe(folder: Path) -> str:
     content = read_config(folder)
     settings = parse_settings(content["settings"])
     lines = [f"run       {folder}", f"data      {content.get('data', {}).get('data', 'arrays given to an estimator')}"]
-    facts = content.get("facts")
-    if facts is not None:
+    facts = content.get("facts", {})
+    if facts:
         shape = "×".join(str(size) for size in facts["event_shape"])
         lines.append(f"rows      {facts['rows']:,} of {shape}, held-out ones apart")
     default = Settings()

@@ -37,11 +37,12 @@ def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Tensor:
     found = load(data or source["data"], **{key: source[key] for key in keys})
     if found.event_shape != trained.facts.event_shape:
         raise InputError(
-            f"rows of shape {found.event_shape} from {data or source['data']}", f"{trained.facts.event_shape} as in {run}"
+            f"rows of shape {found.event_shape} from {data or source['data']}",
+            f"{trained.facts.event_shape} as in {run}",
         )
     splits = (found.train.x, found.test.x) if data else (found.test.x,)
     wanted = sum(len(x) for x in splits) if n is None else n
-    parts = []
+    parts: list[torch.Tensor] = []
     for x in splits:
         index = torch.arange(min(len(x), wanted - sum(len(part) for part in parts)))
         parts.append(x.rows(index) if isinstance(x, MappedArray) else x[index])
@@ -73,7 +74,7 @@ def write_rows(out: Path, trained: Trained, rows: Tensor, *, above: Tensor | Non
 
         for i, image in enumerate(shown):
             pixels = image[0] if len(image) == 1 else image[:3].transpose(1, 2, 0)
-            storage.replace_file(out / f"{i:05d}.png", lambda path, p=pixels: Image.fromarray(p).save(path))
+            storage.replace_file(out / f"{i:05d}.png", Image.fromarray(pixels).save)
         _say(out)
         return
     else:
@@ -105,4 +106,4 @@ def write_array(out: Path, values: NDArray[Any]) -> None:
 
 
 def _say(out: Path) -> None:
-    print(out)  # noqa: T201
+    print(out)

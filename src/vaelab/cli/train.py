@@ -20,8 +20,8 @@ from vaelab.errors import InputError
 class Arguments(Settings):
     """Train a two-stage VAE.
 
-    Beside the arguments below: --preset NAME starts from a paper's settings (see `vaelab info --presets`), --config FILE
-    from a YAML file or from a run's config.yaml, and --resume RUN goes on with a run that was interrupted.
+    Beside the arguments below: --preset NAME starts from a paper's settings (see `vaelab info --presets`), --config
+    FILE from a YAML file or from a run's config.yaml, and --resume RUN goes on with a run that was interrupted.
     """
 
     data: tyro.conf.Positional[str] = Field("", description="a name (vaelab datasets), a folder of images, or a file")
@@ -66,7 +66,9 @@ def _defaults(preset: str | None, config: str | None) -> Arguments:
     try:
         return Arguments.model_validate(values)
     except ValidationError:
-        parse_settings({k: v for k, v in values.items() if k not in set(Arguments.model_fields) - set(Settings.model_fields)})
+        parse_settings(
+            {k: v for k, v in values.items() if k not in set(Arguments.model_fields) - set(Settings.model_fields)}
+        )
         raise
 
 
@@ -163,7 +165,12 @@ def _execute(folder: Path, data: Any, *, quiet: bool, resume: bool = False, tens
         warnings.simplefilter("default")
         trained, found = runs.execute(folder, data, hooks=hooks, resume=resume)
     if speak:
-        _report(folder, trained, found, [str(item.message) for item in caught if item.category.__module__ == "vaelab.errors"])
+        _report(
+            folder,
+            trained,
+            found,
+            [str(item.message) for item in caught if item.category.__module__ == "vaelab.errors"],
+        )
     elif runs.first_process():
         _say(str(folder))
 
@@ -182,7 +189,7 @@ def _report(folder: Path, trained: Any, found: Any, notes: list[str]) -> None:
     _say(f"\nPictures: {folder}/samples.png, reconstructions.png, curves.png, posterior-variances.png\nNext:")
     _say(f"  vaelab sample {folder} -n 64 -o {grid}")
     _say(f"  vaelab info {folder}")
-    _say(f'  python -c "import vaelab; print(vaelab.load(\'{folder}\').sample(3).shape)"')
+    _say(f"  python -c \"import vaelab; print(vaelab.load('{folder}').sample(3).shape)\"")
 
 
 def densities_table(log_density: dict[str, float], distance: dict[str, float], best: str) -> str:
@@ -196,4 +203,4 @@ def densities_table(log_density: dict[str, float], distance: dict[str, float], b
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)

@@ -77,7 +77,9 @@ def reconstructions(real: NDArray[Any], rebuilt: NDArray[Any]) -> Figure:
     return picture
 
 
-def marginals(real: NDArray[Any], samples: Mapping[str, NDArray[Any]], columns: Sequence[str], most: int = 12) -> Figure:
+def marginals(
+    real: NDArray[Any], samples: Mapping[str, NDArray[Any]], columns: Sequence[str], most: int = 12
+) -> Figure:
     """Draw the histogram of each table column, real against every kind of sample."""
     shown = min(len(columns), most)
     across = min(4, shown)
@@ -90,7 +92,7 @@ def marginals(real: NDArray[Any], samples: Mapping[str, NDArray[Any]], columns: 
             axis.set_axis_off()
             continue
         low, high = np.quantile(real[:, i], [0.005, 0.995])
-        bins = np.linspace(low, high if high > low else low + 1, 30)
+        bins = np.linspace(low, high if high > low else low + 1, 30).tolist()
         axis.hist(real[:, i], bins, density=True, color=_GREY, alpha=0.4, label="real")
         for colour, (name, rows) in zip(colours, samples.items(), strict=False):
             axis.hist(rows[:, i], bins, density=True, histtype="step", color=colour, linewidth=1.5, label=name)
@@ -129,7 +131,7 @@ def variance_histogram(ratios: NDArray[Any], active: int, threshold: float) -> F
     """Draw the posterior variance of every latent dimension: a cluster near 0 is active, one near 1 idle."""
     picture = figure(6.4, 3.2)
     axis = picture.subplots()
-    axis.hist(ratios, np.linspace(0, max(1.1, float(ratios.max()) * 1.05), 45), color=_BLUE)
+    axis.hist(ratios, np.linspace(0, max(1.1, float(ratios.max()) * 1.05), 45).tolist(), color=_BLUE)
     axis.axvline(threshold, color=_ORANGE, linestyle="--", linewidth=1.2)
     axis.set_title(f"{active} active dimensions (left of the line), {len(ratios) - active} others", fontsize=11)
     axis.set_xlabel("posterior variance of a latent dimension, mean over the data (1 = the prior's)")

@@ -17,6 +17,7 @@ from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
 from vaelab.model import VAE, Prior
 from vaelab.training import stream
+from vaelab.types import Objective
 
 Covariance = Literal["full", "diag"]
 _BLOCK = 4096  # rows scored at once
@@ -87,9 +88,7 @@ class Mixture(LatentDensity):
     means: Tensor
     scale_trils: Tensor
 
-    def __init__(
-        self, weights: Tensor, means: Tensor, scale_trils: Tensor, *, covariance: Covariance = "full"
-    ) -> None:
+    def __init__(self, weights: Tensor, means: Tensor, scale_trils: Tensor, *, covariance: Covariance = "full") -> None:
         super().__init__()
         self.covariance = covariance
         self.register_buffer("weights", weights)
@@ -98,7 +97,7 @@ class Mixture(LatentDensity):
 
     @property
     def components(self) -> int:
-        """k."""
+        """K."""
         return len(self.weights)
 
     @classmethod
@@ -117,7 +116,12 @@ class Mixture(LatentDensity):
             raise InputError(f"{len(z)} codes", f"at least {max(components, 2)} for {components} components")
         # float64 and a ridge well above rounding, since idle dimensions make some covariances nearly alike
         model = GaussianMixture(
-            components, covariance_type=covariance, max_iter=200, reg_covar=1e-5, random_state=seed, init_params="k-means++"
+            components,
+            covariance_type=covariance,
+            max_iter=200,
+            reg_covar=1e-5,
+            random_state=seed,
+            init_params="k-means++",
         ).fit(z.numpy())
         covariances = torch.as_tensor(model.covariances_)
         full = torch.diag_embed(covariances) if covariance == "diag" else covariances
@@ -131,8 +135,8 @@ class Mixture(LatentDensity):
     ) -> Self:
         """Choose k and the covariance structure, where not given, by the likelihood of codes held out of the fit.
 
-        Candidates are fitted on at most 10,000 codes, the winner on all. The number of components doubles until the
-        held-out likelihood falls.
+        Candidates are fitted on at most 10,000 codes, the winner on all. A larger mixture must be better than the best
+        smaller one by more than twice the standard error of their difference; the search stops at the first that is not.
         """
         if components is not None and covariance is not None:
             return cls.fit(codes, components=components, covariance=covariance, seed=seed)
@@ -141,15 +145,16 @@ class Mixture(LatentDensity):
         held_out, rest = _rows(codes, order[:cut]), _rows(codes, order[cut:])
         z = _draws(held_out, None, seed + 1)
         counts = [k for k in (1, 2, 5, 10, 20, 50, 100) if k * 10 <= len(rest)] or [1]
-        best: tuple[float, int, Covariance] = (-float("inf"), 1, "full")
+        best: tuple[Tensor, int, Covariance] | None = None
         for structure in [covariance] if covariance else _structures():
-            previous = -float("inf")
             for k in [components] if components else counts:
-                score = float(cls.fit(rest, components=k, covariance=structure, seed=seed).log_prob(z).mean())
-                best = max(best, (score, k, structure))
-                if score < previous:
-                    break
-                previous = score
+                scores = cls.fit(rest, components=k, covariance=structure, seed=seed).log_prob(z).double()
+                if best is not None and not _better(scores, best[0]):
+                    if structure == best[2]:
+                        break
+                    continue
+                best = scores, k, structure
+        assert best is not None
         return cls.fit(codes, components=best[1], covariance=best[2], seed=seed)
 
     def _law(self) -> MixtureSameFamily:
@@ -178,7 +183,9 @@ class Mixture(LatentDensity):
 
 @final
 class SecondStage(LatentDensity):
-    """Another VAE whose data are codes (Dai & Wipf 2019, section 4): u ~ N(0, I), then z ~ N(μ'(u), γ'I) **with** noise.
+    """Another VAE whose data are codes: u ~ N(0, I), then z ~ N(μ'(u), γ'I) **with** its noise.
+
+    Dai & Wipf 2019, section 4.
 
     Parameters
     ----------
@@ -201,7 +208,8 @@ class SecondStage(LatentDensity):
         """(n,) the second VAE's ELBO with one draw of u per code, nats."""
         generator = stream(z.device, "second stage", len(z))
         noise = torch.randn(len(z), *self.vae.noise_shape, generator=generator, device=z.device).to(z.dtype)
-        return -self.vae(z, c, noise=noise).per_sample
+        objective: Objective = self.vae(z, c, noise=noise)
+        return -objective.per_sample
 
 
 def _draws(codes: Codes, most: int | None, seed: int) -> Tensor:
@@ -210,6 +218,12 @@ def _draws(codes: Codes, most: int | None, seed: int) -> Tensor:
         chosen = torch.randperm(len(codes), generator=stream("cpu", seed, "rows"))[:most].to(codes.loc.device)
         codes = _rows(codes, chosen)
     return codes.sample(generator=stream(codes.loc.device, seed, "draws"))
+
+
+def _better(scores: Tensor, than: Tensor) -> bool:
+    """Whether mean log-densities of the same codes differ by more than twice the standard error of the difference."""
+    difference = scores - than
+    return bool(difference.mean() > 2 * difference.std() / len(difference) ** 0.5)
 
 
 def _rows(codes: Codes, index: Tensor) -> Codes:

@@ -70,10 +70,11 @@ class Gaussian(Likelihood):
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B,) Σ ½ [(x − μ)²/γ + log 2πγ], nats."""
         squared = self.squared_error(parameters, x)
-        gamma = self.variance(squared)
+        gamma: Tensor = self.variance(squared)
         # γ has one entry or one per dimension; either way its logarithms sum to their mean times d
         log_normalizer = (2 * math.pi * gamma).log().flatten(1).mean(1) * (squared[0].numel() / 2)
-        return (squared / (2 * gamma)).flatten(1).sum(1) + log_normalizer
+        weighted = squared / (2 * gamma)
+        return weighted.flatten(1).sum(1) + log_normalizer
 
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, *event) mean plus noise of variance γ."""

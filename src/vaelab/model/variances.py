@@ -51,7 +51,7 @@ class Variance(nn.Module, ABC):
     def forward(self, squared_error: Tensor) -> Tensor:
         """Map squared errors (B, *event) to γ, of as many dimensions and broadcastable to them."""
 
-    def calibrate(self, mean_squared_error: Tensor) -> None:  # noqa: B027 - nothing to do unless γ is profiled
+    def calibrate(self, mean_squared_error: Tensor) -> None:
         """Take over the training set's mean squared error, shape ``event_shape``, after training."""
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -126,7 +126,7 @@ class LearnedVariance(Variance):
         return self._value().to(squared_error.dtype).view((1,) * squared_error.ndim)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """log √γ with its own learning rate."""
+        """Log √γ with its own learning rate."""
         return [ParameterGroup([self.log_std], self.lr_scale)]
 
 

@@ -113,15 +113,19 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
     lines.append(f"Unseen rows are rebuilt to within {found.mse**0.5:.3f} {unit} (root mean squared error).")
     if found.gamma is not None:
         lines.append(
-            f"The decoder's noise has standard deviation {found.gamma**0.5:.3f} (γ = {found.gamma:.2g}); "
-            f"a VAE with γ fixed at 1 would blur everything finer than {1 / max(found.gamma, 1e-12) ** 0.5:.0f} times that."
+            f"The decoder learned a noise of standard deviation {found.gamma**0.5:.3f} (γ = {found.gamma:.2g}). A "
+            "plain squared-error loss fixes it at 1, takes most of what you see for noise, and blurs it."
         )
-    lines.append(f"Unseen rows cost {found.nelbo:.1f} nats each (−ELBO: {found.distortion:.1f} distortion + {found.kl:.1f} KL).")
+    lines.append(
+        f"Unseen rows cost {found.nelbo:.1f} nats each (−ELBO: {found.distortion:.1f} distortion + {found.kl:.1f} KL)."
+    )
     if len(trained.densities) > 1:
         best = facts.best_density
         gain = found.code_log_density[best] - found.code_log_density["prior"]
         lines.append(
-            f"Codes are not where the prior is: {_LONG[best]} explains unseen codes {gain:.1f} nats better than "
-            f"N(0, I). Samples are drawn from it."
+            "The codes already fill the prior: nothing else explains held-out codes better. Samples are drawn from it."
+            if best == "prior"
+            else f"The codes do not fill the prior: {_LONG[best]} explains unseen codes {gain:.1f} nats better than "
+            "N(0, I). Samples are drawn from there."
         )
     return lines

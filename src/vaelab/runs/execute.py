@@ -52,7 +52,9 @@ def source_of(folder: Path) -> tuple[Settings, dict[str, Any]]:
         raise RunFolderError(f"{folder} with settings that do not fit ({error})", "those of a vaelab run") from error
 
 
-def execute(folder: Path, data: Dataset, *, hooks: Sequence[Hook] = (), resume: bool = False) -> tuple[Trained, Assessment]:
+def execute(
+    folder: Path, data: Dataset, *, hooks: Sequence[Hook] = (), resume: bool = False
+) -> tuple[Trained, Assessment]:
     """Train what ``folder/config.yaml`` says; leave model, metrics, results and pictures there.
 
     Parameters

@@ -1,4 +1,4 @@
-"""A run on disk: ``config.yaml``, ``model.safetensors``, ``train_state/``, ``metrics.jsonl``, ``versions.json``, pictures.
+"""A run on disk: config.yaml, model.safetensors, train_state/, metrics.jsonl, results.json, versions.json, pictures.
 
 Every file is written under a temporary name and renamed. Loading reads tensors and plain values; it runs no code.
 """
@@ -21,7 +21,7 @@ from vaelab import storage
 from vaelab.config import Settings, build_second_stage, build_vae, parse_settings
 from vaelab.data import Scaling
 from vaelab.errors import InputError, RunFolderError
-from vaelab.latent import LatentDensity, Mixture, PriorDensity, SecondStage
+from vaelab.latent import Covariance, LatentDensity, Mixture, PriorDensity, SecondStage
 from vaelab.runs.trained import Facts, Trained
 
 FORMAT = 1
@@ -39,7 +39,11 @@ CONFIG, MODEL, METRICS, STATES, VERSIONS, RESULTS = (
 
 def write_config(folder: Path, settings: Settings, **sections: Mapping[str, Any]) -> None:
     """Write the settings, and further sections of plain values."""
-    content = {"format": FORMAT, "settings": settings.model_dump(mode="json"), **{k: dict(v) for k, v in sections.items()}}
+    content = {
+        "format": FORMAT,
+        "settings": settings.model_dump(mode="json"),
+        **{k: dict(v) for k, v in sections.items()},
+    }
     storage.write_text(folder / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
@@ -127,8 +131,7 @@ def _density(name: str, state: dict[str, Tensor], settings: Settings, facts: Fac
         density = SecondStage(build_second_stage(settings, code_variance=facts.code_variance))
         density.load_state_dict(state)
         return density
-    diagonal = bool((state["scale_trils"].tril(-1) == 0).all())
-    covariance = "diag" if diagonal else "full"
+    covariance: Covariance = "diag" if bool((state["scale_trils"].tril(-1) == 0).all()) else "full"
     return Mixture(state["weights"], state["means"], state["scale_trils"], covariance=covariance)
 
 

@@ -51,14 +51,16 @@ def _some(x: Rows, n: int, seed: int) -> torch.Tensor:
 
 def _restored(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
     """Clip to what a picture can show: uint8, or [0, 1]."""
-    net = trained.scaling.to_net(x.to(trained.device)).cpu().numpy()
-    return (np.clip(net, 0, 1) * 255).round().astype(np.uint8)
+    pixels: NDArray[Any] = (trained.scaling.to_net(x.cpu()).clamp(0, 1) * 255).round().byte().numpy()
+    return pixels
 
 
 def _draw_images(trained: Trained, data: Dataset, folder: Path) -> None:
     seed = trained.settings.seed
     rows = data.test.x if len(data.test) >= 64 else data.train.x
-    groups = {_TITLES[name]: _restored(trained, trained.sample(64, density=name, seed=seed)) for name in _shown(trained)}
+    groups = {
+        _TITLES[name]: _restored(trained, trained.sample(64, density=name, seed=seed)) for name in _shown(trained)
+    }
     groups["real"] = _restored(trained, _some(rows, 64, seed))
     pictures.save(pictures.side_by_side(groups), folder / "samples.png")
     real = _some(rows, 12, seed + 1)

@@ -87,10 +87,13 @@ def _fit(
     resume: bool,
 ) -> None:
     """Train one stage, then set a profiled γ from all its training data."""
+    length = settings.fit_settings("first" if stage == FIRST else "second")
+    if held_out is None:
+        length = length.model_copy(update={"keep_best": False})
     fit(
         vae,
         batches,
-        settings.fit_settings("first" if stage == FIRST else "second"),
+        length,
         held_out=held_out,
         hooks=hooks,
         stage=stage,

@@ -93,7 +93,7 @@ class Trained:
     def blocks(self, x: Tensor, size: int = _BLOCK) -> Iterator[Tensor]:
         """Yield blocks of rows in the network's units, on the device."""
         for part in x.split(size):
-            yield self.scaling.to_net(part.to(self.device))
+            yield self.scaling.to_net(part).to(self.device)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -122,11 +122,11 @@ class Trained:
         noise
             (draws, κ) standard normals, the same for every row, so that a row's score depends on that row alone.
         """
-        total = 0.0
+        total = torch.zeros(len(x), dtype=torch.float64, device=self.device)
         for row in noise.to(self.device):
             parts = [-self.vae(b, noise=row.expand(len(b), -1).to(b.dtype)).per_sample for b in self.blocks(x)]
             total = total + torch.cat(parts).double()
-        return total / len(noise) - self.scaling.log_volume  # type: ignore[operator, return-value]
+        return total / len(noise) - self.scaling.log_volume
 
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""

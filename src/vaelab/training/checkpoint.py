@@ -42,7 +42,12 @@ class TrainState:
 
 
 def save_state(
-    path: Path, key: dict[str, Any], state: TrainState, model: Trainable, optimizer: Optimizer, precision: dict[str, Any]
+    path: Path,
+    key: dict[str, Any],
+    state: TrainState,
+    model: Trainable,
+    optimizer: Optimizer,
+    precision: dict[str, Any],
 ) -> None:
     """Write the whole state atomically.
 

@@ -265,7 +265,7 @@ class _Training:
         if self.fabric.world_size == 1 and self.settings.precision == "32-true":
 
             def plain(loss: Tensor) -> None:
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 adam.step()
                 adam.zero_grad()
 

@@ -35,19 +35,19 @@ class Hook:
     """Base of all hooks; every method may be left out. Hooks run in the first process only."""
 
     def start(self, start: Start) -> None:
-        """Training is about to start, or to go on."""
+        """Get ready: training is about to start, or to go on."""
 
     def update(self, step: int, record: Record) -> None:
-        """Some steps have passed (a few times per second); `record` holds means since the last call."""
+        """Hear of progress a few times per second; `record` holds means since the last call."""
 
     def epoch(self, record: Record) -> None:
-        """An epoch worth recording has ended."""
+        """Take one epoch's record."""
 
     def note(self, text: str) -> None:
-        """Something other than a training is being done."""
+        """Take a line about something other than training."""
 
     def end(self) -> None:
-        """Training has ended, by completion or by an exception."""
+        """Clean up: training has ended, by completion or by an exception."""
 
 
 class JsonLines(Hook):
@@ -143,7 +143,7 @@ class TensorBoard(Hook):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtraError("tensorboard", "track", "The TensorBoard hook") from error
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder))
 
     def epoch(self, record: Record) -> None:
         """Write one record."""

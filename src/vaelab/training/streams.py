@@ -26,7 +26,7 @@ def stream(device: torch.device | str, *key: int | str) -> torch.Generator:
 
 @contextmanager
 def forked(device: torch.device | str, *key: int | str) -> Iterator[None]:
-    """Seed torch's global generators inside the block only; for initial weights and networks with noise of their own."""
+    """Seed torch's global generators inside the block only: for initial weights, and networks that draw themselves."""
     device = torch.device(device)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
