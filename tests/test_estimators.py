@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaelab
 from vaelab import GaussianVAE, Settings, TwoStageVAE
-from vaelab.errors import InputError, RunFolderError, VaelabWarning
+from vaelab.errors import RunFolderError, VaelabWarning
 
 QUICK = {
     "latent_dim": 2,

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from helpers import Rows, curved_manifold, small_vae
 from sklearn.mixture import GaussianMixture
 
+from helpers import Rows, curved_manifold, small_vae
 from vaelab.config import Settings, build_second_stage
 from vaelab.errors import InputError
-from vaelab.latent import Codes, Generator, Mixture, PriorDensity, SecondStage, score_densities
+from vaelab.latent import Codes, Generator, Mixture, PriorDensity, SecondStage, compare
 from vaelab.metrics import energy_distance
 from vaelab.training import FitSettings, fit
 
@@ -30,7 +30,9 @@ DENSITIES = {
     "prior": lambda: PriorDensity(small_vae(latent_dim=3).prior),
     "gaussian": lambda: Mixture.fit(codes_of(torch.randn(200, 3)), components=1),
     "mixture": lambda: Mixture.fit(codes_of(torch.randn(200, 3)), components=3, covariance="diag"),
-    "second_stage": lambda: SecondStage(build_second_stage(Settings(latent_dim=3, second_hidden=(8,)), code_variance=1)),
+    "second_stage": lambda: SecondStage(
+        build_second_stage(Settings(latent_dim=3, second_hidden=(8,)), code_variance=1)
+    ),
 }
 
 
@@ -116,7 +118,7 @@ def test_second_stage_is_closer_to_the_codes_than_the_prior(ring, seed):
         for name, density in densities.items()
     }
     assert distance["second_stage"] < distance["prior"] / 3, distance
-    scores = score_densities(densities, ring)
+    scores = compare(densities, ring).scores
     assert scores["second_stage"] > scores["prior"] + 0.3, scores
 
 
@@ -147,3 +149,13 @@ def test_a_vae_counts_the_dimensions_of_a_manifold(seed):
     assert history[-1]["active_dimensions"] == 2
     assert float(ratios[1]) < 0.05
     assert float(ratios[2]) > 0.9
+
+
+def test_comparison_prefers_the_simplest_of_those_that_cannot_be_told_apart(ring):
+    prior = PriorDensity(small_vae(latent_dim=2).prior)
+    normal, curved = codes_of(torch.randn(3000, 2)), ring
+    for codes, best in ((normal, "prior"), (curved, "mixture")):
+        densities = {"prior": prior, "mixture": Mixture.fit(codes, components=5)}
+        found = compare(densities, codes)
+        assert found.best == best
+        assert found.scores.keys() == densities.keys()

@@ -55,7 +55,7 @@ def describe(folder: Path) -> str:
             lines.append(f"gamma     {found['gamma']:.3g} (standard deviation {found['gamma'] ** 0.5:.3g})")
         from vaelab.cli.train import densities_table
 
-        best = max(facts["code_scores"], key=facts["code_scores"].get, default="prior")
+        best = facts["best_density"]
         lines += ["", densities_table(found["code_log_density"], found["code_distance"], best)]
     return "\n".join(lines)
 

@@ -6,11 +6,11 @@ import argparse
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import tyro
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from vaelab import presets
 from vaelab.config import Settings, parse_settings
@@ -35,6 +35,11 @@ class Arguments(Settings):
     label_column: str | None = Field(None, description="column of a table that holds labels, not data")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run's folder")
     quiet: bool = Field(False, description="print the run's folder only")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Leave contradictions to `parse_settings`, whose message is for people."""
+        return self
 
 
 _DATA = ("data", "home", "image_size", "grey", "test_fraction", "label_column")
@@ -102,12 +107,12 @@ def _load(source: dict[str, Any], *, download: bool = False) -> Any:
 def _start(arguments: Arguments) -> None:
     from vaelab import runs
 
+    settings = parse_settings({name: getattr(arguments, name) for name in Settings.model_fields})
     source = {name: getattr(arguments, name) for name in _DATA}
     source["home"] = None if arguments.home is None else str(arguments.home)
     if not arguments.quiet and runs.first_process():
         _say(f"Reading {arguments.data}")
     data = _load(source, download=arguments.download)
-    settings = parse_settings({name: getattr(arguments, name) for name in Settings.model_fields})
     folder = _folder(arguments)
     if runs.first_process():
         runs.prepare(folder, data, settings, source)

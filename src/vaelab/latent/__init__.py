@@ -2,15 +2,16 @@
 
 from vaelab.latent.codes import Codes
 from vaelab.latent.densities import Covariance, LatentDensity, Mixture, PriorDensity, SecondStage
-from vaelab.latent.generator import Generator, score_densities
+from vaelab.latent.generator import Comparison, Generator, compare
 
 __all__ = [
     "Codes",
+    "Comparison",
     "Covariance",
     "Generator",
     "LatentDensity",
     "Mixture",
     "PriorDensity",
     "SecondStage",
-    "score_densities",
+    "compare",
 ]

@@ -135,8 +135,8 @@ class Mixture(LatentDensity):
     ) -> Self:
         """Choose k and the covariance structure, where not given, by the likelihood of codes held out of the fit.
 
-        Candidates are fitted on at most 10,000 codes, the winner on all. A larger mixture must be better than the best
-        smaller one by more than twice the standard error of their difference; the search stops at the first that is not.
+        Candidates are fitted on at most 10,000 codes, the winner on all. A larger mixture must be better than the
+        best smaller one by more than twice the standard error of their difference, or the search stops.
         """
         if components is not None and covariance is not None:
             return cls.fit(codes, components=components, covariance=covariance, seed=seed)
@@ -149,7 +149,7 @@ class Mixture(LatentDensity):
         for structure in [covariance] if covariance else _structures():
             for k in [components] if components else counts:
                 scores = cls.fit(rest, components=k, covariance=structure, seed=seed).log_prob(z).double()
-                if best is not None and not _better(scores, best[0]):
+                if best is not None and not clearly_better(scores, best[0]):
                     if structure == best[2]:
                         break
                     continue
@@ -220,7 +220,7 @@ def _draws(codes: Codes, most: int | None, seed: int) -> Tensor:
     return codes.sample(generator=stream(codes.loc.device, seed, "draws"))
 
 
-def _better(scores: Tensor, than: Tensor) -> bool:
+def clearly_better(scores: Tensor, than: Tensor) -> bool:
     """Whether mean log-densities of the same codes differ by more than twice the standard error of the difference."""
     difference = scores - than
     return bool(difference.mean() > 2 * difference.std() / len(difference) ** 0.5)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vaelab.latent.codes import Codes
-from vaelab.latent.densities import LatentDensity
+from vaelab.latent.densities import LatentDensity, clearly_better
 from vaelab.model import VAE
 
 _BLOCK = 1000  # rows decoded at once
@@ -56,9 +57,27 @@ class Generator(nn.Module):
         return torch.cat(rows) if rows else self.vae.decode(z, c)
 
 
+class Comparison(NamedTuple):
+    """How well densities explain the same codes.
+
+    Attributes
+    ----------
+    scores
+        Density → mean log-density in nats per code; a lower bound where the density says so.
+    best
+        The first density, in the order given, that no other beats by more than twice the standard error of their
+        difference: the simplest of those that cannot be told apart.
+    """
+
+    scores: dict[str, float]
+    best: str
+
+
 @torch.no_grad()
-def score_densities(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: int = 0) -> dict[str, float]:
-    """Mean log-density of one fresh draw of each held-out code, nats per code; a bound where the density says so."""
-    generator = torch.Generator(codes.loc.device).manual_seed(seed)
-    z = codes.sample(generator=generator)
-    return {name: float(density.eval().log_prob(z).mean()) for name, density in densities.items()}
+def compare(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: int = 0) -> Comparison:
+    """Score densities, given from simple to complex, on one fresh draw of each code."""
+    z = codes.sample(generator=torch.Generator(codes.loc.device).manual_seed(seed))
+    rows = {name: density.eval().log_prob(z).double() for name, density in densities.items()}
+    top = max(rows.values(), key=lambda row: float(row.mean()))
+    best = next(name for name, row in rows.items() if row is top or not clearly_better(top, row))
+    return Comparison({name: float(row.mean()) for name, row in rows.items()}, best)

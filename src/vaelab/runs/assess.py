@@ -10,7 +10,7 @@ from torch import Tensor
 from vaelab.data import as_batches
 from vaelab.data.mapped import Rows
 from vaelab.diagnostics import measures
-from vaelab.latent import Codes, score_densities
+from vaelab.latent import Codes, compare
 from vaelab.metrics import energy_distance
 from vaelab.model import Gaussian
 from vaelab.runs.trained import Trained
@@ -78,7 +78,7 @@ def assess(trained: Trained, x: Rows, *, seed: int = 0) -> Assessment:
         gamma=float(likelihood.variance.gamma) if isinstance(likelihood, Gaussian) else None,
         active_dimensions=measures.active_dimensions(codes),
         variance_ratios=measures.variance_ratios(codes).tolist(),
-        code_log_density=score_densities(trained.densities, codes, seed=seed),
+        code_log_density=compare(trained.densities, codes, seed=seed).scores,
         code_distance=_distances(trained, codes, seed),
     )
 
@@ -123,7 +123,7 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
         best = facts.best_density
         gain = found.code_log_density[best] - found.code_log_density["prior"]
         lines.append(
-            "The codes already fill the prior: nothing else explains held-out codes better. Samples are drawn from it."
+            "The codes fill the prior: nothing else clearly explains held-out codes better. Samples come from it."
             if best == "prior"
             else f"The codes do not fill the prior: {_LONG[best]} explains unseen codes {gain:.1f} nats better than "
             "N(0, I). Samples are drawn from there."

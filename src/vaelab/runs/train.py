@@ -14,7 +14,7 @@ from vaelab.data import Dataset, Scaling, as_batches
 from vaelab.data import split as split_rows
 from vaelab.diagnostics.measures import variance_ratios
 from vaelab.errors import VaelabWarning
-from vaelab.latent import Codes, LatentDensity, Mixture, PriorDensity, SecondStage, score_densities
+from vaelab.latent import Codes, LatentDensity, Mixture, PriorDensity, SecondStage, compare
 from vaelab.model import VAE, Gaussian
 from vaelab.runs.trained import Facts, Trained
 from vaelab.training import Hook, fit, stream
@@ -134,7 +134,7 @@ def _fit_densities(
                 hook.note(f"fitting the {name} to the codes")
             density = _mixture(codes, settings, single=name == "gaussian")
         trained.densities[name] = density
-    facts.code_scores = score_densities(trained.densities, held_out or codes, seed=settings.seed)
+    facts.code_scores, facts.best_density = compare(trained.densities, held_out or codes, seed=settings.seed)
 
 
 def _mixture(codes: Codes, settings: Settings, *, single: bool) -> Mixture:

@@ -37,6 +37,8 @@ class Facts(BaseModel):
         Posterior variance of every latent dimension, mean over the training rows.
     code_scores
         Density → mean log-density of held-out codes in nats per code (a lower bound for the second stage).
+    best_density
+        The simplest density that no other clearly beats; see `vaelab.latent.compare`.
     scored_on_training
         Whether there were no held-out rows, and the scores are those of fresh draws of training codes.
     """
@@ -53,12 +55,8 @@ class Facts(BaseModel):
     code_variance: float = 1.0
     variance_ratios: tuple[float, ...] = ()
     code_scores: dict[str, float] = {}
+    best_density: str = "prior"
     scored_on_training: bool = False
-
-    @property
-    def best_density(self) -> str:
-        """The density with the highest score."""
-        return max(self.code_scores, key=self.code_scores.__getitem__, default="prior")
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Speed and memory of vaelab beside a bare PyTorch loop and beside pythae; ``python -m benchmarks``."""

@@ -1,0 +1,74 @@
+"""Print the table. Ratios are medians over interleaved rounds, since machines are noisy."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks import memory, startup, steps
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: what, the measured ratio or size, the target, and how to read it."""
+
+    what: str
+    value: str
+    target: str
+    detail: str = ""
+
+
+def speed_rows(case: steps.Case, rounds: int, against_bare: float, against_pythae: float | None) -> list[Row]:
+    """Time vaelab, the bare loop and pythae in turns on one case."""
+    runners = {"vaelab": steps.ours, "bare": steps.bare}
+    if against_pythae is not None and steps.pythae_is_here():
+        runners["pythae"] = steps.pythae
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    for runner in runners.values():
+        runner(case, case.warm_up)
+    for _ in range(rounds):
+        for name, runner in runners.items():
+            times[name].append(runner(case, case.steps))
+    middle = {name: statistics.median(values) * 1e3 for name, values in times.items()}
+
+    def ratio(other: str) -> float:
+        return statistics.median(b / a for a, b in zip(times["vaelab"], times[other], strict=True))
+
+    detail = ", ".join(f"{name} {value:.2f} ms" for name, value in middle.items())
+    rows = [Row(f"{case.name}: speed, of a bare loop", f"{ratio('bare'):.2f}", f"≥ {against_bare}", detail)]
+    if against_pythae is not None:
+        value = f"{ratio('pythae'):.2f}" if "pythae" in times else "pythae is not installed"
+        rows.append(Row(f"{case.name}: speed, of pythae's trainer", value, f"≥ {against_pythae}"))
+    return rows
+
+
+def main() -> None:
+    """Run what was asked for and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved repetitions")
+    parser.add_argument("--only", choices=["mlp", "infogan", "codes", "memory", "import"], help="one part")
+    chosen = parser.parse_args()
+    rows: list[Row] = []
+    wanted = [chosen.only] if chosen.only else ["mlp", "infogan", "codes", "import", "memory"]
+    if "mlp" in wanted:
+        rows += speed_rows(steps.mlp(), chosen.rounds, 0.85, 2.0)
+    if "infogan" in wanted:
+        rows += speed_rows(steps.infogan(), chosen.rounds, 0.97, 1.4)
+    if "codes" in wanted:
+        rows += speed_rows(steps.codes(), chosen.rounds, 0.95, None)
+    if "import" in wanted:
+        rows.append(Row("import vaelab, times import torch", f"{startup.ratio(chosen.rounds):.2f}", "< 1.3"))
+        rows.append(Row("vaelab --help, seconds", f"{startup.help_seconds(chosen.rounds):.2f}", "< 1"))
+    if "memory" in wanted:
+        rows.append(Row("memory for a 4 GB array, MB above start", f"{memory.growth():.0f}", "< 1000"))
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {chosen.rounds} rounds\n")
+    print("| what | measured | target | median time of a step |\n|---|---|---|---|")
+    for row in rows:
+        print(f"| {row.what} | {row.value} | {row.target} | {row.detail} |")
+
+
+if __name__ == "__main__":
+    main()

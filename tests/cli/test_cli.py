@@ -1,0 +1,158 @@
+"""The command line, as a user meets it."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vaelab.cli import VERBS, main
+from vaelab.config import Settings
+
+FAST = "--latent-dim 2 --network mlp --hidden 8 --epochs 2 --second-hidden 8 --second-epochs 2 --components 1"
+FAST += " --covariance diag --accelerator cpu"
+
+
+def run(*arguments) -> int:
+    return main([str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    assert run("train", "digits", *FAST.split(), "--out", folder, "--quiet") == 0
+    return folder / "digits"
+
+
+def test_help_needs_no_torch():
+    code = "import sys; from vaelab.cli import main; main(['--help'])\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    code = (
+        "import sys; from vaelab.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: assert 'torch' not in sys.modules"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as done:
+        run(verb, "--help")
+    assert done.value.code == 0
+    assert verb in capsys.readouterr().out
+
+
+def test_train_reports_in_words_and_says_what_to_do_next(tmp_path, capsys):
+    assert run("train", "digits", *FAST.split(), "--out", tmp_path) == 0
+    out = capsys.readouterr().out
+    for words in ("64 pixels", "latent dimensions", "nats", "second_stage", "vaelab sample", "samples.png"):
+        assert words in out
+    assert run("train", "digits", *FAST.split(), "--out", tmp_path, "--quiet") == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "digits-2")
+
+
+def test_sample_reconstruct_encode(digits, tmp_path, capsys):
+    assert run("sample", digits, "-n", 5, "-o", tmp_path / "s.npy", "--density", "second_stage") == 0
+    samples = np.load(tmp_path / "s.npy")
+    assert (samples.shape, samples.dtype) == ((5, 1, 8, 8), np.uint8)
+    assert run("sample", digits, "-n", 5, "-o", tmp_path / "s.png") == 0
+    assert Image.open(tmp_path / "s.png").size[0] > 100
+    assert run("sample", digits, "-n", 3, "-o", tmp_path / "many") == 0
+    assert len(list((tmp_path / "many").glob("*.png"))) == 3
+    assert run("reconstruct", digits, "-o", tmp_path / "r.npy") == 0
+    assert np.load(tmp_path / "r.npy").shape == (359, 1, 8, 8)
+    assert run("reconstruct", digits, "-n", 9, "-o", tmp_path / "r.png") == 0
+    assert run("encode", digits, "digits", "-o", tmp_path / "z.csv") == 0
+    with (tmp_path / "z.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["z0", "z1"]
+    assert len(rows) == 1798
+    capsys.readouterr()
+    assert run("info", digits) == 0
+    out = capsys.readouterr().out
+    assert "latent_dim=2" in out
+    assert "second_stage" in out
+    assert run("info", "--presets") == 0
+    assert "dai-wipf/mnist" in capsys.readouterr().out
+    assert run("datasets") == 0
+    assert "digits" in capsys.readouterr().out
+
+
+def test_a_table_comes_back_with_its_names_and_units(tmp_path):
+    rng = np.random.default_rng(0)
+    values = np.stack([100 + rng.normal(size=300), 1e-3 * rng.normal(size=300), np.arange(300) % 7], 1)
+    path = tmp_path / "people.csv"
+    np.savetxt(path, values, delimiter=",", header="weight,charge,day", comments="")
+    assert run("train", path, *FAST.split(), "--out", tmp_path / "runs", "--quiet") == 0
+    assert run("sample", tmp_path / "runs" / "people", "-n", 40, "-o", tmp_path / "new.csv") == 0
+    drawn = np.genfromtxt(tmp_path / "new.csv", delimiter=",", names=True)
+    assert drawn.dtype.names == ("weight", "charge", "day")
+    assert 97 < drawn["weight"].mean() < 103
+    assert abs(drawn["charge"]).max() < 0.01
+
+
+def test_a_folder_of_pictures_trains(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(30):
+        image = rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    flags = FAST.replace("--network mlp --hidden 8", "--network infogan")
+    assert run("train", tmp_path, *flags.split(), "--out", tmp_path / "runs", "--name", "a", "--quiet") == 0
+    assert (tmp_path / "runs" / "a" / "samples.png").exists()
+
+
+def test_settings_come_from_preset_then_file_then_flags(tmp_path, digits, capsys):
+    from vaelab.cli.train import _defaults
+
+    (tmp_path / "c.yaml").write_text("latent_dim: 7\nlr: 3e-4\n")
+    merged = _defaults("resnet", str(tmp_path / "c.yaml"))
+    assert (merged.network, merged.latent_dim, merged.lr) == ("resnet", 7, 3e-4)
+    again = _defaults(None, str(digits / "config.yaml"))
+    assert (again.latent_dim, again.data, again.second_hidden) == (2, "digits", (8,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["train"], "Try `vaelab train digits`"),
+        (["train", "nowhere.npy"], "nowhere.npy"),
+        (["train", "digits", "--preset", "dai-wipf/minst"], "Did you mean"),
+        (["train", "digits", "--config", "missing.yaml"], "readable YAML"),
+        (["train", "digits", "--network", "resnet", "--halve-every", "3"], "halve_every"),
+        (["train", "--resume", "nowhere"], "no such folder"),
+        (["train", "--resume", "x", "--lr", "1"], "A run keeps its settings"),
+        (["sample", "nowhere"], "no such folder"),
+        (["info"], "the folder of a run"),
+    ],
+)
+def test_wrong_input_ends_with_a_message_and_status_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_wrong_files_for_verbs(digits, tmp_path, capsys):
+    np.save(tmp_path / "wide.npy", np.random.default_rng(0).normal(size=(20, 3)))
+    for arguments, message in (
+        (["encode", digits, tmp_path / "wide.npy"], "(1, 8, 8)"),
+        (["sample", digits, "-o", tmp_path / "s.csv"], ".png or .npy"),
+        (["sample", digits, "-n", 0], "at least 1"),
+        (["sample", digits, "--density", "flow"], "one of auto"),
+        (["encode", digits, "-o", tmp_path / "z.txt"], ".npy or .csv"),
+    ):
+        assert run(*arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_resume_of_a_finished_run_changes_nothing(digits, capsys):
+    before = (digits / "model.safetensors").read_bytes()
+    assert run("train", "--resume", digits, "--quiet") == 0
+    assert (digits / "model.safetensors").read_bytes() == before

@@ -1,0 +1,221 @@
+"""Whole runs: from data to folder, resumed, on several processes, on disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from vaelab import runs
+from vaelab.config import Settings, build_vae, parse_settings
+from vaelab.data import Dataset, TestSplit, TrainSplit, load
+from vaelab.errors import InputError, RunFolderError, VaelabError
+from vaelab.presets import load as preset
+from vaelab.presets import names
+from vaelab.runs.execute import execute, prepare
+
+QUICK = Settings(
+    latent_dim=2,
+    hidden=(16,),
+    epochs=3,
+    batch_size=32,
+    second_hidden=(16,),
+    second_epochs=3,
+    components=2,
+    covariance="full",
+    accelerator="cpu",
+    checkpoint_seconds=0.0,
+)
+
+
+def table(n=200) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    x = 5 + torch.randn(n, 2, generator=generator) @ torch.randn(2, 6, generator=generator)
+    x += 0.1 * torch.randn(n, 6, generator=generator)
+    return Dataset("table", "table", TrainSplit(x[:-40]), TestSplit(x[-40:]), columns=tuple("abcdef"))
+
+
+@pytest.mark.parametrize("make", [table, lambda: load("digits")], ids=["table", "images"])
+def test_a_run_leaves_all_its_files(make, tmp_path):
+    folder, data = tmp_path / "run", make()
+    settings = QUICK.model_copy(update={"network": "mlp"})
+    prepare(folder, data, settings, {"data": "somewhere"})
+    trained, found = execute(folder, data)
+    wanted = {"config.yaml", "model.safetensors", "metrics.jsonl", "results.json", "versions.json", "train_state"}
+    wanted |= {"samples.png", "reconstructions.png", "curves.png", "curves-second-stage.png", "posterior-variances.png"}
+    assert {path.name for path in folder.iterdir()} == wanted
+    for picture in folder.glob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    stages = [json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert stages == ["stage one"] * 3 + ["stage two"] * 3
+    assert json.loads((folder / "results.json").read_text())["mse"] == pytest.approx(found.mse)
+    assert set(found.code_log_density) == {"prior", "gaussian", "mixture", "second_stage"}
+    assert found.nelbo == pytest.approx(found.distortion + found.kl)
+    assert any("dimensions" in line for line in runs.findings(trained, found))
+    again = runs.load(folder)
+    torch.testing.assert_close(again.sample(4, seed=3), trained.sample(4, seed=3))
+    torch.testing.assert_close(again.encode(data.test.x), trained.encode(data.test.x))
+
+
+def test_mse_and_nelbo_are_those_of_the_model():
+    data = table()
+    trained = runs.train(data, QUICK)
+    found = runs.assess(trained, data.test.x)
+    net = trained.scaling.to_net(data.test.x)
+    with torch.no_grad():
+        q = trained.vae.encode(net)
+        mse = (trained.vae.decode(q.mean) - net).square().mean()
+        draws = torch.stack([trained.vae(net).per_sample.mean() for _ in range(200)])
+    assert found.mse == pytest.approx(float(mse), rel=1e-5)
+    assert found.nelbo == pytest.approx(float(draws.mean()), abs=5 * float(draws.std()))
+    assert found.variance_ratios == pytest.approx(q.variance.mean(0).tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("wait_for", ["stage-one", "stage-two"])
+def test_a_killed_run_resumes_to_the_same_model(wait_for, tmp_path):
+    """SIGKILL in either stage, then ``vaelab train --resume``: the same weights, bit for bit."""
+    np.save(tmp_path / "x.npy", table(3000).train.x.numpy())
+    flags = "--latent-dim 2 --hidden 64 64 --epochs 6 --batch-size 16 --second-hidden 64 64 --second-epochs 6 "
+    flags += "--components 2 --covariance full --checkpoint-seconds 0 --accelerator cpu"
+    command = [sys.executable, "-m", "vaelab", "train", str(tmp_path / "x.npy"), *flags.split(), "--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--name", "whole"], check=True, env=environment, capture_output=True)
+    process = subprocess.Popen([*command, "--name", "cut"], env=environment, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "cut" / "train_state" / f"{wait_for}.safetensors").exists():
+        time.sleep(0.002)
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    with pytest.raises(RunFolderError, match="--resume"):
+        runs.load(tmp_path / "cut")
+    resume = [sys.executable, "-m", "vaelab", "train", "--resume", str(tmp_path / "cut")]
+    subprocess.run(resume, check=True, env=environment, capture_output=True)
+    whole, resumed = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
+    assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_two_processes_make_one_run(tmp_path):
+    """The command under torchrun: one folder, and the same first stage to rounding."""
+    np.save(tmp_path / "x.npy", table(500).train.x.numpy())
+    flags = "--latent-dim 2 --hidden 16 --epochs 4 --batch-size 20 --second-hidden 16 --second-epochs 4 --seed 3 "
+    flags += "--components 2 --covariance full --accelerator cpu --no-keep-best"
+    arguments = ["-m", "vaelab", "train", str(tmp_path / "x.npy"), *flags.split(), "--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *arguments, "--name", "one"], check=True, env=environment, capture_output=True)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*launch, *arguments, "--name", "two"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("training and") == 1, "more than one process printed"
+    one, two = (runs.load(tmp_path / name) for name in ("one", "two"))
+    for key, value in one.vae.state_dict().items():
+        torch.testing.assert_close(two.vae.state_dict()[key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_settings_in_a_file_are_those_of_the_run(tmp_path):
+    folder = tmp_path / "run"
+    prepare(folder, table(), QUICK, {"data": "x"})
+    settings, source = runs.source_of(folder)
+    assert settings == QUICK
+    assert source["data"] == "x"
+
+
+def test_changed_data_and_used_folders_are_refused(tmp_path):
+    folder = tmp_path / "run"
+    prepare(folder, table(), QUICK, {"data": "x"})
+    with pytest.raises(RunFolderError, match="differ"):
+        execute(folder, table(300))
+    with pytest.raises(RunFolderError, match="not empty"):
+        prepare(folder, table(), QUICK, {"data": "x"})
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    from vaelab import storage
+
+    path = tmp_path / "a.txt"
+    storage.write_text(path, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(VaelabError, match="disk is full"):
+        storage.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_tensors_survive_and_pickles_are_refused(tmp_path):
+    from vaelab import storage
+
+    path = tmp_path / "a.safetensors"
+    storage.save_tensors(path, {"x": torch.arange(3), "y": torch.eye(2).T}, {"note": [1, "γ"]})
+    tensors, meta = storage.load_tensors(path)
+    assert torch.equal(tensors["x"], torch.arange(3))
+    assert meta == {"note": [1, "γ"]}
+    torch.save({"x": 1}, path)
+    with pytest.raises(InputError, match="unreadable"):
+        storage.load_tensors(path)
+
+
+def test_presets_are_the_paper():
+    """Dai & Wipf, appendix: epochs and halvings of both stages per data set."""
+    expected = {
+        "mnist": (400, 150, 800, 300),
+        "fashion_mnist": (400, 150, 800, 300),
+        "cifar10": (1000, 300, 2000, 600),
+        "celeba": (120, 48, 300, 120),
+    }
+    for name, lengths in expected.items():
+        settings = preset(f"dai-wipf/{name}")
+        found = settings.epochs, settings.halve_every, settings.second_epochs, settings.second_halve_every
+        assert found == lengths
+        assert (settings.latent_dim, settings.batch_size, settings.lr, settings.weight_decay) == (64, 100, 1e-4, 0)
+        assert (settings.network, settings.second_hidden, settings.norm_decay) == ("infogan", (1024,) * 3, 0.999)
+        vae = build_vae(settings.resolve(60_000, (1, 28, 28)), (1, 28, 28), data_variance=0.07)
+        assert float(vae.likelihood.variance.gamma) == pytest.approx(1.0)
+        assert [g.lr_scale for g in vae.parameter_groups()] == [1.0, 1.0]
+    assert {"infogan", "resnet", "wae"} <= set(names())
+    with pytest.raises(InputError, match="Did you mean 'dai-wipf/mnist'"):
+        preset("dai-wipf/mnis")
+
+
+def test_settings_collect_their_problems():
+    with pytest.raises(InputError, match=r"latent_dim=0.*did you mean 'epochs'"):
+        parse_settings({"latent_dim": 0, "epoch": 3})
+    with pytest.raises(InputError, match="twice"):
+        parse_settings({"densities": ("mixture", "mixture")})
+    with pytest.raises(InputError, match="halve_every"):
+        parse_settings({"second_schedule": "step"})
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(100, 2000), (1000, 200), (5000, 200), (60_000, 17), (1_000_000, 5)])
+def test_default_length_suits_the_data(rows, epochs):
+    assert Settings().resolve(rows, (8,)).epochs == epochs
+
+
+@pytest.mark.parametrize("network", ["mlp", "infogan", "resnet", "wae"])
+@pytest.mark.parametrize("variance", ["profiled", "learned", "fixed"])
+def test_every_network_trains_with_every_variance_on_any_image_size(network, variance):
+    x = torch.randint(256, (12, 3, 30, 45), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = Dataset("x", "image", TrainSplit(x), TestSplit(x[:2]))
+    settings = Settings(
+        latent_dim=2,
+        network=network,
+        variance=variance,
+        epochs=1,
+        batch_size=6,
+        densities=(),
+        base_width=4,
+        held_out=0.0,
+    )
+    if network == "wae":  # its widths are the paper's, 1024 channels: only built, not trained, at this size
+        build_vae(settings.resolve(12, (3, 30, 45)), (3, 30, 45), data_variance=0.1)
+        return
+    trained = runs.train(data, settings)
+    assert trained.sample(2, density="prior").shape == (2, 3, 30, 45)
