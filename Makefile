@@ -1,4 +1,4 @@
-# make demo: install and train on bundled digits.  make test: the whole test suite.  make lint: linters and types.
+# make demo: install and train on bundled digits.  make test: the whole test suite.  make lint: linters, types, docs.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -27,6 +27,10 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
+docs: .venv/dev
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 bench: .venv/core
 	$(BIN)/python -m benchmarks
