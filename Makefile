@@ -17,7 +17,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 	touch $@
 
 demo: .venv/core
-	$(BIN)/vaelab train digits
+	$(BIN)/vaelab train digits --plain
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term

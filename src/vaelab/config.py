@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vaelab.errors import InputError
-from vaelab.training.settings import FitSettings, Precision, Schedule
+from vaelab.training.settings import Accelerator, FitSettings, Precision, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Settings(BaseModel):
     gamma_floor: float = Field(1e-6, gt=0, description="smallest decoder variance, relative to the data's variance")
     kl_weight: float = Field(1.0, ge=0, description="weight of the KL term; other than 1 is no bound on log p(x)")
 
-    epochs: int | None = Field(None, ge=1, description="of stage one; default: 2,000 to 10,000 steps")
+    epochs: int | None = Field(None, ge=1, description="of stage one; default: to suit the data")
     batch_size: int = Field(100, ge=1, description="rows per step, over all processes")
     lr: float = Field(1e-3, gt=0, description="learning rate of Adam")
     schedule: Schedule = Field("cosine", description="how the learning rate moves")
@@ -63,7 +63,7 @@ class Settings(BaseModel):
     components: int | None = Field(None, ge=1, description="of the mixture; default: chosen on held-out codes")
     covariance: Literal["full", "diag"] | None = Field(None, description="of the mixture; default: chosen")
     second_hidden: tuple[int, ...] = Field((1024, 1024, 1024), min_length=1, description="hidden widths of stage two")
-    second_epochs: int | None = Field(None, ge=1, description="of stage two; default: 2,000 to 10,000 steps")
+    second_epochs: int | None = Field(None, ge=1, description="of stage two; default: to suit the data")
     second_lr: float = Field(1e-3, gt=0, description="learning rate of stage two")
     second_schedule: Schedule = Field("cosine", description="how it moves")
     second_halve_every: int | None = Field(None, ge=1, description="epochs between halvings, for schedule step")
@@ -72,7 +72,7 @@ class Settings(BaseModel):
     keep_best: bool = Field(True, description="end each stage with the weights that were best on held-out rows")
     precision: Precision = Field("32-true", description="number format, as Lightning Fabric names it")
     compile: bool = Field(False, description="compile the training step")
-    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
+    accelerator: Accelerator = Field("auto", description="kind of device; auto takes a CUDA device if there is one")
     checkpoint_seconds: float = Field(30.0, ge=0, description="least time between two training states on disk")
     seed: int = Field(0, ge=0, description="seed of initial weights, splits, data order and noise")
 
@@ -107,7 +107,13 @@ class Settings(BaseModel):
         )
 
     def resolve(self, rows: int, event_shape: tuple[int, ...]) -> Self:
-        """Fill in what depends on the data: the network and the lengths of the stages."""
+        """Fill in what depends on the data: the network and the lengths of the stages.
+
+        Raises
+        ------
+        InputError
+            The settings do not suit rows of this shape.
+        """
         image = len(event_shape) == 3
         network = ("infogan" if image else "mlp") if self.network == "auto" else self.network
         if network != "mlp" and not image:
@@ -116,6 +122,10 @@ class Settings(BaseModel):
             )
         if self.likelihood == "bernoulli" and not image:
             raise InputError("likelihood='bernoulli' for a table", "pixels in [0, 1]", "Use likelihood='gaussian'.")
+        if network != "mlp" and min(self.batch_size, rows) < 2:
+            raise InputError(
+                f"batches of one row for {network!r}", "at least 2, for its batch norm", "Use network='mlp'."
+            )
         per_epoch = max(1, rows // self.batch_size)
         usual = min(max(math.ceil(_STEPS / per_epoch), _LEAST_EPOCHS), _MOST_EPOCHS)
         usual = max(usual, math.ceil(_LEAST_STEPS / per_epoch))
@@ -136,21 +146,26 @@ def parse_settings(values: Mapping[str, object]) -> Settings:
     InputError
         An unknown name (with the nearest known one), a wrong value, or a contradiction; all of them at once.
     """
-    import difflib
-
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            name = ".".join(str(part) for part in item["loc"]) or "settings"
-            if item["type"] == "extra_forbidden":
-                close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                problems.append(f"no setting is called {name!r}{hint}")
-            else:
-                problems.append(f"{name}={item['input']!r}: {item['msg']}" if item["loc"] else item["msg"])
-        raise InputError("; ".join(problems), "settings that fit together", "See `vaelab train --help`.") from None
+        raise explain(error, Settings) from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> InputError:
+    """Turn a validation error into one message for people, with the nearest known name for each unknown one."""
+    import difflib
+
+    problems = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(name, model.model_fields, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            problems.append(f"no setting is called {name!r}{hint}")
+        else:
+            problems.append(f"{name}={item['input']!r}: {item['msg']}" if name else item["msg"])
+    return InputError("; ".join(problems), "settings that fit together", "See `vaelab train --help`.")
 
 
 def build_vae(settings: Settings, event_shape: tuple[int, ...], *, data_variance: float, condition_dim: int = 0) -> VAE:
@@ -199,8 +214,7 @@ def build_second_stage(settings: Settings, *, code_variance: float) -> VAE:
             MLPEncoder((size,), 2 * size, hidden=settings.second_hidden, skip=True),
             MLPDecoder(size, (size,), hidden=settings.second_hidden, skip=True),
             latent_dim=size,
-            # a γ that is fixed for the data says nothing about codes, so stage two then profiles its own
-            likelihood=Gaussian(_variance(settings, code_variance, fixed=False)),
+            likelihood=Gaussian(_variance(settings, code_variance, for_codes=True)),
         )
 
 
@@ -240,14 +254,15 @@ def _likelihood(settings: Settings, data_variance: float, *, image: bool) -> Lik
     return Gaussian(_variance(settings, data_variance), link="sigmoid" if image else "identity")
 
 
-def _variance(settings: Settings, data_variance: float, *, fixed: bool = True) -> Variance:
+def _variance(settings: Settings, data_variance: float, *, for_codes: bool = False) -> Variance:
+    """Build γ for the data, or γ' for codes, where a given γ says nothing: it is then learned from their own scale."""
     from vaelab.model import FixedVariance, LearnedVariance, ProfiledVariance
 
     floor = settings.gamma_floor * data_variance
     if settings.variance == "learned":
-        initial = data_variance if settings.gamma is None else settings.gamma
+        initial = data_variance if settings.gamma is None or for_codes else settings.gamma
         return LearnedVariance(initial, lr_scale=settings.gamma_lr_scale, floor=floor)
-    if settings.variance == "fixed" and fixed:
+    if settings.variance == "fixed" and not for_codes:
         return FixedVariance(1.0 if settings.gamma is None else settings.gamma)
     return ProfiledVariance(floor=floor)
 

@@ -26,7 +26,7 @@ from vaelab.errors import InputError
 from vaelab.model import Gaussian, count_active
 from vaelab.runs.trained import Trained
 from vaelab.training import Progress, stream
-from vaelab.training.settings import Precision, Schedule
+from vaelab.training.settings import Accelerator, Precision, Schedule
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -77,8 +77,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             Wrong rank, type or range, values that are not finite, too few rows, or settings that contradict each
             other; before training starts.
         """
-        if not self.score_draws >= 1:
-            raise InputError(f"score_draws={self.score_draws!r}", "a whole number of at least 1")
+        _check_count("score_draws", self.score_draws)
         x = self._validated(X, reset=True)
         seed = self.random_state
         if not isinstance(seed, (int, np.integer)):
@@ -119,7 +118,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if reset:
             self.container_: Container = _container_of(X)
         if isinstance(X, Tensor):
-            X = X.detach().cpu().numpy()
+            X = check_array(X, min_rows=1, allow_nan=True).detach().cpu().numpy()
         images = getattr(X, "ndim", 2) > 2
         # images keep their dtype, since it says what their range is
         checked = validate_data(
@@ -134,6 +133,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         x = check_array(checked, min_rows=2 if reset else 1)
         if not reset and tuple(x.shape[1:]) != self.trained_.facts.event_shape:
             raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{self.trained_.facts.event_shape} as in fit")
+        if not reset:
+            self.trained_.scaling.check(x)
         return x
 
     def transform(self, X: Any) -> Any:
@@ -145,7 +146,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def inverse_transform(self, Z: Any) -> Any:
         """Decode (n, latent_dim) codes to decoder means, like X in fit."""
         check_is_fitted(self)
-        z = torch.as_tensor(np.asarray(Z))
+        z = check_array(Z, name="Z", min_rows=1)
         if z.ndim != 2 or z.shape[1] != self._n_features_out:
             raise InputError(
                 f"codes of shape {tuple(z.shape)}", f"(n, {self._n_features_out})", "Use transform's output."
@@ -171,8 +172,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _draw(self, n: int, density: str, random_state: int | np.random.RandomState | None) -> Any:
         check_is_fitted(self)
-        if n < 1:
-            raise InputError(f"n={n}", "at least one sample")
+        _check_count("n", n)
         source = self.random_state if random_state is None else random_state
         seed = int(check_random_state(source).randint(_LARGEST_SEED))
         return self._like_x(self.trained_.sample(n, density=density, seed=seed))
@@ -231,7 +231,7 @@ class GaussianVAE(_Estimator):
     kl_weight
         1 for a bound on log p(x), else β.
     epochs, batch_size, lr, schedule, halve_every, weight_decay
-        Training; 2,000 to 10,000 steps unless ``epochs`` says otherwise.
+        Training; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
     held_out, keep_best
         Share of the rows (at most 5,000) that is set aside, and whether to end with the weights best on it.
     precision, compile, accelerator, checkpoint_seconds
@@ -277,7 +277,7 @@ class GaussianVAE(_Estimator):
         keep_best: bool = True,
         precision: Precision = "32-true",
         compile: bool = False,
-        accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto",
+        accelerator: Accelerator = "auto",
         checkpoint_seconds: float = 30.0,
         random_state: int | np.random.RandomState | None = None,
         score_draws: int = 16,
@@ -332,7 +332,7 @@ class TwoStageVAE(_Estimator):
     kl_weight
         1 for a bound on log p(x), else β.
     epochs, batch_size, lr, schedule, halve_every, weight_decay
-        Training of stage one; 2,000 to 10,000 steps unless ``epochs`` says otherwise.
+        Training of stage one; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
     densities
         Which to fit on the codes, beside the prior: ``"gaussian"``, ``"mixture"``, ``"second_stage"``.
     components, covariance
@@ -383,7 +383,7 @@ class TwoStageVAE(_Estimator):
         keep_best: bool = True,
         precision: Precision = "32-true",
         compile: bool = False,
-        accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto",
+        accelerator: Accelerator = "auto",
         checkpoint_seconds: float = 30.0,
         random_state: int | np.random.RandomState | None = None,
         score_draws: int = 16,
@@ -423,6 +423,11 @@ class TwoStageVAE(_Estimator):
         self.random_state = random_state
         self.score_draws = score_draws
         self.verbose = verbose
+
+    def _settings(self, seed: int) -> Settings:
+        if not self.densities:
+            raise InputError("densities=()", "at least one of gaussian, mixture, second_stage", "Or use GaussianVAE.")
+        return super()._settings(seed)
 
     @property
     def code_scores_(self) -> dict[str, float]:
@@ -472,6 +477,11 @@ def load(path: str | Path) -> GaussianVAE | TwoStageVAE:
         model.feature_names_in_ = np.array(trained.facts.columns, dtype=object)
     model._describe()
     return model
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{name}={value!r}", "a whole number of at least 1")
 
 
 def _container_of(X: Any) -> Container:

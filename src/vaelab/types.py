@@ -51,10 +51,11 @@ class Objective(NamedTuple):
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that share a learning rate, as a multiple of the schedule's."""
+    """Parameters that share a learning rate, as a multiple of the schedule's, and take part in weight decay or not."""
 
     parameters: Sequence[nn.Parameter]
     lr_scale: float = 1.0
+    decays: bool = True
 
 
 class Trainable(nn.Module, ABC):
@@ -81,6 +82,11 @@ class Trainable(nn.Module, ABC):
     def summary(self, readings: Mapping[str, Tensor]) -> dict[str, float]:
         """Turn averaged readings into the numbers worth logging."""
         return {name: float(value) for name, value in readings.items() if value.numel() == 1}
+
+
+def rows_at_once(event_shape: tuple[int, ...], most: int = 1000) -> int:
+    """Return how many rows of this shape to send through a network together, so that activations stay small."""
+    return max(1, min(most, 1_000_000 // max(1, torch.Size(event_shape).numel())))
 
 
 class Batches(Protocol):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +15,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from vaelab import presets
-from vaelab.config import Settings, parse_settings
+from vaelab.config import Settings, explain, parse_settings
 from vaelab.errors import InputError
 
 
@@ -33,6 +35,7 @@ class Arguments(Settings):
     grey: bool | None = Field(None, description="make images grey, or colour")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="share of the rows to test on, where there is no split")
     label_column: str | None = Field(None, description="column of a table that holds labels, not data")
+    plain: bool = Field(False, description="also train a plain VAE (variance fixed at 1) and show its samples")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run's folder")
     quiet: bool = Field(False, description="print the run's folder only")
 
@@ -43,6 +46,7 @@ class Arguments(Settings):
 
 
 _DATA = ("data", "home", "image_size", "grey", "test_fraction", "label_column")
+_KEPT = (*_DATA, "plain", "tensorboard")
 
 
 def run(argv: list[str]) -> None:
@@ -70,11 +74,8 @@ def _defaults(preset: str | None, config: str | None) -> Arguments:
         values |= _read(Path(config))
     try:
         return Arguments.model_validate(values)
-    except ValidationError:
-        parse_settings(
-            {k: v for k, v in values.items() if k not in set(Arguments.model_fields) - set(Settings.model_fields)}
-        )
-        raise
+    except ValidationError as error:
+        raise explain(error, Arguments) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"--config {path} that holds no names", "lines such as `latent_dim: 16`")
     if "settings" in content:
-        content = {**content["settings"], **{k: v for k, v in content.get("data", {}).items() if k in _DATA}}
+        content = {**content["settings"], **{k: v for k, v in content.get("data", {}).items() if k in _KEPT}}
     return dict(content)
 
 
@@ -108,27 +109,37 @@ def _start(arguments: Arguments) -> None:
     from vaelab import runs
 
     settings = parse_settings({name: getattr(arguments, name) for name in Settings.model_fields})
-    source = {name: getattr(arguments, name) for name in _DATA}
-    source["home"] = None if arguments.home is None else str(arguments.home)
-    if not arguments.quiet and runs.first_process():
+    source = {name: getattr(arguments, name) for name in _KEPT}
+    for name in ("data", "home"):  # a resume may come from another folder
+        if source[name] is not None and Path(source[name]).exists() and not _is_named(str(source[name])):
+            source[name] = str(Path(source[name]).resolve())
+    speak = not arguments.quiet and runs.first_process()
+    if speak:
         _say(f"Reading {arguments.data}")
-    data = _load(source, download=arguments.download)
-    folder = _folder(arguments)
-    if runs.first_process():
-        runs.prepare(folder, data, settings, source)
-    else:
-        _wait_for(folder)
-    _execute(folder, data, quiet=arguments.quiet, tensorboard=arguments.tensorboard)
+
+    loaded = []
+
+    def begin() -> str:
+        loaded.append(_load(source, download=arguments.download))
+        folder = _folder(arguments)
+        runs.prepare(folder, loaded[0], settings, source)
+        return str(folder)
+
+    folder = Path(_from_first_process(begin))
+    _execute(folder, loaded[0] if loaded else _load(source), quiet=arguments.quiet)
+
+
+def _is_named(data: str) -> bool:
+    from vaelab.data import names
+
+    return data in names()
 
 
 def _folder(arguments: Arguments) -> Path:
     """Return ``out/name``, or ``out/name-2`` and so on where no name was asked for and the first is taken."""
     if arguments.name is not None:
         return arguments.out / arguments.name
-    stem = Path(arguments.data).resolve().stem if "/" in arguments.data or "." in arguments.data else arguments.data
-    run = os.environ.get("TORCHELASTIC_RUN_ID")
-    if run is not None:  # all processes must find the same folder, whichever looks first
-        return arguments.out / f"{stem}-{run}"
+    stem = arguments.data if _is_named(arguments.data) else Path(arguments.data).resolve().stem
     folder, number = arguments.out / stem, 1
     while folder.exists():
         number += 1
@@ -136,15 +147,20 @@ def _folder(arguments: Arguments) -> Path:
     return folder
 
 
-def _wait_for(folder: Path) -> None:
-    """Let the first process write the run's settings."""
-    import time
+def _from_first_process(make: Callable[[], str]) -> str:
+    """Let the first process decide, and tell the others of a run under torchrun through its store."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return make()
+    from datetime import timedelta
 
-    for _ in range(600):
-        if (folder / "config.yaml").exists():
-            return
-        time.sleep(0.1)
-    raise InputError(f"no {folder}/config.yaml after a minute", "the first process to write it")
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(address, port, is_master=False, timeout=timedelta(hours=1))
+    key = "vaelab/run"
+    if int(os.environ["RANK"]) == 0:
+        store.set(key, make())
+    return str(store.get(key).decode())
 
 
 def _resume(folder: Path, *, quiet: bool) -> None:
@@ -154,40 +170,55 @@ def _resume(folder: Path, *, quiet: bool) -> None:
     _execute(folder, _load(source), quiet=quiet, resume=True)
 
 
-def _execute(folder: Path, data: Any, *, quiet: bool, resume: bool = False, tensorboard: bool = False) -> None:
+def _execute(folder: Path, data: Any, *, quiet: bool, resume: bool = False) -> None:
     from vaelab import runs
     from vaelab.training import Hook, Progress, TensorBoard
 
     speak = not quiet and runs.first_process()
     hooks: list[Hook] = [Progress()] if speak else []
-    if tensorboard and runs.first_process():
+    if runs.source_of(folder)[1].get("tensorboard") and runs.first_process():
         hooks.append(TensorBoard(folder / "tensorboard"))
     if speak:
         shape = "×".join(str(size) for size in data.event_shape)
         what = "images" if data.kind == "image" else "rows"
         _say(f"{len(data.train):,} training and {len(data.test):,} test {what} of {shape}; writing {folder}/")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        trained, found = runs.execute(folder, data, hooks=hooks, resume=resume)
+    try:
+        with _plain_warnings():
+            trained, found = runs.execute(folder, data, hooks=hooks, resume=resume)
+    except KeyboardInterrupt:
+        if speak:
+            _say(f"Stopped. Go on with: vaelab train --resume {folder}")
+        raise
     if speak:
-        _report(
-            folder,
-            trained,
-            found,
-            [str(item.message) for item in caught if item.category.__module__ == "vaelab.errors"],
-        )
+        _report(folder, trained, found)
     elif runs.first_process():
         _say(str(folder))
 
 
-def _report(folder: Path, trained: Any, found: Any, notes: list[str]) -> None:
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print vaelab's warnings when they come, without file and line; leave others as they are."""
+    from vaelab.errors import VaelabWarning
+
+    with warnings.catch_warnings():
+        usual = warnings.formatwarning
+
+        def plainly(message: Any, category: type[Warning], *place: Any, **line: Any) -> str:
+            return f"! {message}\n" if issubclass(category, VaelabWarning) else usual(message, category, *place, **line)
+
+        warnings.formatwarning = plainly
+        try:
+            yield
+        finally:
+            warnings.formatwarning = usual
+
+
+def _report(folder: Path, trained: Any, found: Any) -> None:
     from vaelab import runs
 
     _say("")
     for line in runs.findings(trained, found):
         _say(f"• {line}")
-    for note in notes:
-        _say(f"! {note}")
     _say("")
     _say(densities_table(found.code_log_density, found.code_distance, trained.facts.best_density))
     grid = "samples.png" if trained.facts.kind == "image" else "samples.csv"

@@ -113,9 +113,9 @@ def curves(records: Sequence[Record]) -> Figure:
     picture = figure(9, 5.4)
     epochs = [float(record["epoch"]) for record in records]
     for axis, (name, title) in zip(picture.subplots(2, 2).flat, panels.items(), strict=True):
-        for key, colour, label in ((name, _BLUE, "training"), (f"held_out_{name}", _ORANGE, "held out")):
+        for key, colour, label in ((f"held_out_{name}", _ORANGE, "held out"), (name, _BLUE, "training")):
             points = [(e, float(r[key])) for e, r in zip(epochs, records, strict=True) if key in r]
-            if points:
+            if points and key != "held_out_gamma":  # the same number: γ does not depend on the rows scored
                 axis.plot(*zip(*points, strict=True), color=colour, label=label, linewidth=1.6)
         if name == "gamma" and all(float(r.get("gamma", 0)) > 0 for r in records):
             axis.set_yscale("log")

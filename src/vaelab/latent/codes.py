@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaelab.errors import InputError
 from vaelab.model import VAE, DiagonalNormal, draw
-from vaelab.types import Batches
+from vaelab.types import Batches, rows_at_once
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Codes:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, vae: VAE, batches: Batches, *, batch_size: int = 1000) -> Self:
+    def of(cls, vae: VAE, batches: Batches, *, batch_size: int | None = None) -> Self:
         """Encode all rows, in evaluation mode.
 
         Parameters
@@ -45,8 +45,9 @@ class Codes:
         batches
             Rows in the network's units.
         batch_size
-            Rows at a time.
+            Rows at a time; fewer for larger rows by default.
         """
+        batch_size = batch_size or rows_at_once(batches.event_shape)
         was_training = vae.training
         vae.eval()
         device = next(vae.parameters()).device

@@ -21,6 +21,7 @@ from vaelab.types import Objective
 
 Covariance = Literal["full", "diag"]
 _BLOCK = 4096  # rows scored at once
+_LEAST_TO_CHOOSE = 20  # codes; with fewer, nothing can be told apart
 
 
 class LatentDensity(nn.Module, ABC):
@@ -140,6 +141,8 @@ class Mixture(LatentDensity):
         """
         if components is not None and covariance is not None:
             return cls.fit(codes, components=components, covariance=covariance, seed=seed)
+        if len(codes) < _LEAST_TO_CHOOSE:
+            return cls.fit(codes, components=components or 1, covariance=covariance or "diag", seed=seed)
         order = torch.randperm(len(codes), generator=stream("cpu", seed, "select")).to(codes.loc.device)[:12_500]
         cut = max(1, len(order) // 5)
         held_out, rest = _rows(codes, order[:cut]), _rows(codes, order[cut:])
@@ -205,7 +208,7 @@ class SecondStage(LatentDensity):
         return self.vae.sample(n, c, generator=generator, observation_noise=True)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """(n,) the second VAE's ELBO with one draw of u per code, nats."""
+        """(n,) the second VAE's ELBO with one draw of u per code, nats; the draws are the same at every call."""
         generator = stream(z.device, "second stage", len(z))
         noise = torch.randn(len(z), *self.vae.noise_shape, generator=generator, device=z.device).to(z.dtype)
         objective: Objective = self.vae(z, c, noise=noise)

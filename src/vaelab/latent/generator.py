@@ -49,11 +49,8 @@ class Generator(nn.Module):
         rows = []
         for start in range(0, n, _BLOCK):
             part = slice(start, start + _BLOCK)
-            parameters = self.vae.decoder(z[part], None if c is None else c[part])
-            likelihood = self.vae.likelihood
-            rows.append(
-                likelihood.sample(parameters, generator=generator) if observation_noise else likelihood.mean(parameters)
-            )
+            own = None if c is None else c[part]
+            rows.append(self.vae.emit(z[part], own, generator=generator, observation_noise=observation_noise))
         return torch.cat(rows) if rows else self.vae.decode(z, c)
 
 
@@ -65,8 +62,8 @@ class Comparison(NamedTuple):
     scores
         Density → mean log-density in nats per code; a lower bound where the density says so.
     best
-        The first density, in the order given, that no other beats by more than twice the standard error of their
-        difference: the simplest of those that cannot be told apart.
+        The first density, in the order given, that the one of highest score does not beat by more than twice the
+        standard error of their difference.
     """
 
     scores: dict[str, float]

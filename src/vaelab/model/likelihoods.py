@@ -84,7 +84,7 @@ class Gaussian(Likelihood):
 
     def readings(self) -> dict[str, Tensor]:
         """γ, the decoder variance."""
-        return {"gamma": self.variance.gamma}
+        return {"gamma": self.variance.gamma.clone()}  # the buffer itself changes at every step
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Those of the variance."""

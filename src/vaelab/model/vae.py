@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaelab.errors import InputError
-from vaelab.model.distributions import draw
+from vaelab.model.distributions import draw, kl
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.posteriors import Diagonal, Posterior
 from vaelab.model.priors import Prior, Standard
 from vaelab.model.regularizers import KL, Draw, Regularizer
-from vaelab.types import Batches, Objective, ParameterGroup, Trainable
+from vaelab.types import Batches, Objective, ParameterGroup, Trainable, rows_at_once
 
 ACTIVE_BELOW = 0.05
 """Threshold on λ_j under which a latent dimension counts as active."""
@@ -151,6 +151,26 @@ class VAE(Trainable):
         ratio = (q.variance / p.variance).detach()
         return Objective(distortion, penalties, {"variance_ratio": ratio, **self.likelihood.readings()})
 
+    def elbo(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two parts of the negative ELBO, whatever the regularisers: no weight, no other penalty.
+
+        Parameters
+        ----------
+        x, c
+            As for `forward`.
+        noise
+            (draws, B or 1, κ) standard normals.
+
+        Returns
+        -------
+        distortion, kl : Tensor
+            (B,) nats each, means over the draws. Minus their sum is a lower bound on log p(x | c).
+        """
+        q, p = self.encode(x, c), self.prior(c)
+        zs = [draw(q, row.to(x.dtype)) for row in noise]
+        distortion = torch.stack([self.likelihood.nll(self.decoder(z, c).to(x.dtype), x) for z in zs])
+        return distortion.mean(0), torch.stack([kl(q, p, z) for z in zs]).mean(0)
+
     def sample(
         self,
         n: int,
@@ -174,7 +194,18 @@ class VAE(Trainable):
         """
         p = self.prior(c)
         noise = torch.randn(n, self.latent_dim, generator=generator, dtype=p.mean.dtype, device=p.mean.device)
-        parameters = self.decoder(draw(p, noise), c)
+        return self.emit(draw(p, noise), c, generator=generator, observation_noise=observation_noise)
+
+    def emit(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        observation_noise: bool = False,
+    ) -> Tensor:
+        """Return (B, *event): the decoder mean of z, or x ~ p(x | z) with its noise."""
+        parameters = self.decoder(z, c)
         if observation_noise:
             return self.likelihood.sample(parameters, generator=generator)
         return self.likelihood.mean(parameters)
@@ -188,18 +219,19 @@ class VAE(Trainable):
 
     def summary(self, readings: Mapping[str, Tensor]) -> dict[str, float]:
         """γ and the number of active dimensions, from readings averaged over samples."""
-        numbers = super().summary(readings)
+        numbers = super().summary({name: value for name, value in readings.items() if name != "variance_ratio"})
         numbers["active_dimensions"] = count_active(readings["variance_ratio"])
         return numbers
 
     @torch.no_grad()
-    def calibrate(self, batches: Batches, *, batch_size: int = 1000, generator: torch.Generator) -> None:
+    def calibrate(self, batches: Batches, *, batch_size: int | None = None, generator: torch.Generator) -> None:
         """Set a profiled γ from all training data, with fresh z (Takida et al. 2022, section 4).
 
         Other likelihoods and variances are left as they are.
         """
-        if not isinstance(self.likelihood, Gaussian):
+        if not isinstance(self.likelihood, Gaussian) or not self.likelihood.variance.calibrates:
             return
+        batch_size = batch_size or rows_at_once(batches.event_shape)
         was_training = self.training
         self.eval()
         device = next(self.parameters()).device

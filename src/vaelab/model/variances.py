@@ -38,9 +38,12 @@ class Variance(nn.Module, ABC):
     ----------
     floor
         Smallest γ allowed. The theory drives γ to 0 on noiseless manifolds, where the density has no limit.
+    calibrates
+        Whether `calibrate` has anything to do, which costs a pass over the training data.
     """
 
     floor: float
+    calibrates = False
 
     @property
     @abstractmethod
@@ -127,7 +130,7 @@ class LearnedVariance(Variance):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Log √γ with its own learning rate."""
-        return [ParameterGroup([self.log_std], self.lr_scale)]
+        return [ParameterGroup([self.log_std], self.lr_scale, decays=False)]
 
 
 @final
@@ -145,6 +148,7 @@ class ProfiledVariance(Variance):
     """
 
     _gamma: Tensor
+    calibrates = True
 
     def __init__(self, *, floor: float = 0.0) -> None:
         super().__init__()

@@ -14,7 +14,8 @@ from vaelab.latent import Codes, compare
 from vaelab.metrics import energy_distance
 from vaelab.model import Gaussian
 from vaelab.runs.trained import Trained
-from vaelab.training import evaluate, stream
+from vaelab.training import stream
+from vaelab.types import rows_at_once
 
 _MOST_FOR_DISTANCE = 2_000
 
@@ -59,22 +60,28 @@ class Assessment:
         return asdict(self)
 
 
+@torch.no_grad()
 def assess(trained: Trained, x: Rows, *, seed: int = 0) -> Assessment:
     """Measure a trained model on rows in the data's own units."""
     batches = as_batches(x, None, trained.scaling).to(trained.device)
-    terms = evaluate(trained.vae, batches, seed=seed)
     codes = Codes.of(trained.vae, batches)
-    errors = 0.0
-    for start in range(0, len(batches), 500):
-        rows = torch.arange(start, min(start + 500, len(batches)), device=trained.device)
-        errors += float(measures.reconstruction_error(trained.vae, batches.take(rows)[0]).double().sum())
+    sums = torch.zeros(3, dtype=torch.float64)  # squared error, distortion, KL
+    size = rows_at_once(batches.event_shape)
+    for start in range(0, len(batches), size):
+        rows = torch.arange(start, min(start + size, len(batches)), device=trained.device)
+        block = batches.take(rows)[0]
+        generator = stream(trained.device, seed, "assess", start)
+        noise = torch.randn(1, len(block), *trained.vae.noise_shape, generator=generator, device=trained.device)
+        terms = measures.reconstruction_error(trained.vae, block), *trained.vae.elbo(block, noise=noise)
+        sums += torch.stack(terms).sum(1).cpu().double()
+    mse, distortion, kl = (sums / len(batches)).tolist()
     likelihood = trained.vae.likelihood
     return Assessment(
         rows=len(batches),
-        mse=errors / len(batches),
-        nelbo=terms["loss"],
-        distortion=terms["distortion"],
-        kl=terms["kl"],
+        mse=mse,
+        nelbo=distortion + kl,
+        distortion=distortion,
+        kl=kl,
         gamma=float(likelihood.variance.gamma) if isinstance(likelihood, Gaussian) else None,
         active_dimensions=measures.active_dimensions(codes),
         variance_ratios=measures.variance_ratios(codes).tolist(),
@@ -99,33 +106,39 @@ _LONG = {"prior": "the prior N(0, I)", "gaussian": "one Gaussian", "mixture": "a
 
 
 def findings(trained: Trained, assessment: Assessment) -> list[str]:
-    """Say in words what was found; one sentence per line."""
-    facts, found = trained.facts, assessment
+    """Say in words what was found; one sentence or two per line."""
+    facts, settings, found = trained.facts, trained.settings, assessment
     size = torch.Size(facts.event_shape).numel()
-    what = "pixels" if facts.kind == "image" else "columns"
+    image = facts.kind == "image"
+    what = ("pixels" if facts.event_shape[0] == 1 else "pixel values") if image else "columns"
+    count = found.active_dimensions
     lines = [
-        f"{size} {what} live on about {found.active_dimensions} dimensions: training kept {found.active_dimensions} of "
-        f"{trained.settings.latent_dim} latent dimensions active and left the others idle."
+        f"All {count} latent dimensions are in use; try a larger --latent-dim."
+        if count == settings.latent_dim
+        else f"{size} {what} live on about {count} dimensions: training kept {count} of {settings.latent_dim} latent "
+        "dimensions active and left the others idle."
     ]
-    if found.active_dimensions == trained.settings.latent_dim:
-        lines[0] = f"All {found.active_dimensions} latent dimensions are in use; try a larger --latent-dim."
-    unit = "of the pixel range" if facts.kind == "image" else "standard deviations of a column"
+    unit = "of the pixel range" if image else "standard deviations of a column"
     lines.append(f"Unseen rows are rebuilt to within {found.mse**0.5:.3f} {unit} (root mean squared error).")
-    if found.gamma is not None:
+    if found.gamma is not None and settings.variance != "fixed":
         lines.append(
-            f"The decoder learned a noise of standard deviation {found.gamma**0.5:.3f} (γ = {found.gamma:.2g}). A "
-            "plain squared-error loss fixes it at 1, takes most of what you see for noise, and blurs it."
+            f"The decoder's noise came out at a standard deviation of {found.gamma**0.5:.3f} (γ = {found.gamma:.2g}). "
+            "A plain squared-error loss fixes it at 1, takes most of what you see for noise, and blurs it."
         )
-    lines.append(
-        f"Unseen rows cost {found.nelbo:.1f} nats each (−ELBO: {found.distortion:.1f} distortion + {found.kl:.1f} KL)."
-    )
+    cost = f"{found.nelbo:.1f} nats each (−ELBO: {found.distortion:.1f} distortion + {found.kl:.1f} KL)"
+    lines.append(f"Unseen rows cost {cost}.")
     if len(trained.densities) > 1:
-        best = facts.best_density
-        gain = found.code_log_density[best] - found.code_log_density["prior"]
-        lines.append(
-            "The codes fill the prior: nothing else clearly explains held-out codes better. Samples come from it."
-            if best == "prior"
-            else f"The codes do not fill the prior: {_LONG[best]} explains unseen codes {gain:.1f} nats better than "
-            "N(0, I). Samples are drawn from there."
-        )
+        lines.append(_on_densities(trained, found))
     return lines
+
+
+def _on_densities(trained: Trained, found: Assessment) -> str:
+    best = trained.facts.best_density
+    compared = "training codes (none were held out)" if trained.facts.scored_on_training else "held-out codes"
+    if best == "prior":
+        return f"The codes fill the prior: nothing else clearly explains {compared} better. Samples come from it."
+    gain = found.code_log_density[best] - found.code_log_density["prior"]
+    return (
+        f"The codes do not fill the prior: {_LONG[best]} explains unseen codes {gain:.1f} nats better than N(0, I). "
+        f"Samples come from it, since it is best on {compared}."
+    )

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vaelab import storage
-from vaelab.config import Settings, parse_settings
+from vaelab.config import Settings, build_vae, parse_settings
 from vaelab.data import Dataset
 from vaelab.errors import InputError, RunFolderError
 from vaelab.runs import folder as files
 from vaelab.runs.assess import Assessment, assess
 from vaelab.runs.gallery import draw
-from vaelab.runs.train import train
+from vaelab.runs.train import held_out_rows, train
 from vaelab.runs.trained import Trained
 from vaelab.training import Hook, JsonLines
 
@@ -32,12 +32,16 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     ------
     RunFolderError
         The folder already holds something.
+    InputError
+        The settings do not suit the data.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         remedy = f"Choose another name, or go on with `vaelab train --resume {folder}`."
         raise RunFolderError(f"{folder}, which is not empty", "a new folder", remedy)
-    settings.resolve(len(data.train), data.event_shape)
-    files.write_config(folder, settings, data={**source, "fingerprint": data.fingerprint()})
+    n = len(data.train)
+    resolved = settings.resolve(n - held_out_rows(n, settings), data.event_shape)
+    build_vae(resolved, data.event_shape, data_variance=1.0)  # refuses what a network cannot take
+    files.write_config(folder, resolved, data={**source, "fingerprint": data.fingerprint()})
 
 
 def source_of(folder: Path) -> tuple[Settings, dict[str, Any]]:
@@ -80,10 +84,17 @@ def execute(
     watching = [JsonLines(folder / files.METRICS), *hooks] if main else []
     trained = train(data, settings, hooks=watching, states=folder / files.STATES, resume=resume)
     found = assess(trained, data.test.x, seed=settings.seed)
+    plain = train(data, _plain(settings), hooks=hooks) if source.get("plain") else None
     if main:
         for hook in hooks:
             hook.note("drawing pictures")
         files.save(trained, folder, {"data": source})
         storage.write_text(folder / files.RESULTS, json.dumps(found.as_dict(), indent=2) + "\n")
-        draw(trained, data, found, folder)
+        draw(trained, data, found, folder, plain=plain)
     return trained, found
+
+
+def _plain(settings: Settings) -> Settings:
+    """Return the settings of what most programs call a VAE: a squared-error loss, which is γ = 1; one stage."""
+    changes = {"likelihood": "gaussian", "variance": "fixed", "gamma": 1.0, "densities": ()}
+    return settings.model_copy(update=changes)

@@ -23,8 +23,11 @@ _TITLES = {"prior": "from the prior N(0, I)", "gaussian": "from one Gaussian", "
 _TITLES["second_stage"] = "from stage two"
 
 
-def draw(trained: Trained, data: Dataset, found: Assessment, folder: Path) -> None:
-    """Write samples, reconstructions, curves and the histogram of posterior variances as PNG files."""
+def draw(trained: Trained, data: Dataset, found: Assessment, folder: Path, *, plain: Trained | None = None) -> None:
+    """Write samples, reconstructions, curves and the histogram of posterior variances as PNG files.
+
+    Samples of a plain VAE stand beside the others if one is given.
+    """
     records = read_records(folder / METRICS)
     for stage, name in ((FIRST, "curves.png"), (SECOND, "curves-second-stage.png")):
         shown = [record for record in records if record["stage"] == stage]
@@ -33,9 +36,9 @@ def draw(trained: Trained, data: Dataset, found: Assessment, folder: Path) -> No
     histogram = pictures.variance_histogram(np.array(found.variance_ratios), found.active_dimensions, ACTIVE_BELOW)
     pictures.save(histogram, folder / "posterior-variances.png")
     if trained.facts.kind == "image":
-        _draw_images(trained, data, folder)
+        _draw_images(trained, data, folder, plain)
     else:
-        _draw_columns(trained, data, folder)
+        _draw_columns(trained, data, folder, plain)
 
 
 def _shown(trained: Trained) -> list[str]:
@@ -55,12 +58,17 @@ def _restored(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
     return pixels
 
 
-def _draw_images(trained: Trained, data: Dataset, folder: Path) -> None:
+def _sampled(trained: Trained, plain: Trained | None, n: int) -> dict[str, torch.Tensor]:
+    """Title → n draws: of the plain VAE if there is one, and from each density worth showing."""
+    seed = trained.settings.seed
+    drawn = {} if plain is None else {"a plain VAE (γ = 1)": plain.sample(n, density="prior", seed=seed)}
+    return drawn | {_TITLES[name]: trained.sample(n, density=name, seed=seed) for name in _shown(trained)}
+
+
+def _draw_images(trained: Trained, data: Dataset, folder: Path, plain: Trained | None) -> None:
     seed = trained.settings.seed
     rows = data.test.x if len(data.test) >= 64 else data.train.x
-    groups = {
-        _TITLES[name]: _restored(trained, trained.sample(64, density=name, seed=seed)) for name in _shown(trained)
-    }
+    groups = {title: _restored(trained, drawn) for title, drawn in _sampled(trained, plain, 64).items()}
     groups["real"] = _restored(trained, _some(rows, 64, seed))
     pictures.save(pictures.side_by_side(groups), folder / "samples.png")
     real = _some(rows, 12, seed + 1)
@@ -68,14 +76,11 @@ def _draw_images(trained: Trained, data: Dataset, folder: Path) -> None:
     pictures.save(pictures.reconstructions(_restored(trained, real), rebuilt), folder / "reconstructions.png")
 
 
-def _draw_columns(trained: Trained, data: Dataset, folder: Path) -> None:
-    seed = trained.settings.seed
+def _draw_columns(trained: Trained, data: Dataset, folder: Path, plain: Trained | None) -> None:
     rows = data.test.x if len(data.test) >= 200 else data.train.x
-    real = _some(rows, 2000, seed).double()
+    real = _some(rows, 2000, trained.settings.seed).double()
     names = trained.facts.columns or tuple(f"column {i}" for i in range(real.shape[1]))
-    drawn = {
-        _TITLES[name]: trained.sample(2000, density=name, seed=seed).double().cpu().numpy() for name in _shown(trained)
-    }
+    drawn = {title: rows.double().cpu().numpy() for title, rows in _sampled(trained, plain, 2000).items()}
     pictures.save(pictures.marginals(real.numpy(), drawn, names), folder / "samples.png")
     rebuilt = trained.reconstruct(real).double().cpu().numpy()
     pictures.save(pictures.scatter(real.numpy(), rebuilt, names), folder / "reconstructions.png")

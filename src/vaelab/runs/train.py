@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vaelab.config import Settings, build_second_stage, build_vae
+from vaelab.config import Density, Settings, build_second_stage, build_vae
 from vaelab.data import Dataset, Scaling, as_batches
 from vaelab.data import split as split_rows
 from vaelab.diagnostics.measures import variance_ratios
@@ -22,8 +22,9 @@ from vaelab.types import Batches
 
 FIRST, SECOND = "stage one", "stage two"
 
+_FROM_SIMPLE_TO_COMPLEX: tuple[Density, ...] = ("gaussian", "mixture", "second_stage")
 _MOST_HELD_OUT = 5_000
-_MOST_FOR_VARIANCE = 10_000
+_MOST_FOR_VARIANCE = 10_000_000  # numbers, of rows spread over the data
 
 
 def train(
@@ -123,7 +124,9 @@ def _fit_densities(
     """Fit every density that the settings name, and score all of them on held-out codes."""
     settings, facts = trained.settings, trained.facts
     facts.code_variance = float((codes.loc.var(0) + codes.scale.square().mean(0)).mean()) if len(codes) > 1 else 1.0
-    for name in settings.densities:
+    for name in _FROM_SIMPLE_TO_COMPLEX:
+        if name not in settings.densities:
+            continue
         density: LatentDensity
         if name == "second_stage":
             second = build_second_stage(settings, code_variance=facts.code_variance)
@@ -146,15 +149,19 @@ def _mixture(codes: Codes, settings: Settings, *, single: bool) -> Mixture:
 def _held_out(data: Dataset, scaling: Scaling, settings: Settings) -> tuple[Batches, Batches | None]:
     """Set rows aside to compare densities and weights on, unless there are too few to spare."""
     batches = as_batches(data.train.x, None, scaling)
-    rows = min(round(settings.held_out * len(batches)), _MOST_HELD_OUT)
-    if rows < 2 or len(batches) - rows < 2:
-        return batches, None
-    return split_rows(batches, rows / len(batches), seed=settings.seed)
+    rows = held_out_rows(len(batches), settings)
+    return split_rows(batches, rows / len(batches), seed=settings.seed) if rows else (batches, None)
+
+
+def held_out_rows(n: int, settings: Settings) -> int:
+    """Return how many of n training rows are set aside."""
+    rows = min(round(settings.held_out * n), _MOST_HELD_OUT)
+    return rows if rows >= 2 and n - rows >= 2 else 0
 
 
 def _mean_variance(batches: Batches) -> float:
     """Mean over dimensions of the variance over rows, in the network's units; 1 where nothing varies."""
-    n = min(len(batches), _MOST_FOR_VARIANCE)
+    n = min(len(batches), max(100, _MOST_FOR_VARIANCE // torch.Size(batches.event_shape).numel()))
     index = torch.linspace(0, len(batches) - 1, n).long()
     x: Tensor = batches.take(index)[0]
     return float(x.double().flatten(1).var(0, correction=0).mean()) or 1.0

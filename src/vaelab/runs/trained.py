@@ -16,8 +16,7 @@ from vaelab.errors import InputError
 from vaelab.latent import Generator, LatentDensity
 from vaelab.model import VAE
 from vaelab.training import stream
-
-_BLOCK = 500  # rows sent through a network at once
+from vaelab.types import rows_at_once
 
 
 class Facts(BaseModel):
@@ -88,9 +87,9 @@ class Trained:
         """Where the networks are."""
         return next(self.vae.parameters()).device
 
-    def blocks(self, x: Tensor, size: int = _BLOCK) -> Iterator[Tensor]:
+    def blocks(self, x: Tensor) -> Iterator[Tensor]:
         """Yield blocks of rows in the network's units, on the device."""
-        for part in x.split(size):
+        for part in x.split(rows_at_once(self.facts.event_shape)):
             yield self.scaling.to_net(part).to(self.device)
 
     @torch.no_grad()
@@ -102,7 +101,9 @@ class Trained:
     def decode(self, z: Tensor) -> Tensor:
         """(n, *event) decoder means, floating point, in the data's units."""
         z = z.to(self.device, torch.float32)
-        return torch.cat([self.scaling.from_net(self.vae.decode(part)) for part in z.split(_BLOCK)])
+        return torch.cat(
+            [self.scaling.from_net(self.vae.decode(part)) for part in z.split(rows_at_once(self.facts.event_shape))]
+        )
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -111,7 +112,7 @@ class Trained:
 
     @torch.no_grad()
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """(n,) ELBO in nats, a lower bound on log p(x) in the data's units: the mean over given draws of z.
+        """(n,) ELBO in nats, a lower bound on log p(x) in the data's units, whatever the weight of the KL in training.
 
         Parameters
         ----------
@@ -120,11 +121,10 @@ class Trained:
         noise
             (draws, κ) standard normals, the same for every row, so that a row's score depends on that row alone.
         """
-        total = torch.zeros(len(x), dtype=torch.float64, device=self.device)
-        for row in noise.to(self.device):
-            parts = [-self.vae(b, noise=row.expand(len(b), -1).to(b.dtype)).per_sample for b in self.blocks(x)]
-            total = total + torch.cat(parts).double()
-        return total / len(noise) - self.scaling.log_volume
+        shared = noise[:, None].to(self.device)
+        parts = [self.vae.elbo(block, noise=shared) for block in self.blocks(x)]
+        nats = torch.cat([(distortion + kl).cpu().double() for distortion, kl in parts])
+        return -nats - self.scaling.log_volume
 
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""

@@ -93,7 +93,10 @@ def load_state(path: Path, key: dict[str, Any], model: Trainable, optimizer: Opt
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    model.load_state_dict(part(_MODEL))
+    try:
+        model.load_state_dict(part(_MODEL))
+    except RuntimeError as error:
+        raise InputError(f"{path} of another model ({error})", "the state of the same model") from error
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in part(_OPTIMIZER).items():
         index, slot = name.split("/")

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from vaelab.training.ledger import as_record, mean_reading, terms_of
 from vaelab.training.streams import stream
-from vaelab.types import Batches, Objective, Trainable
+from vaelab.types import Batches, Objective, Trainable, rows_at_once
 
 
 @torch.no_grad()
-def evaluate(model: Trainable, batches: Batches, *, seed: int = 0, batch_size: int = 500) -> dict[str, float]:
+def evaluate(model: Trainable, batches: Batches, *, seed: int = 0, batch_size: int | None = None) -> dict[str, float]:
     """Return the mean objective in evaluation mode, with the same noise at every call.
 
     Parameters
@@ -30,6 +30,7 @@ def evaluate(model: Trainable, batches: Batches, *, seed: int = 0, batch_size: i
     dict
         ``loss`` and its terms in nats per sample, γ, active dimensions.
     """
+    batch_size = batch_size or rows_at_once(batches.event_shape)
     was_training = model.training
     model.eval()
     parameter = next(model.parameters())

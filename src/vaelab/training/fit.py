@@ -10,6 +10,7 @@ checked for being finite.
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,7 @@ from vaelab.training.hooks import Hook, Record, Start
 from vaelab.training.ledger import Ledger
 from vaelab.training.schedules import factor_of
 from vaelab.training.settings import FitSettings
-from vaelab.training.streams import forked, seed_of, stream
+from vaelab.training.streams import forked, reseed, stream
 from vaelab.types import Batches, Objective, Trainable
 
 if TYPE_CHECKING:
@@ -85,17 +86,16 @@ class Chunk:
     epoch: int
     first: int  # step within the epoch
     steps: int
-    skip: int  # of these, already done before a resume
 
 
 def chunks(plan: Plan, done: int) -> Iterator[Chunk]:
-    """Yield the chunks that are left after `done` steps; their borders do not depend on `done`."""
+    """Yield the chunks that are left after `done` steps; training stops and resumes at their borders only."""
     for epoch in range(done // plan.steps_per_epoch, plan.epochs):
         for first in range(0, plan.steps_per_epoch, plan.chunk_steps):
             steps = min(plan.chunk_steps, plan.steps_per_epoch - first)
             before = epoch * plan.steps_per_epoch + first
-            if before + steps > done:
-                yield Chunk(epoch, first, steps, max(done - before, 0))
+            if before >= done:
+                yield Chunk(epoch, first, steps)
 
 
 class Feeder:
@@ -123,32 +123,40 @@ class Feeder:
         return torch.randn(size, generator=generator, device=self.device)[:, self.share]
 
     def steps(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-        """Yield (x, c, noise) of each step that is still to be done."""
+        """Return (x, c, noise) of each step."""
         rows = self._rows(chunk)
         taken = self._noise(chunk, "data", self.batches.noise_shape).reshape(rows.numel(), *self.batches.noise_shape)
         x, c = self.batches.take(rows.reshape(-1), taken)
         xs = x.view(*rows.shape, *x.shape[1:]).unbind()
         cs = [None] * chunk.steps if c is None else c.view(*rows.shape, *c.shape[1:]).unbind()
         noises = self._noise(chunk, "model", self.noise_shape).to(x.dtype).unbind()
-        return zip(xs[chunk.skip :], cs[chunk.skip :], noises[chunk.skip :], strict=True)
+        return zip(xs, cs, noises, strict=True)
 
 
 def make_fabric(settings: FitSettings) -> Fabric:
     """Start Fabric; under torchrun every process takes its place, else this process trains alone."""
     from lightning_fabric import Fabric  # costs over a second, so only where it is needed
 
+    cuda = torch.cuda.is_available()
+    if settings.accelerator == "gpu" and not cuda:
+        raise InputError("accelerator='gpu' where there is none", "a CUDA device", "Use accelerator='cpu' or 'auto'.")
+    accelerator = "cuda" if cuda and settings.accelerator != "cpu" else "cpu"
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         fabric = Fabric(
-            accelerator=settings.accelerator,
+            accelerator=accelerator,
             devices=local,
             num_nodes=world // local,
             strategy="ddp" if world > 1 else "auto",
             precision=settings.precision,
         )
+        started = torch.distributed.is_initialized()
         fabric.launch()
+        if not started and torch.distributed.is_initialized():
+            # left to the interpreter's shutdown, the threads of the process group abort the process now and then
+            atexit.register(torch.distributed.destroy_process_group)
         return fabric
-    return Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)
+    return Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
 
 
 def fit(
@@ -235,11 +243,16 @@ class _Training:
         device = self.fabric.device
         self.model.to(device)
         groups = [
-            {"params": list(group.parameters), "lr": self.settings.lr, "lr_scale": group.lr_scale}
+            {
+                "params": list(group.parameters),
+                "lr": self.settings.lr,
+                "lr_scale": group.lr_scale,
+                "weight_decay": self.settings.weight_decay if group.decays else 0.0,
+            }
             for group in self.model.parameter_groups()
         ]
         fused = all(p.is_floating_point() for p in self.model.parameters())
-        adam = torch.optim.Adam(groups, lr=self.settings.lr, weight_decay=self.settings.weight_decay, fused=fused)
+        adam = torch.optim.Adam(groups, lr=self.settings.lr, fused=fused)
         if resume and self.state_file is not None and self.state_file.is_file():
             self.state, scaler = checkpoint.load_state(self.state_file, self.key, self.model, adam)
             self.fabric.strategy.precision.load_state_dict(scaler)
@@ -253,6 +266,7 @@ class _Training:
         finally:
             for hook in self.hooks:
                 hook.end()
+        self._agree()
         if self.state.best_weights:
             self.model.load_state_dict(self.state.best_weights)
         self.model.eval()
@@ -286,7 +300,7 @@ class _Training:
         state, fabric, ledger = self.state, self.fabric, self.ledger
         for chunk in chunks(self.plan, state.step):
             # networks with noise of their own (dropout) are functions of the step too
-            torch.manual_seed(seed_of(self.settings.seed, "network", chunk.epoch, chunk.first, fabric.global_rank))
+            reseed(fabric.device, self.settings.seed, "network", chunk.epoch, chunk.first, fabric.global_rank)
             for x, c, noise in self.feeder.steps(chunk):
                 factor = self.factor(state.step) * self.settings.lr
                 for group in adam.param_groups:
@@ -319,7 +333,8 @@ class _Training:
         record["lr"] = float(adam.param_groups[0]["lr"])
         record |= self.ledger.close_epoch()
         if self.held_out is not None:
-            numbers = evaluate(self.model, self.held_out, seed=self.settings.seed)
+            self._agree()
+            numbers = self.fabric.broadcast(evaluate(self.model, self.held_out, seed=self.settings.seed))
             record |= {f"held_out_{name}": value for name, value in numbers.items()}
             if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
                 self.state.best_loss = numbers["loss"]
@@ -329,6 +344,12 @@ class _Training:
         self.state.history.append(record)
         for hook in self.hooks:
             hook.epoch(record)
+
+    def _agree(self) -> None:
+        """Give every process the first one's buffers: batch norm's averages are of each process's own share."""
+        if self.fabric.world_size > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def _save(self, adam: torch.optim.Optimizer) -> None:
         if self.state_file is None or not self.fabric.is_global_zero:

@@ -128,6 +128,11 @@ class Progress(Hook):
             epoch = f"epoch {min(step // self._steps_per_epoch + 1, self._epochs)}/{self._epochs}"
             self._bar.update(self._task, completed=step, epoch=epoch, terms=describe(record))
 
+    def note(self, text: str) -> None:
+        """Say what is being done."""
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{text} …\n")
+
     def end(self) -> None:
         """Close the bar."""
         if self._bar is not None:

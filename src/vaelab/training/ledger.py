@@ -94,9 +94,10 @@ class Ledger:
     def _refuse(self, names: list[str], table: Tensor) -> None:
         column = int((~torch.isfinite(table)).any(0).nonzero()[0, 0])
         bad = [names[i] for i in range(len(names)) if not bool(torch.isfinite(table[i, column]))]
-        step, objective = self._pending[column]
-        gamma = objective.readings.get("gamma")
-        noted = "" if gamma is None else f", gamma {float(gamma.mean()):.3g}"
+        step = self._pending[column][0]
+        # the profiled γ of the bad step is not a number either; the one before says how far training had come
+        readings = self._pending[max(column - 1, 0)][1].readings
+        noted = "".join(f", {name} {float(value):.3g} before" for name, value in readings.items() if value.ndim == 0)
         raise NonFiniteObjectiveError(
             f"{self._stage}, step {step}: {' and '.join(bad)} is {float(table[names.index(bad[0]), column])}{noted}. "
             "The last good state stays on disk. Lower lr, raise the floor of gamma, or look for outliers in the data."

@@ -7,7 +7,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Schedule = Literal["constant", "step", "one_cycle", "cosine"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Accelerator = Literal["auto", "cpu", "gpu"]
 
 
 class FitSettings(BaseModel):
@@ -22,9 +23,11 @@ class FitSettings(BaseModel):
     halve_every: int | None = Field(None, ge=1, description="epochs between halvings, for schedule 'step'")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty inside Adam")
     keep_best: bool = Field(False, description="end with the weights of the epoch that was best on held-out rows")
-    precision: Precision = Field("32-true", description="number format, as Lightning Fabric names it")
+    precision: Precision | Literal["64-true"] = Field(
+        "32-true", description="number format, as Lightning Fabric names it"
+    )
     compile: bool = Field(False, description="compile the training step with torch.compile")
-    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
+    accelerator: Accelerator = Field("auto", description="kind of device; auto takes a CUDA device if there is one")
     checkpoint_seconds: float = Field(30.0, ge=0, description="least time between two training states on disk")
     seed: int = Field(0, ge=0, description="seed of data order and noise")
 

@@ -28,7 +28,14 @@ def stream(device: torch.device | str, *key: int | str) -> torch.Generator:
 def forked(device: torch.device | str, *key: int | str) -> Iterator[None]:
     """Seed torch's global generators inside the block only: for initial weights, and networks that draw themselves."""
     device = torch.device(device)
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed_of(*key))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        reseed(device, *key)
         yield
+
+
+def reseed(device: torch.device, *key: int | str) -> None:
+    """Seed the global generators of the CPU and of this device alone; only inside `forked`."""
+    torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed would touch every device
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed_of(*key))
