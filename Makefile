@@ -32,7 +32,11 @@ lint: .venv/dev
 docs: .venv/dev
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
-bench: .venv/core
+.venv/bench: .venv/core
+	$(PIP) -c constraints.txt -e '.[bench]'
+	touch $@
+
+bench: .venv/bench
 	$(BIN)/python -m benchmarks
 
 clean:

@@ -214,7 +214,7 @@ def build_second_stage(settings: Settings, *, code_variance: float) -> VAE:
             MLPEncoder((size,), 2 * size, hidden=settings.second_hidden, skip=True),
             MLPDecoder(size, (size,), hidden=settings.second_hidden, skip=True),
             latent_dim=size,
-            likelihood=Gaussian(_variance(settings, code_variance, for_codes=True)),
+            likelihood=Gaussian(_code_variance(settings, code_variance)),
         )
 
 
@@ -254,17 +254,28 @@ def _likelihood(settings: Settings, data_variance: float, *, image: bool) -> Lik
     return Gaussian(_variance(settings, data_variance), link="sigmoid" if image else "identity")
 
 
-def _variance(settings: Settings, data_variance: float, *, for_codes: bool = False) -> Variance:
-    """Build γ for the data, or γ' for codes, where a given γ says nothing: it is then learned from their own scale."""
+def _variance(settings: Settings, data_variance: float) -> Variance:
     from vaelab.model import FixedVariance, LearnedVariance, ProfiledVariance
 
     floor = settings.gamma_floor * data_variance
     if settings.variance == "learned":
-        initial = data_variance if settings.gamma is None or for_codes else settings.gamma
+        initial = data_variance if settings.gamma is None else settings.gamma
         return LearnedVariance(initial, lr_scale=settings.gamma_lr_scale, floor=floor)
-    if settings.variance == "fixed" and not for_codes:
+    if settings.variance == "fixed":
         return FixedVariance(1.0 if settings.gamma is None else settings.gamma)
     return ProfiledVariance(floor=floor)
+
+
+def _code_variance(settings: Settings, code_variance: float) -> Variance:
+    """Build γ' of stage two; a γ given for the data says nothing about codes."""
+    from vaelab.model import LearnedVariance
+
+    floor = settings.gamma_floor * code_variance
+    if settings.variance == "learned":  # as in the paper: from the codes' scale
+        return LearnedVariance(code_variance, lr_scale=settings.gamma_lr_scale, floor=floor)
+    # With d = r = κ nothing pulls γ' down, and near the variance of the codes ignoring u is a local optimum, in which a
+    # profiled γ' often stays. Starting below it and rising slowly leaves that optimum out.
+    return LearnedVariance(0.1 * code_variance, lr_scale=3.0, floor=floor)
 
 
 def _regularizers(settings: Settings) -> list[KL]:

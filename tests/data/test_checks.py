@@ -70,6 +70,8 @@ def test_gradients_are_dropped():
         (np.zeros((3, 2), object), r"dtype object.*X.astype\(float\)"),
         ([["a", "b"], ["c", "d"]], "dtype <U1"),
         ([[1, 2], [3]], "no regular array"),
+        ([torch.ones(2, dtype=torch.bfloat16)] * 3, r"numpy cannot read.*torch\.stack\(X\)"),
+        ([torch.ones(2, requires_grad=True)] * 3, r"torch\.stack\(X\)"),
         (torch.eye(3).to_sparse(), "to_dense"),
         (pd.DataFrame({"a": [1, 2], "city": ["x", "y"]}), "1 column.*'city'.*--label-column city"),
     ],

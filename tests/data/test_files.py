@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vaelab.data import MappedArray, TestSplit, TrainSplit, arrays, load
+from vaelab.data import MappedArray, TestSplit, TrainSplit, arrays, load, load_rows
 from vaelab.data import extras as extras_module
 from vaelab.errors import InputError, MissingExtraError, VaelabWarning
 
@@ -374,3 +374,52 @@ def test_fingerprints_follow_the_content(tmp_path):
     assert len(prints) == 4
     assert same in prints
     assert len({*prints, other_dtype, with_labels}) == 6
+
+
+# load_rows
+
+
+def test_whole_arrays_keep_their_order(tmp_path):
+    x = np.arange(40.0).reshape(20, 2)
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x, y=["a"] * 19)  # labels are not looked at
+    for path in (tmp_path / "x.npy", tmp_path / "x.npz"):
+        rows, columns = load_rows(path, label_column="y", image_size=8, grey=True)
+        assert np.array_equal(rows.numpy(), x)
+        assert columns is None
+    rows, _ = load_rows(tmp_path / "x.npy", memory_map=True)
+    assert isinstance(rows, MappedArray)
+    assert np.array_equal(rows.rows(torch.arange(20)).numpy(), x)
+
+
+def test_whole_tables_keep_their_order_and_drop_the_label(tmp_path):
+    frame = pd.DataFrame({"b": [3.0, 1.0, 2.0], "y": ["k", None, "l"], "a": [5.0, 6.0, 7.0]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        rows, columns = load_rows(tmp_path / name, label_column="y")
+        assert columns == ("b", "a")
+        assert rows.tolist() == [[3, 5], [1, 6], [2, 7]]
+    frame[["a"]][:1].to_csv(tmp_path / "one.csv", index=False)
+    assert load_rows(tmp_path / "one.csv", label_column="y")[0].tolist() == [[5]]
+
+
+@pytest.mark.filterwarnings("ignore::vaelab.errors.VaelabWarning")
+def test_a_table_without_a_header_has_no_names(tmp_path):
+    (tmp_path / "t.csv").write_text("1,2\n3,4\n5,7\n")
+    assert load_rows(tmp_path / "t.csv")[1] is None
+    assert load(tmp_path / "t.csv").columns is None
+
+
+def test_whole_folders_have_training_images_first(tmp_path):
+    for split, values in (("test", (1, 2)), ("train", (3, 4))):
+        (tmp_path / split).mkdir()
+        for value in values:
+            Image.fromarray(np.full((4, 4), value, np.uint8)).save(tmp_path / split / f"{value}.png")
+    assert load_rows(tmp_path)[0][:, 0, 0, 0].tolist() == [3, 4, 1, 2]
+    assert load_rows(tmp_path, image_size=2)[0].shape == (4, 1, 2, 2)
+
+
+def test_whole_named_sets_are_their_splits_in_turn():
+    digits = load("digits")
+    assert torch.equal(load_rows("digits")[0], torch.cat([digits.train.x, digits.test.x]))

@@ -176,3 +176,59 @@ def test_mapped_arrays_are_fitted_alike(tmp_path):
     )
     assert torch.allclose(on_disk.shift, in_memory.shift)
     assert torch.allclose(on_disk.scale, in_memory.scale)
+
+
+def test_constant_columns_come_back_exactly_whatever_a_model_makes_of_them():
+    x = torch.tensor([[1.0, 0.1, 5.0], [2.0, 0.1, 5.0], [4.0, 0.1, 5.0]])
+    with pytest.warns(VaelabWarning, match="constant"):
+        scaling = Scaling.fit(x, "table")
+    net = torch.full((2, 3), 0.3)
+    for fitted in (scaling, Scaling.from_state(scaling.state(), scaling.meta())):
+        assert np.array_equal(fitted.restore(net)[:, 1:], x.numpy()[:2, 1:])
+        assert torch.equal(fitted.from_net(net)[:, 1:], x[:2, 1:])
+    old = {name: value for name, value in scaling.state().items() if name != "constant"}
+    assert Scaling.from_state(old, scaling.meta()).restore(net)[0, 2] == pytest.approx(5.3)
+    with pytest.warns(VaelabWarning, match="constant"):
+        assert Scaling.fit(x[:, 1:2], "table").restore(net[:, :1])[0, 0] == np.float32(0.1)
+
+
+def test_new_images_in_other_units_are_refused():
+    bytes_, unit = (torch.rand(3, 1, 4, 4) * 255).byte(), torch.rand(3, 1, 4, 4)
+    of_bytes, of_unit = Scaling.fit(bytes_, "image"), Scaling.fit(unit, "image")
+    of_bytes.check(bytes_)
+    of_unit.check(unit.double() * 1.009)
+    with pytest.raises(InputError, match=r"Z with images of dtype float32; wanted uint8.*\[0, 255\]"):
+        of_bytes.check(unit, name="Z")
+    with pytest.raises(InputError, match=r"dtype uint8; wanted floating-point.*\[0, 1\]"):
+        of_unit.check(bytes_)
+    with pytest.raises(InputError, match=r"pixels in \[.*in \[0, 1\]"):
+        of_unit.check(unit * 255)
+    with pytest.raises(InputError, match=r"pixels in \[-0\.5.*in \[0, 1\]"):
+        of_unit.check(unit - 0.5 - unit.min())
+    with pytest.raises(InputError, match="1 NaN"):
+        of_unit.check(
+            unit.index_fill(3, torch.tensor([0]), 0.5).index_put((torch.tensor([0]),) * 4, torch.tensor(math.nan))
+        )
+
+
+def test_new_tables_may_hold_any_finite_number():
+    scaling = Scaling.fit(torch.rand(9, 2), "table")
+    scaling.check(torch.full((2, 2), 1e9, dtype=torch.float64))
+    with pytest.raises(InputError, match="1 NaN"):
+        scaling.check(torch.tensor([[math.inf, 0.0]]))
+
+
+def test_tables_are_converted_in_blocks(monkeypatch):
+    x = torch.rand(300, 3, dtype=torch.float64)
+    scaling = Scaling.fit(x, "table")
+    whole = scaling.to_net(x)
+    from vaelab.data import mapped
+    from vaelab.data import scaling as module
+
+    largest = []
+    monkeypatch.setattr(module, "blocks", lambda x: mapped.blocks(x, 1000))
+    monkeypatch.setattr(module, "_wide", lambda x: largest.append(x.numel()) or x.double())
+    assert torch.equal(scaling.to_net(x), whole)
+    assert max(largest) <= 1000 // 8
+    assert torch.equal(scaling.to_net(x[4]), whole[4])
+    assert scaling.to_net(x[:0]).shape == (0, 3)

@@ -231,7 +231,7 @@ def test_second_stage_samples_are_closer_to_curved_data_than_the_prior_s(seed):
     x += 0.05 * torch.randn(4000, 8, generator=generator)
     data = Dataset("circle", "table", TrainSplit(x[:3000]), TestSplit(x[3000:]))
     settings = Settings(
-        latent_dim=4, hidden=(64, 64), epochs=40, second_hidden=(64, 64), second_epochs=40, lr=3e-3, second_lr=3e-3,
+        latent_dim=4, hidden=(64, 64), epochs=40, second_hidden=(64, 64), second_epochs=80, lr=3e-3, second_lr=3e-3,
         densities=("second_stage",), seed=seed, accelerator="cpu",
     )  # fmt: skip
     trained = runs.train(data, settings)

@@ -14,7 +14,7 @@ def encode(
     n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("codes.npy"),
 ) -> None:
-    """Write the latent codes of data: posterior means, one row each.
+    """Write the latent codes of data: posterior means, one row each, in the order of the data.
 
     Args:
         run: folder of the run.
@@ -23,11 +23,10 @@ def encode(
         out: file to write: .npy or .csv.
     """
     from vaelab import runs
-    from vaelab.cli.output import rows_for, write_table
+    from vaelab.cli.output import rows_for, write_codes
 
     trained = runs.load(run)
-    codes = trained.encode(rows_for(run, trained, data, n)).cpu().numpy()
-    write_table(out, codes, [f"z{i}" for i in range(codes.shape[1])])
+    write_codes(out, trained, rows_for(run, trained, data, n))
 
 
 def run(argv: list[str]) -> None:

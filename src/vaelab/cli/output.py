@@ -1,9 +1,10 @@
-"""What several verbs share: rows to work on, and files to write."""
+"""What several verbs share: rows to work on, and files to write, both a block at a time."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,93 +17,183 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from vaelab.data import Rows
     from vaelab.runs import Trained
 
+_BLOCK = 8 * 2**20  # bytes of rows in their own dtype; a network's outputs are several times that
+_PICTURED = 16  # rows in a picture of originals above reconstructions
 
-def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Tensor:
-    """Return the rows a verb was asked for: of the data named, or the run's test rows.
+
+def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Rows:
+    """Return the rows a verb was asked for: of the data named, in their own order, or the run's test rows.
 
     Raises
     ------
     InputError
-        They have another shape than the run's.
+        They have another shape, other columns or other units than the run's.
     """
     import torch
 
+    from vaelab.data import MappedArray
+
+    if n is not None and n < 1:
+        raise InputError(f"-n {n}", "at least 1")
+    rows = _given_rows(run, trained, data) if data else _test_rows(run)
+    _check_shape(rows, trained, f"{data or 'the test data'}", run)
+    if data:
+        trained.scaling.check(rows, name=data)
+    if n is None or n >= len(rows):
+        return rows
+    return rows.subset(torch.arange(n)) if isinstance(rows, MappedArray) else rows[:n]
+
+
+def _given_rows(run: Path, trained: Trained, data: str) -> Rows:
+    """Read a source whole; of how the run's own was read, take what applies to this one too."""
     from vaelab import runs
-    from vaelab.data import MappedArray, load
+    from vaelab.data import load_rows
+
+    source = runs.read_config(run).get("data", {})  # absent where an estimator saved the run
+    keys = ("home", "image_size", "grey", "label_column")
+    rows, columns = load_rows(data, **{key: source.get(key) for key in keys})
+    return _arrange(rows, columns, trained.facts.columns, data)
+
+
+def _test_rows(run: Path) -> Rows:
+    from vaelab import runs
+    from vaelab.data import load
 
     _, source = runs.source_of(run)
     keys = ("home", "image_size", "grey", "test_fraction", "label_column")
-    found = load(data or source["data"], **{key: source[key] for key in keys})
-    if found.event_shape != trained.facts.event_shape:
-        raise InputError(
-            f"rows of shape {found.event_shape} from {data or source['data']}",
-            f"{trained.facts.event_shape} as in {run}",
-        )
-    splits = (found.train.x, found.test.x) if data else (found.test.x,)
-    wanted = sum(len(x) for x in splits) if n is None else n
-    parts: list[torch.Tensor] = []
-    for x in splits:
-        index = torch.arange(min(len(x), wanted - sum(len(part) for part in parts)))
-        parts.append(x.rows(index) if isinstance(x, MappedArray) else x[index])
-    return torch.cat(parts)
+    return load(source["data"], **{key: source[key] for key in keys}).test.x
 
 
-def write_rows(out: Path, trained: Trained, rows: Tensor, *, above: Tensor | None = None) -> None:
-    """Write data in the run's own units to the kind of file that the name asks for."""
-    net = trained.scaling.to_net(rows.cpu())
-    values = trained.scaling.restore(net)
-    if trained.facts.kind == "table":
-        names = trained.facts.columns or [f"x{i}" for i in range(values.shape[1])]
-        write_table(out, values, names)
-        return
-    shown = (net.clamp(0, 1) * 255).round().byte().numpy()
-    if out.suffix == ".png":
-        from vaelab.diagnostics import pictures
+def _arrange(rows: Rows, columns: Sequence[str] | None, wanted: Sequence[str] | None, data: str) -> Rows:
+    """Put columns into the run's order; without names on either side, they are taken as they come."""
+    from vaelab.data import MappedArray
 
-        if above is None:
-            picture = pictures.side_by_side({f"{len(shown)} samples": shown}, columns=max(1, round(len(shown) ** 0.5)))
-        else:
-            first = trained.scaling.to_net(above[:16]).clamp(0, 1)
-            picture = pictures.reconstructions((first * 255).round().byte().numpy(), shown[:16])
-        pictures.save(picture, out)
-    elif out.suffix == ".npy":
-        write_array(out, values)
-    elif not out.suffix:
-        from PIL import Image
+    if columns is None or wanted is None or tuple(columns) == tuple(wanted) or isinstance(rows, MappedArray):
+        return rows
+    missing = [name for name in wanted if name not in columns]
+    extra = [name for name in columns if name not in wanted]
+    if missing or extra:
+        parts = [f"{what} column(s) {_listed(names)}" for what, names in (("no", missing), ("extra", extra)) if names]
+        raise InputError(f"{data} with {' and '.join(parts)}", "the columns that the run was trained on")
+    return rows[:, [columns.index(name) for name in wanted]]
 
-        for i, image in enumerate(shown):
-            pixels = image[0] if len(image) == 1 else image[:3].transpose(1, 2, 0)
-            storage.replace_file(out / f"{i:05d}.png", Image.fromarray(pixels).save)
-        _say(out)
-        return
-    else:
-        raise InputError(f"--out {out}", "a .png or .npy file, or a folder")
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _check_shape(rows: Rows, trained: Trained, data: str, run: Path) -> None:
+    shape, wanted = tuple(rows.shape[1:]), trained.facts.event_shape
+    if shape != wanted:
+        images = len(shape) == len(wanted) == 3
+        remedy = "Resize the images, or convert them to grey or colour, as those in training were." if images else ""
+        raise InputError(f"rows of shape {shape} from {data}", f"{wanted} as in {run}", remedy)
+
+
+def write_codes(out: Path, trained: Trained, rows: Rows) -> None:
+    """Encode rows and write their codes as .npy or .csv."""
+    from vaelab.data import blocks
+
+    codes = (trained.encode(block).cpu().numpy() for block in blocks(rows, _BLOCK))
+    _write_table(out, codes, len(rows), [f"z{i}" for i in range(trained.settings.latent_dim)])
     _say(out)
 
 
-def write_table(out: Path, values: NDArray[Any], names: Sequence[str]) -> None:
-    """Write rows and columns as .npy or .csv."""
+def write_reconstructions(out: Path, trained: Trained, rows: Rows) -> None:
+    """Encode and decode rows, and write what comes out; a .png shows the first of them below the originals."""
+    from vaelab.data import blocks
+
+    if out.suffix == ".png" and trained.facts.kind == "image":
+        first = next(blocks(rows, _BLOCK))[:_PICTURED]
+        _picture(out, _pixels(trained, trained.reconstruct(first)), above=_pixels(trained, first))
+    else:
+        _write_blocks(out, trained, (trained.reconstruct(block) for block in blocks(rows, _BLOCK)), len(rows))
+    _say(out)
+
+
+def write_rows(out: Path, trained: Trained, rows: Tensor) -> None:
+    """Write data in the run's own units to the kind of file that the name asks for."""
+    if out.suffix == ".png" and trained.facts.kind == "image":
+        _picture(out, _pixels(trained, rows))
+    else:
+        _write_blocks(out, trained, [rows], len(rows))
+    _say(out)
+
+
+def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) -> None:
+    """Write n rows in the data's units, which come in parts, as a table, an array or a folder of pictures."""
+    if trained.facts.kind == "image" and not out.suffix:
+        _write_pictures(out, (_pixels(trained, part) for part in parts))
+        return
+    values = (trained.scaling.restore(trained.scaling.to_net(part.cpu())) for part in parts)
+    if trained.facts.kind == "table":
+        names = trained.facts.columns or [f"x{i}" for i in range(trained.facts.event_shape[0])]
+        _write_table(out, values, n, names)
+    elif out.suffix == ".npy":
+        _write_array(out, values, n)
+    else:
+        raise InputError(f"--out {out}", "a .png or .npy file, or a folder")
+
+
+def _write_table(out: Path, parts: Iterable[NDArray[Any]], n: int, names: Sequence[str]) -> None:
     if out.suffix == ".npy":
-        write_array(out, values)
+        _write_array(out, parts, n)
     elif out.suffix == ".csv":
 
         def write(path: Path) -> None:
             with path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(names)
-                writer.writerows(values.tolist())
+                for part in parts:
+                    writer.writerows(part.tolist())
 
         storage.replace_file(out, write)
     else:
         raise InputError(f"--out {out}", "a .npy or .csv file")
-    _say(out)
 
 
-def write_array(out: Path, values: NDArray[Any]) -> None:
-    """Write one array."""
-    storage.replace_file(out, lambda path: np.save(path, values, allow_pickle=False))
+def _write_array(out: Path, parts: Iterable[NDArray[Any]], n: int) -> None:
+    """Write n rows that come in parts, at least one; a mapped file would count as memory of the process."""
+
+    def write(path: Path) -> None:
+        rest = iter(parts)
+        first = next(rest)
+        descr, shape = np.lib.format.dtype_to_descr(first.dtype), (n, *first.shape[1:])
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+            for part in itertools.chain([first], rest):
+                file.write(np.ascontiguousarray(part).data)
+
+    storage.replace_file(out, write)
+
+
+def _write_pictures(folder: Path, parts: Iterable[NDArray[Any]]) -> None:
+    from PIL import Image
+
+    images: Iterator[NDArray[Any]] = itertools.chain.from_iterable(parts)
+    for i, image in enumerate(images):
+        pixels = image[0] if len(image) == 1 else image[:3].transpose(1, 2, 0)
+        storage.replace_file(folder / f"{i:05d}.png", Image.fromarray(pixels).save)
+
+
+def _picture(out: Path, shown: NDArray[Any], *, above: NDArray[Any] | None = None) -> None:
+    from vaelab.diagnostics import pictures
+
+    if above is None:
+        picture = pictures.side_by_side({f"{len(shown)} samples": shown}, columns=max(1, round(len(shown) ** 0.5)))
+    else:
+        picture = pictures.reconstructions(above, shown)
+    pictures.save(picture, out)
+
+
+def _pixels(trained: Trained, rows: Tensor) -> NDArray[Any]:
+    """Turn images in the data's units into uint8."""
+    pixels: NDArray[Any] = (trained.scaling.to_net(rows.cpu()).clamp(0, 1) * 255).round().byte().numpy()
+    return pixels
 
 
 def _say(out: Path) -> None:

@@ -23,12 +23,10 @@ def reconstruct(
         out: file to write: .png for originals above reconstructions, .npy, .csv for tables, or a folder of PNG files.
     """
     from vaelab import runs
-    from vaelab.cli.output import rows_for, write_rows
+    from vaelab.cli.output import rows_for, write_reconstructions
 
     trained = runs.load(run)
-    real = rows_for(run, trained, data, n)
-    rebuilt = trained.reconstruct(real)
-    write_rows(out, trained, rebuilt, above=real if out.suffix == ".png" else None)
+    write_reconstructions(out, trained, rows_for(run, trained, data, n))
 
 
 def run(argv: list[str]) -> None:

@@ -3,10 +3,10 @@
 from vaelab.data.batches import ArrayBatches, MappedBatches, as_batches, split
 from vaelab.data.checks import check_array
 from vaelab.data.dataset import Dataset, Split, TestSplit, TrainSplit
-from vaelab.data.mapped import MappedArray, Rows
+from vaelab.data.mapped import MappedArray, Rows, blocks
 from vaelab.data.named import CatalogueEntry, catalogue, names
 from vaelab.data.scaling import Kind, Scaling
-from vaelab.data.sources import load
+from vaelab.data.sources import load, load_rows
 
 __all__ = [
     "ArrayBatches",
@@ -21,9 +21,11 @@ __all__ = [
     "TestSplit",
     "TrainSplit",
     "as_batches",
+    "blocks",
     "catalogue",
     "check_array",
     "load",
+    "load_rows",
     "names",
     "split",
 ]

@@ -35,10 +35,11 @@ def load_npy(path: Path, options: LoadOptions) -> Dataset:
     name = path.name
     if mapped:
         x = MappedArray(path)
-        check_shape(tuple(x.shape), name=name)
+        check_shape(tuple(x.shape), name=name, min_rows=options.min_rows)
         check_finite(x, name=name)
         return assemble(x, options, name=path.stem, source=str(path))
-    return assemble(check_array(_read_npy(path), name=name), options, name=path.stem, source=str(path))
+    values = check_array(_read_npy(path), name=name, min_rows=options.min_rows)
+    return assemble(values, options, name=path.stem, source=str(path))
 
 
 def load_npz(path: Path, options: LoadOptions) -> Dataset:
@@ -60,8 +61,9 @@ def load_npz(path: Path, options: LoadOptions) -> Dataset:
                 f"{path} with arrays {', '.join(keys) or '(none)'}",
                 f"one called {', '.join(_X)}, or x_train and x_test",
             )
-        parts = [check_array(_member(archive, key, path), name=f"{path.name}[{key!r}]") for key in names]
-        values = [np.asarray(_member(archive, key, path)) for key in labels]
+        least = options.min_rows
+        parts = [check_array(_member(archive, k, path), name=f"{path.name}[{k!r}]", min_rows=least) for k in names]
+        values = [] if options.whole else [np.asarray(_member(archive, key, path)) for key in labels]
     if len(parts) == 2 and parts[0].shape[1:] != parts[1].shape[1:]:
         raise InputError(
             f"{names[0]} and {names[1]} with rows of shape {tuple(parts[0].shape[1:])} and {tuple(parts[1].shape[1:])}",

@@ -29,13 +29,15 @@ def assemble(
     x
         (n, d) or (n, C, H, W), checked.
     options
-        Fraction and seed of the random split.
+        Fraction and seed of the random split, or that there is none: all rows are then training rows.
     name, source, labels, classes, columns
         As in `Dataset`; `labels` has n entries.
     train_rows
         The first so many rows are the training split, and the rest the test split; None splits at random.
     """
-    if train_rows is None:
+    if options.whole:
+        first, second = torch.arange(len(x)), torch.arange(0)
+    elif train_rows is None:
         first, second = partition(len(x), options.test_fraction, options.seed)
     else:
         first, second = torch.arange(train_rows), torch.arange(train_rows, len(x))
@@ -53,6 +55,8 @@ def assemble(
 def _take(x: Rows, index: Tensor) -> Rows:
     if isinstance(x, MappedArray):
         return x.subset(index)
+    if not len(index):
+        return x[:0]
     if len(index) == int(index[-1]) - int(index[0]) + 1:
         return x[int(index[0]) : int(index[-1]) + 1]  # neighbours need no copy
     return x[index]

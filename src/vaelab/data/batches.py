@@ -31,7 +31,7 @@ class ArrayBatches:
     scaling
         Map to the network's units.
     dtype
-        Of the batches; rows without `scaling` keep theirs.
+        Of the batches.
     """
 
     def __init__(
@@ -42,8 +42,11 @@ class ArrayBatches:
             x, scaling = scaling.to_net(x, dtype=dtype), None
         elif scaling is not None and scaling.is_identity and x.dtype == dtype:
             scaling = None
+        elif scaling is None:
+            x = x.to(dtype)
         self.x, self.c = x, c
         self._scaling, self._dtype = scaling, dtype
+        self._rows: Tensor | None = None  # of x and c that belong to this subset; None for all
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -56,25 +59,32 @@ class ArrayBatches:
         return (0,)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.x if self._rows is None else self._rows)
 
     def to(self, device: torch.device | str) -> Self:
-        """Move to a device."""
+        """Move to a device; a subset leaves the other rows behind."""
+        if torch.empty(0, device=device).device == self.x.device:
+            return self
         moved = copy.copy(self)
-        moved.x = self.x.to(device)
-        moved.c = None if self.c is None else self.c.to(device)
+        moved._rows = None
+        for name in ("x", "c"):
+            values = getattr(self, name)
+            if values is not None:
+                chosen = values if self._rows is None else values.index_select(0, self._rows)
+                setattr(moved, name, chosen.to(device))
         return moved
 
     def subset(self, index: Tensor) -> Self:
-        """Copy some rows, in the order given."""
+        """Return a view of some rows, in the order given."""
         part = copy.copy(self)
         index = index.to(self.x.device)
-        part.x = self.x[index]
-        part.c = None if self.c is None else self.c[index]
+        part._rows = index if self._rows is None else self._rows[index]
         return part
 
     def take(self, index: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return (B, *event_shape) in the network's units, and the conditions or None; `noise` is not used."""
+        if self._rows is not None:
+            index = self._rows.index_select(0, index)
         x = self.x.index_select(0, index)
         if self._scaling is not None:
             x = self._scaling.to_net(x, dtype=self._dtype)
@@ -94,7 +104,7 @@ class MappedBatches:
     scaling
         Map to the network's units.
     dtype
-        Of the batches; rows without `scaling` keep theirs.
+        Of the batches.
     """
 
     def __init__(
@@ -141,7 +151,7 @@ class MappedBatches:
         """Read (B, *event_shape) in the network's units, and the conditions or None; `noise` is not used."""
         x = self.x.rows(index)
         if self._scaling is None:
-            x = x.to(self._device)
+            x = x.to(self._device, self._dtype)
         elif x.dtype == torch.uint8:  # a quarter of the bytes to move
             x = self._scaling.to_net(x.to(self._device), dtype=self._dtype)
         else:
@@ -184,13 +194,18 @@ def split(batches: B, fraction: float, *, seed: int = 0) -> tuple[B, B]:
     Returns
     -------
     kept, held_out
-        Rows in their original order. In memory they are copies, on disk they are views.
+        Views of the rows, in their original order.
     """
     kept, held_out = partition(len(batches), fraction, seed)
     return batches.subset(kept), batches.subset(held_out)
 
 
 def _check(x: Rows, c: Tensor | None, scaling: Scaling | None) -> None:
+    given: dict[str, object] = {"x": x, "c": c}
+    for name, values in given.items():
+        if values is not None and not isinstance(values, Tensor | MappedArray):
+            remedy = f"Use torch.from_numpy({name})."
+            raise InputError(f"{name} of type {type(values).__name__}", "a torch tensor", remedy)
     if c is not None and len(c) != len(x):
         raise InputError(f"{len(c)} conditions for {len(x)} rows", "one condition per row")
     if scaling is None and not x.dtype.is_floating_point:

@@ -140,6 +140,9 @@ def _to_numpy(x: object, name: str) -> tuple[np.ndarray[Any, Any], Sequence[str]
         return np.asarray(x), None
     except ValueError as error:  # rows of different lengths
         raise InputError(f"{name} that is no regular array ({error})", "rows of one length") from error
+    except (TypeError, RuntimeError) as error:  # a list of tensors that numpy has no type for, or with gradients
+        remedy = f"Use torch.stack({name}) if it is a list of tensors."
+        raise InputError(f"{name} that numpy cannot read ({error})", "one array or tensor", remedy) from error
 
 
 def frame_values(frame: Any, name: str = "X") -> tuple[np.ndarray[Any, Any], tuple[str, ...]]:

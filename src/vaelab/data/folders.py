@@ -38,7 +38,7 @@ def load_image_folder(folder: Path, options: LoadOptions) -> Dataset:
         raise _no_images(folder)
     files = [*train, *test]
     pixels = read_images(files, Preparation(size=options.image_size, grey=options.grey), source=str(folder))
-    labels, classes = _classes(files, roots)
+    labels, classes = (None, None) if options.whole else _classes(files, roots)
     return assemble(
         torch.from_numpy(pixels),
         options,

@@ -1,13 +1,14 @@
 """Arrays that stay on disk: a ``.npy`` file, read row by row with bounded memory.
 
-The file is mapped read-only. The kernel counts every page that was touched as the process's own until it is told
-otherwise, so an epoch over a 4 GB file would look like 4 GB of memory; `MappedArray` therefore gives the pages back
-after a fixed amount was touched. They stay in the page cache, from where the next epoch takes them.
+Rows are read, not mapped. A mapping makes every page that was touched count as the process's own, and where the page
+cache holds 2 MB folios, touching one row maps all of them, so that an epoch over a 4 GB file looks like 4 GB of memory.
+What was read stays in the page cache, from where the next epoch takes it.
 """
 
 from __future__ import annotations
 
-import mmap
+import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, final
@@ -18,10 +19,8 @@ from torch import Tensor
 
 from vaelab.errors import InputError
 
-RELEASE_AFTER = 128 * 2**20
-"""Bytes that may be touched before the mapped pages are given back."""
-
-_FAULT_AROUND = 64 * 2**10  # one page fault maps up to this much around it (Linux's default)
+AT_ONCE = 8 * 2**20
+"""Bytes that are read in one go, at most; one row at least."""
 
 
 def tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -41,60 +40,69 @@ def tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
 
 
 class _File:
-    """One read-only mapping, shared by all views of it."""
+    """One read-only file, shared by all views of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with path.open("rb") as file:
-            shape, self.source_dtype = _header(file, path)
-            offset = file.tell()
-            dtype = tensor_dtype(self.source_dtype)
-            if dtype is None:
-                raise InputError(f"{path} with dtype {self.source_dtype}", "real numbers", "Save X.astype(float).")
-            self.dtype = dtype
-            size = int(np.prod(shape, dtype=np.int64)) * self.source_dtype.itemsize
-            found = path.stat().st_size - offset
-            if found < size:
-                raise InputError(
-                    f"{path} with {found:,} bytes of data",
-                    f"the {size:,} bytes that its header announces",
-                    "The file was cut off: write or copy it again.",
-                )
-            if not size:
-                raise InputError(f"{path} with shape {shape}", "at least one row and one column")
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.array = np.frombuffer(
-            self._map, self.source_dtype, count=size // self.source_dtype.itemsize, offset=offset
-        )
-        self.array = self.array.reshape(shape)
-        self._offset, self._touched = offset, 0
-        self._advise("MADV_RANDOM")  # no reading ahead of what `gather` announces
-
-    def _advise(self, advice: str) -> None:
-        if hasattr(mmap, advice):  # absent on Windows, which trims the working set by itself
-            self._map.madvise(getattr(mmap, advice))
+            self.shape, self._source_dtype = _header(file, path)
+            self._offset = file.tell()
+        dtype = tensor_dtype(self._source_dtype)
+        if dtype is None:
+            raise InputError(f"{path} with dtype {self._source_dtype}", "real numbers", "Save X.astype(float).")
+        self.dtype = dtype
+        self.row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self._source_dtype.itemsize
+        size = self.shape[0] * self.row_bytes
+        if not size:
+            raise InputError(f"{path} with shape {self.shape}", "at least one row and one column")
+        found = path.stat().st_size - self._offset
+        if found < size:
+            raise _cut_off(path, f"{found:,}", f"{size:,}")
+        # a bare descriptor, since reading at a position needs none of a file object, and processes can share it
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self._descriptor)
 
     def gather(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Copy rows out of the mapping; their numbers ascend."""
-        self._announce(rows)
-        taken: np.ndarray[Any, Any] = self.array[rows]
-        self._touched += len(taken) * _FAULT_AROUND + taken.nbytes
-        if self._touched > RELEASE_AFTER:
-            self._advise("MADV_DONTNEED")
-            self._touched = 0
+        """Read rows; their numbers ascend."""
+        taken = np.empty((len(rows), *self.shape[1:]), self._source_dtype)
+        gaps = np.flatnonzero(np.diff(rows) != 1) + 1  # neighbours are read together
+        starts, stops = [0, *gaps.tolist()], [*gaps.tolist(), len(rows)]
+        positions = (self._offset + rows[starts] * self.row_bytes).tolist() if len(rows) else []
+        sizes = [(stop - start) * self.row_bytes for start, stop in zip(starts, stops, strict=True)]
+        if len(positions) > 1 and hasattr(os, "posix_fadvise"):
+            for position, size in zip(positions, sizes, strict=True):  # lets the disk fetch all of them at once
+                os.posix_fadvise(self._descriptor, position, size, os.POSIX_FADV_WILLNEED)
+        view, done = taken.reshape(-1).view(np.uint8).data, 0
+        for position, size in zip(positions, sizes, strict=False):
+            self._read(view[done : done + size], position)
+            done += size
         return taken.astype(self.dtype, copy=False)
 
-    def _announce(self, rows: np.ndarray[Any, Any]) -> None:
-        """Have the kernel read all rows at once; page faults would fetch 4 kB at a time, each waiting for the last."""
-        if not len(rows) or not hasattr(mmap, "MADV_WILLNEED"):
-            return
-        row = self.array[:1].nbytes
-        begin = (self._offset + rows * row) // mmap.PAGESIZE
-        end = (self._offset + (rows + 1) * row - 1) // mmap.PAGESIZE + 1
-        gaps = np.flatnonzero(begin[1:] > end[:-1]) + 1  # rows on neighbouring pages are announced together
-        starts, stops = begin[np.r_[0, gaps]], end[np.r_[gaps - 1, len(rows) - 1]]
-        for start, stop in zip((starts * mmap.PAGESIZE).tolist(), (stops * mmap.PAGESIZE).tolist(), strict=True):
-            self._map.madvise(mmap.MADV_WILLNEED, start, min(stop, len(self._map)) - start)
+    def _read(self, into: memoryview, position: int) -> None:
+        """Fill a buffer from a place in the file; the system may hand over less than was asked for."""
+        done = 0
+        while done < len(into):
+            count = _read_at(self._descriptor, into[done:], position + done)
+            if not count:
+                raise _cut_off(self.path, f"{position + done - self._offset:,}", "more")
+            done += count
+
+
+def _read_at(descriptor: int, into: memoryview, position: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [into], position)
+    os.lseek(descriptor, position, os.SEEK_SET)  # Windows
+    content = os.read(descriptor, len(into))
+    into[: len(content)] = content
+    return len(content)
+
+
+def _cut_off(path: Path, found: str, wanted: str) -> InputError:
+    return InputError(
+        f"{path} with {found} bytes of data",
+        f"the {wanted} bytes that its header announces",
+        "The file was cut off: write or copy it again.",
+    )
 
 
 def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -157,7 +165,7 @@ class MappedArray:
     @property
     def shape(self) -> torch.Size:
         """(n, *event_shape)."""
-        return torch.Size((len(self), *self._file.array.shape[1:]))
+        return torch.Size((len(self), *self._file.shape[1:]))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -165,13 +173,13 @@ class MappedArray:
         return torch.from_numpy(np.empty(0, self._file.dtype)).dtype
 
     def __len__(self) -> int:
-        return len(self._file.array) if self._selection is None else len(self._selection)
+        return self._file.shape[0] if self._selection is None else len(self._selection)
 
     def __repr__(self) -> str:
         return f"MappedArray({str(self.path)!r}, shape={tuple(self.shape)}, dtype={self.dtype})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to another process by name: the file is mapped again there."""
+        """Travel to another process by name: the file is opened again there."""
         return _reopen, (self.path, self._selection)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MappedArray:
@@ -200,15 +208,15 @@ class MappedArray:
         """
         wanted = self._absolute(index.cpu().numpy() if isinstance(index, Tensor) else np.asarray(index))
         order = np.argsort(wanted, kind="stable")  # the file is read forwards, whatever the order asked for
-        event = self._file.array.shape[1:]
+        event = self._file.shape[1:]
         out = np.empty((len(wanted), *event), self._file.dtype)
-        step = self._rows_within(RELEASE_AFTER // 4)
+        step = self._rows_within(AT_ONCE)
         for start in range(0, len(order), step):
             part = order[start : start + step]
             out[part] = self._file.gather(wanted[part])
         return torch.from_numpy(out)
 
-    def blocks(self, size: int = 32 * 2**20) -> Iterator[Tensor]:
+    def blocks(self, size: int = AT_ONCE) -> Iterator[Tensor]:
         """Read everything once, front to back, in blocks of about `size` bytes."""
         step = self._rows_within(size)
         for start in range(0, len(self), step):
@@ -216,8 +224,7 @@ class MappedArray:
             yield self.rows(np.arange(start, stop))
 
     def _rows_within(self, size: int) -> int:
-        row = self._file.array[:1].nbytes
-        return max(1, size // row)
+        return max(1, size // self._file.row_bytes)
 
     def _absolute(self, index: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
@@ -235,7 +242,7 @@ Rows = Tensor | MappedArray
 """What holds the rows of a data set: in memory, or on disk."""
 
 
-def blocks(x: Rows, size: int = 32 * 2**20) -> Iterator[Tensor]:
+def blocks(x: Rows, size: int = AT_ONCE) -> Iterator[Tensor]:
     """Iterate over rows in blocks of about `size` bytes, in order."""
     if isinstance(x, MappedArray):
         yield from x.blocks(size)

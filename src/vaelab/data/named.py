@@ -218,7 +218,7 @@ def _digits(preparation: Preparation, options: LoadOptions) -> Dataset:
         pixels = resize(pixels, preparation)
     return assemble(
         torch.from_numpy(pixels),
-        replace(options, test_fraction=0.2),
+        replace(options, test_fraction=0.2, whole=False),
         name="digits",
         source="scikit-learn: Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998), its test part",
         labels=torch.from_numpy(bunch.target.astype(np.int64)),

@@ -23,6 +23,9 @@ class LoadOptions:
         Column that holds the class.
     memory_map
         True leaves a ``.npy`` file on disk, False reads it, None decides by its size.
+    whole
+        Keep all rows in one piece and in the source's order, be there one of them only, read no labels, and pass over
+        choices that mean nothing for the source.
     """
 
     image_size: tuple[int, int] | None = None
@@ -31,9 +34,15 @@ class LoadOptions:
     seed: int = 0
     label_column: str | None = None
     memory_map: bool | None = None
+    whole: bool = False
+
+    @property
+    def min_rows(self) -> int:
+        """Fewest rows that make sense."""
+        return 1 if self.whole else 2
 
     def refuse(self, source: str, *names: str) -> None:
         """Refuse options that mean nothing for this source, rather than ignore them."""
         given = [name for name in names if getattr(self, name) not in (None, False)]
-        if given:
+        if given and not self.whole:
             raise InputError(f"{' and '.join(given)} for {source}", "options that apply to it", "Leave them out.")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vaelab.data.checks import check_finite
 from vaelab.data.mapped import Rows, blocks
 from vaelab.errors import InputError, VaelabWarning
 
@@ -36,6 +37,8 @@ class Scaling:
         ``"image"`` or ``"table"``.
     event_shape
         Shape of one row.
+    constant
+        Bool, broadcastable to `event_shape`: columns of a table that held one value only, which is `shift`.
     """
 
     shift: Tensor
@@ -43,6 +46,7 @@ class Scaling:
     dtype: str
     kind: Kind
     event_shape: tuple[int, ...]
+    constant: Tensor = field(default_factory=lambda: torch.tensor(False))
 
     @classmethod
     def fit(cls, x: Rows, kind: Kind, *, columns: Sequence[str] | None = None) -> Self:
@@ -67,9 +71,9 @@ class Scaling:
         VaelabWarning
             A range was guessed, or columns are constant.
         """
-        shift, scale = _image_map(x) if kind == "image" else _table_map(x, columns)
+        shift, scale, constant = _image_map(x) if kind == "image" else _table_map(x, columns)
         dtype = str(x.dtype).removeprefix("torch.")
-        return cls(shift, scale, dtype, kind, tuple(x.shape[1:]))
+        return cls(shift, scale, dtype, kind, tuple(x.shape[1:]), constant)
 
     @property
     def is_identity(self) -> bool:
@@ -81,19 +85,59 @@ class Scaling:
         """Σ log scale over one row, nats: log p(x) = log p(net) − log_volume."""
         return float(self.scale.log().sum()) * (math.prod(self.event_shape) / self.scale.numel())
 
+    def check(self, x: Rows, *, name: str = "X") -> None:
+        """Refuse new rows in other units than those that were fitted.
+
+        Parameters
+        ----------
+        x
+            (n, *event_shape). Images must be uint8 if and only if those were, and lie in the same range, give or take
+            a hundredth of it; tables may hold any finite numbers.
+        name
+            How the caller calls them, for the message.
+
+        Raises
+        ------
+        InputError
+            They are not, or some are not finite.
+        """
+        check_finite(x, name=name)
+        if self.kind == "table":
+            return
+        found = str(x.dtype).removeprefix("torch.")
+        wanted = f"{'uint8' if self.dtype == 'uint8' else 'floating-point'} images as in training"
+        low, high = float(self.shift), float(self.shift + self.scale)
+        if (found == "uint8") != (self.dtype == "uint8"):
+            raise InputError(f"{name} with images of dtype {found}", wanted, f"Convert them to [{low:g}, {high:g}].")
+        least, most = _range(x)
+        slack = 0.01 * (high - low)
+        if least < low - slack or most > high + slack:
+            raise InputError(
+                f"{name} with pixels in [{least:g}, {most:g}]",
+                f"{wanted}, in [{low:g}, {high:g}]",
+                "Bring them to the units of the training data, or train again on data that cover this range.",
+            )
+
     def to_net(self, x: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
         """Map (…, *event_shape) in the user's units to the network's, as `dtype`; `x` is left as it is."""
         if self.scale.numel() == 1:  # plain numbers: no transfer, and two cheap operations on the device
-            shift, scale = float(self.shift), float(self.scale)
+            low, width = float(self.shift), float(self.scale)
             if not x.dtype.is_floating_point:
                 x = x.to(dtype)  # a new tensor, so the rest can be in place
-                x = x.sub_(shift) if shift else x
-                return x.div_(scale) if scale != 1 else x
+                x = x.sub_(low) if low else x
+                return x.div_(width) if width != 1 else x
             x = x.to(torch.promote_types(x.dtype, dtype))  # subtract before rounding
-            x = x - shift if shift else x
-            return (x / scale if scale != 1 else x).to(dtype)
-        wide = _wide(x)
-        return ((wide - self.shift.to(wide)) / self.scale.to(wide)).to(dtype)
+            x = x - low if low else x
+            return (x / width if width != 1 else x).to(dtype)
+        flat = x.reshape(-1, *self.event_shape)
+        out = torch.empty(flat.shape, dtype=dtype, device=x.device)
+        like = _wide(flat[:0])
+        shift, scale = self.shift.to(like), self.scale.to(like)
+        start = 0
+        for block in blocks(flat):  # float64 of a part only
+            out[start : start + len(block)] = (_wide(block) - shift).div_(scale)
+            start += len(block)
+        return out.reshape(x.shape)
 
     def from_net(self, x: Tensor) -> Tensor:
         """Map (…, *event_shape) in the network's units to the user's, floating; differentiable.
@@ -105,6 +149,8 @@ class Scaling:
             wide = wide * float(self.scale) + float(self.shift)
         else:
             wide = wide * self.scale.to(wide) + self.shift.to(wide)
+        if bool(self.constant.any()):  # exactly what was seen, whatever a model makes of it
+            wide = torch.where(self.constant.to(wide.device), self.shift.to(wide), wide)
         exact = self.dtype == "float64" or (self.kind == "table" and self.dtype == "uint8")
         return wide if exact else wide.to(x.dtype)
 
@@ -121,7 +167,7 @@ class Scaling:
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors, for a safetensors file."""
-        return {"shift": self.shift, "scale": self.scale}
+        return {"shift": self.shift, "scale": self.scale, "constant": self.constant}
 
     def meta(self) -> dict[str, Any]:
         """Return the rest, as plain values for JSON or YAML."""
@@ -129,7 +175,7 @@ class Scaling:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Self:
-        """Rebuild from `state` and `meta`.
+        """Rebuild from `state` and `meta`; a state without ``constant`` has no constant columns.
 
         Raises
         ------
@@ -146,6 +192,7 @@ class Scaling:
             str(meta["dtype"]),
             meta["kind"],
             tuple(int(size) for size in meta["event_shape"]),
+            state.get("constant", torch.tensor(False)),
         )
 
 
@@ -154,12 +201,19 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
-def _image_map(x: Rows) -> tuple[Tensor, Tensor]:
+def _range(x: Rows, *, enough: float = math.inf) -> tuple[float, float]:
+    """Smallest and largest value; of a part only, once a value above `enough` was met."""
     low, high = math.inf, -math.inf
     for block in blocks(x):
         low, high = min(low, float(block.min())), max(high, float(block.max()))
-        if x.dtype == torch.uint8 and high > 1:
-            break  # the rest cannot change the answer
+        if high > enough:
+            break
+    return low, high
+
+
+def _image_map(x: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    # of uint8, all that matters is whether there is more than 0 and 1
+    low, high = _range(x, enough=1 if x.dtype == torch.uint8 else math.inf)
     shift, scale = 0.0, 1.0
     if x.dtype == torch.uint8:
         if high == 1:
@@ -182,10 +236,10 @@ def _image_map(x: Rows) -> tuple[Tensor, Tensor]:
             "[0, 1] by their own smallest and largest value."
         )
         shift, scale = low, high - low if high > low else 1.0
-    return torch.tensor(shift, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64)
+    return torch.tensor(shift, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64), torch.tensor(False)
 
 
-def _table_map(x: Rows, columns: Sequence[str] | None) -> tuple[Tensor, Tensor]:
+def _table_map(x: Rows, columns: Sequence[str] | None) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and standard deviation per column, merged over blocks (Chan, Golub & LeVeque 1983, eq. 2.1)."""
     n = 0
     d = x.shape[1]
@@ -214,7 +268,7 @@ def _table_map(x: Rows, columns: Sequence[str] | None) -> tuple[Tensor, Tensor]:
         flat = [names[i] for i in constant.nonzero().flatten().tolist()]
         shown = ", ".join(flat[:20]) + (f" and {len(flat) - 20} more" if len(flat) > 20 else "")
         _warn(f"{len(flat)} constant column(s), which teach a model nothing and are only shifted: {shown}.")
-    return mean, scale
+    return mean, scale, constant
 
 
 def _warn(text: str) -> None:

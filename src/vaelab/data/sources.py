@@ -1,4 +1,4 @@
-"""`load`: one door for names, files and folders."""
+"""`load` and `load_rows`: the doors for names, files and folders."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from vaelab.data.arrays import load_npy, load_npz
 from vaelab.data.dataset import Dataset
 from vaelab.data.folders import find_images, load_image_folder
+from vaelab.data.mapped import Rows
 from vaelab.data.named import load_named, names
 from vaelab.data.options import LoadOptions
 from vaelab.data.tables import load_csv, load_parquet
@@ -71,6 +75,54 @@ def load(
     options = LoadOptions(_size(image_size), grey, test_fraction, seed, label_column, memory_map)
     if not 0.0 < test_fraction < 1.0:
         raise InputError(f"test_fraction={test_fraction:g}", "a number between 0 and 1, both excluded")
+    return _read(name_or_path, options, home=home, download=download)
+
+
+def load_rows(
+    name_or_path: str | Path,
+    *,
+    home: Path | str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    grey: bool | None = None,
+    label_column: str | None = None,
+    memory_map: bool | None = None,
+) -> tuple[Rows, tuple[str, ...] | None]:
+    """Read all rows of a source in its own order, for a model that is trained already.
+
+    Where the source brings a split, its training rows come first and its test rows after them. Labels are not read.
+
+    Parameters
+    ----------
+    name_or_path, home, memory_map
+        As for `load`.
+    image_size, grey
+        As for `load`; passed over where the source holds no image files.
+    label_column
+        Column that is left out, if it is there.
+
+    Returns
+    -------
+    x : Tensor or MappedArray
+        (n, d) or (n, C, H, W), at least one row, in the source's units.
+    columns : tuple of str, or None
+        Names of a table's columns, if known.
+
+    Raises
+    ------
+    InputError
+        It does not exist, or cannot be read.
+    MissingExtraError
+        An optional package is needed and absent.
+    """
+    options = LoadOptions(_size(image_size), grey, label_column=label_column, memory_map=memory_map, whole=True)
+    found = _read(name_or_path, options, home=home, download=False)
+    if not len(found.test):
+        return found.train.x, found.columns
+    # only named data sets are split in spite of `whole`, and those are in memory
+    return torch.cat([part.x for part in (found.train, found.test) if isinstance(part.x, Tensor)]), found.columns
+
+
+def _read(name_or_path: str | Path, options: LoadOptions, *, home: Path | str | None, download: bool) -> Dataset:
     if isinstance(name_or_path, str) and name_or_path in names():
         return load_named(name_or_path, options, home=home, download=download)
     path = Path(name_or_path).expanduser()

@@ -34,9 +34,9 @@ def load_csv(path: Path, options: LoadOptions) -> Dataset:
         warnings.warn(
             f"{path} starts with a line of numbers, which is taken as the first row, not as names of columns.",
             VaelabWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return _from_frame(frame, options, path, train_rows=None)
+    return _from_frame(frame, options, path, train_rows=None, named=not headless)
 
 
 def load_parquet(path: Path, options: LoadOptions) -> Dataset:
@@ -51,7 +51,8 @@ def load_parquet(path: Path, options: LoadOptions) -> Dataset:
             train, test = sorted(path.glob("*.parquet")), []
     else:
         train, test = [path], []
-    table = image_table(train, options.label_column)
+    label_column = None if options.whole else options.label_column
+    table = image_table(train, label_column)
     if table is None:
         options.refuse("a table", "image_size", "grey")
         frames = [read_frame(files) for files in (train, test) if files]
@@ -59,14 +60,14 @@ def load_parquet(path: Path, options: LoadOptions) -> Dataset:
             raise InputError(f"{path} whose splits differ in their columns", "the same columns in both")
         frame = frames[0] if not test else require("pandas", "data", "Reading a table").concat(frames)
         return _from_frame(frame, options, path, train_rows=len(frames[0]) if test else None)
-    held = image_table(test, options.label_column) if test else None
+    held = image_table(test, label_column) if test else None
     tables = [table] if held is None else [table, held]
     preparation = Preparation(size=options.image_size, grey=options.grey)
     x = [torch.from_numpy(part.pixels(preparation, cached=False)) for part in tables]
-    labels, classes = label_splits(tables)
+    labels, classes = ([], None) if options.whole else label_splits(tables)
     known = [part for part in labels if part is not None]
     return assemble(
-        check_array(torch.cat(x), name=path.name),
+        check_array(torch.cat(x), name=path.name, min_rows=options.min_rows),
         options,
         name=path.stem,
         source=str(path),
@@ -76,17 +77,19 @@ def load_parquet(path: Path, options: LoadOptions) -> Dataset:
     )
 
 
-def _from_frame(frame: Any, options: LoadOptions, path: Path, *, train_rows: int | None) -> Dataset:
+def _from_frame(frame: Any, options: LoadOptions, path: Path, *, train_rows: int | None, named: bool = True) -> Dataset:
     labels = classes = None
-    if options.label_column is not None:
-        names = {str(column): column for column in frame.columns}
+    names = {str(column): column for column in frame.columns}
+    if options.whole:
+        frame = frame.drop(columns=[column for name, column in names.items() if name == options.label_column])
+    elif options.label_column is not None:
         if options.label_column not in names:
             raise InputError(f"no column {options.label_column!r} in {path}", f"one of {', '.join(names)}")
         column = names[options.label_column]
         labels, classes = count_classes(frame[column].to_numpy(), source=f"column {options.label_column!r} of {path}")
         frame = frame.drop(columns=[column])
-    columns = frame_values(frame, path.name)[1]
-    x = check_array(frame, name=path.name)
+    columns = frame_values(frame, path.name)[1] if named else None
+    x = check_array(frame, name=path.name, min_rows=options.min_rows)
     return assemble(
         x,
         options,

@@ -14,7 +14,7 @@ def variance_ratios(codes: Codes) -> Tensor:
 
     Near 0: active. Near 1: the posterior is the prior and the dimension is idle (Dai & Wipf 2019, Figure 11).
     """
-    return codes.scale.double().square().mean(0)
+    return codes.scale.square().mean(0, dtype=torch.float64)
 
 
 def active_dimensions(codes: Codes) -> int:

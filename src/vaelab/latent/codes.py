@@ -52,19 +52,23 @@ class Codes:
         vae.eval()
         device = next(vae.parameters()).device
         batches = batches.to(device)
-        locs, scales, conditions = [], [], []
-        for start in range(0, len(batches), batch_size):
-            index = torch.arange(start, min(start + batch_size, len(batches)), device=device)
-            x, c = batches.take(index)
+        n, size = len(batches), vae.latent_dim
+        # filled in place: many small results between freed batches would keep the allocator from giving memory back
+        kind = next(vae.parameters())
+        loc, scale = kind.new_empty(n, size), kind.new_empty(n, size)
+        conditions: Tensor | None = None
+        for start in range(0, n, batch_size):
+            rows = slice(start, min(start + batch_size, n))
+            x, c = batches.take(torch.arange(rows.start, rows.stop, device=device))
             q = vae.encode(x, c)
             if not isinstance(q, DiagonalNormal):
                 raise InputError(f"a posterior of type {type(q).__name__}", "a diagonal one")
-            locs.append(q.loc)
-            scales.append(q.scale)
-            conditions.append(c)
+            loc[rows], scale[rows] = q.loc, q.scale
+            if c is not None:
+                conditions = c.new_empty(n, *c.shape[1:]) if conditions is None else conditions
+                conditions[rows] = c
         vae.train(was_training)
-        c = torch.cat([c for c in conditions if c is not None]) if conditions[0] is not None else None
-        return cls(torch.cat(locs), torch.cat(scales), c)
+        return cls(loc, scale, conditions)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

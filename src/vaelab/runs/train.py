@@ -24,7 +24,7 @@ FIRST, SECOND = "stage one", "stage two"
 
 _FROM_SIMPLE_TO_COMPLEX: tuple[Density, ...] = ("gaussian", "mixture", "second_stage")
 _MOST_HELD_OUT = 5_000
-_MOST_FOR_VARIANCE = 10_000_000  # numbers, of rows spread over the data
+_MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
 
 
 def train(
