@@ -20,7 +20,7 @@ demo: .venv/core
 	$(BIN)/vaelab train digits --plain
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
 lint: .venv/dev
 	$(BIN)/ruff check .
