@@ -24,7 +24,7 @@ from vaelab.model import (
     kl,
 )
 from vaelab.model.posteriors import Posterior
-from vaelab.training.evaluate import evaluate
+from vaelab.training.evaluation import evaluate
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import torch
 from helpers import Rows, curved_manifold, small_vae
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.training import FitSettings, Hook, JsonLines, TensorBoard, evaluate, fit, read_records
-from vaelab.training.fit import Plan, chunks
+from vaelab.training.loop import Plan, chunks
 from vaelab.training.schedules import cosine, factor_of, one_cycle, step_halving
 
 QUICK = {"epochs": 3, "batch_size": 16, "accelerator": "cpu", "checkpoint_seconds": 0.0}
@@ -297,3 +297,15 @@ def test_weight_decay_leaves_the_variance_alone():
     groups = with_decay.parameter_groups()
     assert [group.decays for group in groups] == [True, False]
     fit(with_decay, rows(), FitSettings(**QUICK, weight_decay=0.1))
+
+
+def test_no_module_hides_a_public_name():
+    """A module imported by its own name becomes an attribute of its package, in place of a function so called."""
+    import pkgutil
+
+    import vaelab
+    import vaelab.training
+
+    for package in (vaelab, vaelab.training):
+        modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+        assert not modules & set(package.__all__)

@@ -6,9 +6,9 @@ from vaelab.lazy import attach
 from vaelab.training.settings import FitSettings
 
 if TYPE_CHECKING:
-    from vaelab.training.evaluate import evaluate
-    from vaelab.training.fit import fit
+    from vaelab.training.evaluation import evaluate
     from vaelab.training.hooks import Hook, JsonLines, Progress, Record, TensorBoard, describe, read_records
+    from vaelab.training.loop import fit
     from vaelab.training.streams import forked, seed_of, stream
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 _PLACES = {
     **dict.fromkeys(("Hook", "JsonLines", "Progress", "Record", "TensorBoard", "describe", "read_records"), "hooks"),
     **dict.fromkeys(("forked", "seed_of", "stream"), "streams"),
-    "evaluate": "evaluate",
-    "fit": "fit",
+    "evaluate": "evaluation",
+    "fit": "loop",
 }
 __getattr__, __dir__ = attach(__name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()})

@@ -24,7 +24,7 @@ from torch import Tensor
 from vaelab.errors import InputError
 from vaelab.training import checkpoint
 from vaelab.training.checkpoint import TrainState
-from vaelab.training.evaluate import evaluate
+from vaelab.training.evaluation import evaluate
 from vaelab.training.hooks import Hook, Record, Start
 from vaelab.training.ledger import Ledger
 from vaelab.training.schedules import factor_of
