@@ -72,9 +72,9 @@ class Gaussian(Likelihood):
         squared = self.squared_error(parameters, x)
         gamma: Tensor = self.variance(squared)
         # γ has one entry or one per dimension; either way its logarithms sum to their mean times d
-        log_normalizer = (2 * math.pi * gamma).log().flatten(1).mean(1) * (squared[0].numel() / 2)
+        log_mean = gamma.log().flatten(1).mean(1) + math.log(2 * math.pi)
         weighted = squared / (2 * gamma)
-        return weighted.flatten(1).sum(1) + log_normalizer
+        return torch.add(weighted.flatten(1).sum(1), log_mean, alpha=squared[0].numel() / 2)
 
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, *event) mean plus noise of variance γ."""

@@ -34,10 +34,13 @@ class Standard(Prior):
         self.latent_dim = latent_dim
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
+        self._law = StandardNormal(self.zeros, self.ones)
 
     def forward(self, c: Tensor | None = None) -> StandardNormal:
         """Return N(0, I), batch shape (), whatever c is."""
-        return StandardNormal(self.zeros, self.ones)
+        if self._law.loc is not self.zeros:  # the module was moved since the last call
+            self._law = StandardNormal(self.zeros, self.ones)
+        return self._law
 
     def extra_repr(self) -> str:
         """Show the size in ``repr``."""

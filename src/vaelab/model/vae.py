@@ -148,7 +148,7 @@ class VAE(Trainable):
         distortion = self.likelihood.nll(parameters, x)
         passed = Draw(x, c, q, p, z, parameters)
         penalties = {r.name: r(passed) for r in self._regularizers()}
-        ratio = (q.variance / p.variance).detach()
+        ratio = q.variance.detach() / p.variance.detach()
         return Objective(distortion, penalties, {"variance_ratio": ratio, **self.likelihood.readings()})
 
     def elbo(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> tuple[Tensor, Tensor]:

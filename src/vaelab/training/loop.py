@@ -279,17 +279,17 @@ class _Training:
         if self.fabric.world_size == 1 and self.settings.precision == "32-true":
 
             def plain(loss: Tensor) -> None:
+                adam.zero_grad()  # just before they are needed again: freed earlier, their pages go back to the system
                 loss.backward()
                 adam.step()
-                adam.zero_grad()
 
             return model, plain
         forward, optimizer = self.fabric.setup(model, adam)
 
         def wrapped(loss: Tensor) -> None:
+            optimizer.zero_grad()
             self.fabric.backward(loss)
             optimizer.step()
-            optimizer.zero_grad()
 
         return forward, wrapped
 
