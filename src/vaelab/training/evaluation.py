@@ -46,7 +46,7 @@ def evaluate(model: Trainable, batches: Batches, *, seed: int = 0, batch_size: i
         for name, term in terms_of(objective).items():
             sums[name] = sums.get(name, torch.zeros_like(term[0], dtype=torch.float64)) + term.double().sum()
         for name, value in objective.readings.items():
-            total = mean_reading(value) * len(index)
+            total = mean_reading(value).double() * len(index)
             readings[name] = readings[name] + total if name in readings else total
     model.train(was_training)
     terms = {name: float(total) / len(batches) for name, total in sums.items()}

@@ -24,7 +24,7 @@ def terms_of(objective: Objective) -> dict[str, Tensor]:
 
 def mean_reading(reading: Tensor) -> Tensor:
     """Average a reading over its samples; a scalar is its own mean."""
-    return reading.double().mean(0) if reading.ndim else reading.double()
+    return reading.mean(0) if reading.ndim else reading
 
 
 def as_record(model: Trainable, terms: Mapping[str, float], readings: Mapping[str, Tensor]) -> Record:
@@ -49,7 +49,7 @@ class Ledger:
             objective.distortion.detach(),
             {name: penalty.detach() for name, penalty in objective.penalties.items()},
             # averaged at once: tensors of a batch's size kept alive among freed ones cost page faults at every step
-            {name: value.mean(0) if value.ndim else value for name, value in objective.readings.items()},
+            {name: mean_reading(value) for name, value in objective.readings.items()},
         )
         self._pending.append((step, kept))
 
