@@ -14,3 +14,12 @@ def _forked_randomness():
 def _one_thread():
     """Small tensors are fastest on one thread, and tests run side by side."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Nothing is read from or left in the cache folder of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("VAELAB_INCEPTION", raising=False)
+        yield

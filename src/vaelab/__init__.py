@@ -7,18 +7,32 @@ from vaelab.lazy import attach
 if TYPE_CHECKING:
     from vaelab.config import Settings
     from vaelab.estimators import GaussianVAE, TwoStageVAE, load
+    from vaelab.evaluation import compare, evaluate
     from vaelab.model import VAE
     from vaelab.training import FitSettings, fit
 
 __version__ = "0.1.0"
 
-__all__ = ["VAE", "FitSettings", "GaussianVAE", "Settings", "TwoStageVAE", "__version__", "fit", "load"]
+__all__ = [
+    "VAE",
+    "FitSettings",
+    "GaussianVAE",
+    "Settings",
+    "TwoStageVAE",
+    "__version__",
+    "compare",
+    "evaluate",
+    "fit",
+    "load",
+]
 
 _PLACES = {
     "Settings": "config",
     "GaussianVAE": "estimators",
     "TwoStageVAE": "estimators",
     "load": "estimators",
+    "compare": "evaluation",
+    "evaluate": "evaluation",
     "VAE": "model",
     "FitSettings": "training",
     "fit": "training",

@@ -1,6 +1,8 @@
 """The command line, as a user meets it."""
 
 import csv
+import json
+import shutil
 import subprocess
 import sys
 
@@ -156,3 +158,75 @@ def test_resume_of_a_finished_run_changes_nothing(digits, capsys):
     before = (digits / "model.safetensors").read_bytes()
     assert run("train", "--resume", digits, "--quiet") == 0
     assert (digits / "model.safetensors").read_bytes() == before
+
+
+def test_evaluate_a_run(digits, capsys):
+    how = ["--draws", 2, "--likelihood-draws", 3, "--likelihood-rows", 20]
+    assert run("evaluate", digits, *how) == 0
+    out = capsys.readouterr().out
+    for words in ("Fréchet ↓", "floor: 359 real rows", "classifier-10k v1", "log p(x) ≥", "SSIM"):
+        assert words in out
+    assert (digits / "evaluation.txt").read_text() == out
+    found = json.loads((digits / "evaluation.json").read_text())
+    assert {entry["protocol"] for entry in found["readings"]} == {"classifier-10k"}
+    assert (digits / "interpolations.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_several_runs_in_one_table(digits, tmp_path, capsys):
+    how = ["--metrics", "frechet", "--draws", 2, "--densities", "prior", "-o", tmp_path / "both"]
+    other = shutil.copytree(digits, tmp_path / "copy")
+    assert run("evaluate", digits, other, *how) == 0
+    out = capsys.readouterr().out
+    assert f"{digits}: prior" in out
+    assert f"{other}: prior" in out
+    assert len(json.loads((tmp_path / "both" / "evaluation.json").read_text())["readings"]) == 2
+
+
+def test_evaluate_two_folders_of_images_without_a_model(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    for folder, top in (("a", 256), ("b", 128)):
+        (tmp_path / folder).mkdir()
+        for i in range(30):
+            pixels = generator.integers(0, top, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{i}.png")
+    arguments = ["--real", tmp_path / "a", "--fake", tmp_path / "b", "--metrics", "frechet", "energy"]
+    assert run("evaluate", *arguments) == 0
+    out = capsys.readouterr().out
+    assert "pca-10k v1" in out
+    assert "30 against 30 rows" in out
+
+
+def test_evaluate_two_tables_whose_columns_are_in_another_order(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    for name, order in (("a", "xyz"), ("b", "zxy")):
+        rows = generator.normal(size=(60, 3)) + [0, 5, 10]
+        with (tmp_path / f"{name}.csv").open("w") as file:
+            writer = csv.writer(file)
+            writer.writerow(order)
+            writer.writerows(rows[:, ["xyz".index(column) for column in order]])
+    files = ["--real", tmp_path / "a.csv", "--fake", tmp_path / "b.csv"]
+    assert run("evaluate", *files, "--metrics", "energy", "-o", tmp_path / "out") == 0
+    (entry,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["readings"]
+    assert abs(entry["value"]) < 0.2
+    assert "tabular v1" in capsys.readouterr().out
+
+
+def test_evaluate_lists_its_protocols(capsys):
+    assert run("evaluate", "--protocols") == 0
+    out = capsys.readouterr().out
+    for name in ("ttur-10k", "pytorch-fid-10k", "lucic-2018", "dai-wipf-program", "takida-2022", "tabular"):
+        assert name in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "runs, or both --real and --fake"),
+        (["--real", "digits"], "runs, or both"),
+        (["--real", "digits", "--fake", "nowhere"], "nowhere"),
+        (["run", "--protocol", "ttur"], "ttur-10k"),
+    ],
+)
+def test_evaluate_refuses_what_it_cannot_use(arguments, words, capsys):
+    assert run("evaluate", *arguments) == 2
+    assert words in capsys.readouterr().err

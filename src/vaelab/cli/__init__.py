@@ -12,6 +12,7 @@ VERBS = {
     "sample": "draw new data from a run",
     "reconstruct": "encode and decode data",
     "encode": "write latent codes of data",
+    "evaluate": "measure samples and likelihood, or one set of rows against another",
     "info": "show what a run is and what it found",
     "datasets": "list the data sets known by name",
 }

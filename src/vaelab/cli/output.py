@@ -55,20 +55,17 @@ def _given_rows(run: Path, trained: Trained, data: str) -> Rows:
     source = runs.read_config(run).get("data", {})  # absent where an estimator saved the run
     keys = ("home", "image_size", "grey", "label_column")
     rows, columns = load_rows(data, **{key: source.get(key) for key in keys})
-    return _arrange(rows, columns, trained.facts.columns, data)
+    return arrange(rows, columns, trained.facts.columns, data)
 
 
 def _test_rows(run: Path) -> Rows:
     from vaelab import runs
-    from vaelab.data import load
 
-    _, source = runs.source_of(run)
-    keys = ("home", "image_size", "grey", "test_fraction", "label_column")
-    return load(source["data"], **{key: source[key] for key in keys}).test.x
+    return runs.data_of(runs.source_of(run)[1]).test.x
 
 
-def _arrange(rows: Rows, columns: Sequence[str] | None, wanted: Sequence[str] | None, data: str) -> Rows:
-    """Put columns into the run's order; without names on either side, they are taken as they come."""
+def arrange(rows: Rows, columns: Sequence[str] | None, wanted: Sequence[str] | None, data: str) -> Rows:
+    """Put columns into the order wanted; without names on either side, they are taken as they come."""
     from vaelab.data import MappedArray
 
     if columns is None or wanted is None or tuple(columns) == tuple(wanted) or isinstance(rows, MappedArray):
@@ -77,7 +74,7 @@ def _arrange(rows: Rows, columns: Sequence[str] | None, wanted: Sequence[str] | 
     extra = [name for name in columns if name not in wanted]
     if missing or extra:
         parts = [f"{what} column(s) {_listed(names)}" for what, names in (("no", missing), ("extra", extra)) if names]
-        raise InputError(f"{data} with {' and '.join(parts)}", "the columns that the run was trained on")
+        raise InputError(f"{data} with {' and '.join(parts)}", f"the columns {_listed(wanted)}")
     return rows[:, [columns.index(name) for name in wanted]]
 
 

@@ -91,20 +91,6 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _load(source: dict[str, Any], *, download: bool = False) -> Any:
-    from vaelab import data
-
-    return data.load(
-        source["data"],
-        home=source["home"],
-        download=download,
-        image_size=source["image_size"],
-        grey=source["grey"],
-        test_fraction=source["test_fraction"],
-        label_column=source["label_column"],
-    )
-
-
 def _start(arguments: Arguments) -> None:
     from vaelab import runs
 
@@ -120,13 +106,13 @@ def _start(arguments: Arguments) -> None:
     loaded = []
 
     def begin() -> str:
-        loaded.append(_load(source, download=arguments.download))
+        loaded.append(runs.data_of(source, download=arguments.download))
         folder = _folder(arguments)
         runs.prepare(folder, loaded[0], settings, source)
         return str(folder)
 
     folder = Path(_from_first_process(begin))
-    _execute(folder, loaded[0] if loaded else _load(source), quiet=arguments.quiet)
+    _execute(folder, loaded[0] if loaded else runs.data_of(source), quiet=arguments.quiet)
 
 
 def _is_named(data: str) -> bool:
@@ -167,7 +153,7 @@ def _resume(folder: Path, *, quiet: bool) -> None:
     from vaelab import runs
 
     _, source = runs.source_of(folder)
-    _execute(folder, _load(source), quiet=quiet, resume=True)
+    _execute(folder, runs.data_of(source), quiet=quiet, resume=True)
 
 
 def _execute(folder: Path, data: Any, *, quiet: bool, resume: bool = False) -> None:

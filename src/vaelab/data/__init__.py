@@ -1,5 +1,6 @@
 """Data: by name, from files and folders, in memory or on disk, and on their way to the network."""
 
+from vaelab.data.arrays import from_arrays
 from vaelab.data.batches import ArrayBatches, MappedBatches, as_batches, split
 from vaelab.data.checks import check_array
 from vaelab.data.dataset import Dataset, Split, TestSplit, TrainSplit
@@ -24,6 +25,7 @@ __all__ = [
     "blocks",
     "catalogue",
     "check_array",
+    "from_arrays",
     "load",
     "load_rows",
     "names",

@@ -12,10 +12,11 @@ import torch
 
 from vaelab.data.assembly import assemble
 from vaelab.data.checks import check_array, check_finite, check_shape
-from vaelab.data.dataset import Dataset
+from vaelab.data.dataset import Dataset, TestSplit, TrainSplit
 from vaelab.data.labels import count_classes
 from vaelab.data.mapped import MappedArray
 from vaelab.data.options import LoadOptions
+from vaelab.data.scaling import Kind
 from vaelab.errors import InputError
 
 MAP_FROM = 2**30
@@ -127,3 +128,28 @@ def _unreadable(path: Path, error: Exception) -> InputError:
             "Save X.astype(float); pickles are never loaded.",
         )
     return InputError(f"{path}, which cannot be read ({error})", "a whole file written by numpy.save or numpy.savez")
+
+
+def from_arrays(train: object, test: object, *, labels: object | None = None, name: str = "arrays") -> Dataset:
+    """Join arrays to a data set.
+
+    Parameters
+    ----------
+    train, test
+        (n, d) or (n, C, H, W) each: arrays, tensors or data frames in the same units.
+    labels
+        (n,) classes of the training rows, numbers or text, or None.
+    name
+        For people.
+
+    Raises
+    ------
+    InputError
+        They cannot be trained on, or do not fit together.
+    """
+    x, held = check_array(train, name="train"), check_array(test, name="test", min_rows=1)
+    counted, classes = (None, None) if labels is None else count_classes(np.asarray(labels), source=name)
+    kind: Kind = "image" if x.ndim == 4 else "table"
+    columns = getattr(train, "columns", None)
+    names = None if columns is None else tuple(str(column) for column in columns)
+    return Dataset(name, kind, TrainSplit(x, counted), TestSplit(held), names, classes, "memory")

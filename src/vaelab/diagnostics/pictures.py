@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaelab import storage
+from vaelab.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,6 +75,51 @@ def reconstructions(real: NDArray[Any], rebuilt: NDArray[Any]) -> Figure:
     axis.tick_params(length=0)
     for side in axis.spines.values():
         side.set_visible(False)
+    return picture
+
+
+def interpolations(groups: Mapping[str, NDArray[Any]]) -> Figure:
+    """Draw walks from one real image to another, one walk a row, the groups beside each other.
+
+    The real images stand apart from the decoded steps between them.
+
+    Parameters
+    ----------
+    groups
+        Title → (pairs, steps, C, H, W) with at least 3 steps; the first and the last of every row are the real images.
+
+    Raises
+    ------
+    InputError
+        No groups, or one of another shape.
+    """
+    for name, images in groups.items():
+        if images.ndim != 5 or not len(images) or images.shape[1] < 3:
+            raise InputError(f"{name!r} of shape {images.shape}", "(pairs, steps, C, H, W) with at least 3 steps")
+    if not groups:
+        raise InputError("no groups of walks", "at least one")
+    pairs, steps = (max(images.shape[axis] for images in groups.values()) for axis in (0, 1))
+    picture = figure((0.36 * steps + 0.9) * len(groups), 0.36 * pairs + 0.8)
+    axes = picture.subplots(1, len(groups), squeeze=False, gridspec_kw={"wspace": 0.15})[0]
+    for axis, (name, images) in zip(axes, groups.items(), strict=True):
+        between = images[:, 1:-1]
+        parts = [
+            tile(images[:, 0], 1),
+            tile(between.reshape(-1, *images.shape[2:]), between.shape[1]),
+            tile(images[:, -1], 1),
+        ]
+        top = 255 if images.dtype == np.uint8 else 1
+        gap = np.full((parts[0].shape[0], max(3, images.shape[-1] // 4), *parts[0].shape[2:]), top, images.dtype)
+        grid = np.concatenate([parts[0], gap, parts[1], gap, parts[2]], axis=1)
+        axis.imshow(grid, cmap="gray", vmin=0, vmax=top, interpolation="nearest")
+        axis.set_title(name, fontsize=11)
+        half, wide = images.shape[-1] / 2, grid.shape[1]
+        axis.set_xticks([half, wide / 2, wide - half], ["real", "decoded between", "real"], fontsize=8)
+        axis.xaxis.tick_top()
+        axis.set_yticks([])
+        axis.tick_params(length=0)
+        for side in axis.spines.values():
+            side.set_visible(False)
     return picture
 
 

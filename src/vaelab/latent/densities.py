@@ -46,6 +46,10 @@ class LatentDensity(nn.Module, ABC):
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) log-density of (n, κ) codes in nats, or a lower bound on it (see `exact`)."""
 
+    def log_weight(self, z: Tensor, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """(n,) log of an unbiased estimate of the density, nats: `log_prob` itself where that is exact."""
+        return self.log_prob(z, c)
+
 
 @final
 class PriorDensity(LatentDensity):
@@ -213,6 +217,13 @@ class SecondStage(LatentDensity):
         noise = torch.randn(len(z), *self.vae.noise_shape, generator=generator, device=z.device).to(z.dtype)
         objective: Objective = self.vae(z, c, noise=noise)
         return -objective.per_sample
+
+    def log_weight(self, z: Tensor, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """(n,) log [p(z | u) p(u) / q(u | z)] at one u ~ q(u | z), whose exponential has mean p(z)."""
+        noise = torch.randn(1, len(z), *self.vae.noise_shape, generator=generator, device=z.device)
+        found = self.vae.importance(z, c, noise=noise)
+        ratio: Tensor = found.log_likelihood + self.vae.prior(c).log_prob(found.z) - found.log_q
+        return ratio[0]
 
 
 def _draws(codes: Codes, most: int | None, seed: int) -> Tensor:

@@ -5,7 +5,7 @@ from vaelab.model.likelihoods import Bernoulli, Gaussian, Likelihood
 from vaelab.model.posteriors import Diagonal, Posterior
 from vaelab.model.priors import Prior, Standard
 from vaelab.model.regularizers import KL, Draw, Regularizer
-from vaelab.model.vae import ACTIVE_BELOW, VAE, count_active
+from vaelab.model.vae import ACTIVE_BELOW, VAE, Importance, count_active
 from vaelab.model.variances import FixedVariance, LearnedVariance, ProfiledVariance, Variance
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Draw",
     "FixedVariance",
     "Gaussian",
+    "Importance",
     "LearnedVariance",
     "Likelihood",
     "Posterior",

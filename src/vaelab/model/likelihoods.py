@@ -33,6 +33,10 @@ class Likelihood(nn.Module, ABC):
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, *event) x ~ p(x | z), with its noise."""
 
+    def caveat(self, x: Tensor) -> str | None:
+        """Why `nll` of these rows is not minus a normalised log-density, or None if it is."""
+        return None
+
     def readings(self) -> dict[str, Tensor]:
         """Numbers worth logging, detached."""
         return {}
@@ -82,6 +86,10 @@ class Gaussian(Likelihood):
         noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
         return mean + self.variance.gamma.to(mean.dtype).sqrt() * noise
 
+    def caveat(self, x: Tensor) -> str | None:
+        """None, unless the variance was fitted to the row that it scores."""
+        return "the variance is fitted to the row it scores" if self.variance.per_sample else None
+
     def readings(self) -> dict[str, Tensor]:
         """γ, the decoder variance."""
         return {"gamma": self.variance.gamma.clone()}  # the buffer itself changes at every step
@@ -113,3 +121,8 @@ class Bernoulli(Likelihood):
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, *event) of 0 and 1."""
         return torch.bernoulli(self.mean(parameters), generator=generator)
+
+    def caveat(self, x: Tensor) -> str | None:
+        """None for rows of 0 and 1 only."""
+        binary = bool(((x == 0) | (x == 1)).all())
+        return None if binary else "cross-entropy of grey values is no density"

@@ -18,7 +18,7 @@ NeurIPS 2022, Definition 3).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import cast, final
+from typing import NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,24 @@ ACTIVE_BELOW = 0.05
 def count_active(variance_ratio: Tensor, threshold: float = ACTIVE_BELOW) -> int:
     """Count the active dimensions among mean variance ratios λ, shape (κ,)."""
     return int((variance_ratio < threshold).sum())
+
+
+class Importance(NamedTuple):
+    """Draws from the posterior with their densities; log p(x | z) + log p(z) − log q(z | x) is a log-weight.
+
+    Attributes
+    ----------
+    z
+        (draws, B, κ) from q(z | x).
+    log_likelihood
+        (draws, B) log p(x | z), nats.
+    log_q
+        (draws, B) log q(z | x), nats.
+    """
+
+    z: Tensor
+    log_likelihood: Tensor
+    log_q: Tensor
 
 
 @final
@@ -170,6 +188,24 @@ class VAE(Trainable):
         zs = [draw(q, row.to(x.dtype)) for row in noise]
         distortion = torch.stack([self.likelihood.nll(self.decoder(z, c).to(x.dtype), x) for z in zs])
         return distortion.mean(0), torch.stack([kl(q, p, z) for z in zs]).mean(0)
+
+    def importance(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> Importance:
+        """Draw z ~ q(z | x) and score each: what an importance-weighted bound is made of.
+
+        Parameters
+        ----------
+        x, c
+            As for `forward`.
+        noise
+            (draws, B or 1, κ) standard normals.
+        """
+        q = self.encode(x, c)
+        z = torch.stack([draw(q, row.to(x.dtype)) for row in noise])
+        draws = len(z)
+        many = x.expand(draws, *x.shape).flatten(0, 1)
+        own = None if c is None else c.expand(draws, *c.shape).flatten(0, 1)
+        nll = self.likelihood.nll(self.decoder(z.flatten(0, 1), own).to(x.dtype), many)
+        return Importance(z, -nll.view(draws, len(x)), q.log_prob(z))
 
     def sample(
         self,

@@ -40,10 +40,13 @@ class Variance(nn.Module, ABC):
         Smallest γ allowed. The theory drives γ to 0 on noiseless manifolds, where the density has no limit.
     calibrates
         Whether `calibrate` has anything to do, which costs a pass over the training data.
+    per_sample
+        Whether γ is a function of the row that is scored, which leaves no normalised density.
     """
 
     floor: float
     calibrates = False
+    per_sample = False
 
     @property
     @abstractmethod

@@ -1,7 +1,7 @@
 """One run: train, assess, save, load."""
 
 from vaelab.runs.assess import Assessment, assess, findings
-from vaelab.runs.execute import execute, first_process, prepare, source_of
+from vaelab.runs.execute import data_of, execute, first_process, prepare, source_of
 from vaelab.runs.folder import load, read_config, save, versions, write_config
 from vaelab.runs.train import FIRST, SECOND, train
 from vaelab.runs.trained import Facts, Trained
@@ -13,6 +13,7 @@ __all__ = [
     "Facts",
     "Trained",
     "assess",
+    "data_of",
     "execute",
     "findings",
     "first_process",

@@ -10,7 +10,7 @@ from typing import Any
 
 from vaelab import storage
 from vaelab.config import Settings, build_vae, parse_settings
-from vaelab.data import Dataset
+from vaelab.data import Dataset, load
 from vaelab.errors import InputError, RunFolderError
 from vaelab.runs import folder as files
 from vaelab.runs.assess import Assessment, assess
@@ -54,6 +54,22 @@ def source_of(folder: Path) -> tuple[Settings, dict[str, Any]]:
         return parse_settings(content["settings"]), dict(content["data"])
     except InputError as error:
         raise RunFolderError(f"{folder} with settings that do not fit ({error})", "those of a vaelab run") from error
+
+
+def data_of(source: Mapping[str, Any], *, home: Path | None = None, download: bool = False) -> Dataset:
+    """Load the data that a run names, as the run reads them.
+
+    Parameters
+    ----------
+    source
+        What `source_of` returns beside the settings.
+    home
+        Where named data sets lie; what the run says if None.
+    download
+        Fetch a named data set that is absent.
+    """
+    keys = ("image_size", "grey", "test_fraction", "label_column")
+    return load(source["data"], home=home or source["home"], download=download, **{key: source[key] for key in keys})
 
 
 def execute(

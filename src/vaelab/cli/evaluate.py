@@ -1,0 +1,181 @@
+"""``vaelab evaluate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from vaelab.evaluation.options import Options
+    from vaelab.evaluation.rows import Watch
+    from vaelab.metrics.protocols import Protocol
+    from vaelab.metrics.report import Report
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure samples and likelihood of runs, or one set of rows against another.
+
+    Attributes
+    ----------
+        runs: folders of runs.
+        real: instead of runs: a data set by name, a folder of images, a table or an array of real rows.
+        fake: rows to compare with them, of the same kind.
+        train: labelled real rows for classifier features and the floor, with --real; a named data set brings its own.
+        metrics: any of frechet (fid), kernel (kid), precision, recall, density, coverage, sliced_wasserstein, energy,
+            two_sample; of runs also reconstruction, interpolation, nll, bits. Default: what suits the data.
+        protocol: how distances are measured, one or several; name+field=value changes a field. Default: what suits.
+        protocols: list the protocols instead.
+        densities: latent densities to sample from; default: all of the run's.
+        draws: independent generated sets per density.
+        likelihood_draws: draws of z per row in the importance-weighted bound.
+        likelihood_rows: test rows it is computed on; 0 for all.
+        inception: path of the published Inception weights; default: $VAELAB_INCEPTION.
+        image_size: side that image files of --real and --fake are resized to.
+        grey: read image files of --real and --fake as grey.
+        label_column: column of --train with the class, left out of --real and --fake.
+        home: folder with a sub-folder per named data set.
+        out: folder for evaluation.json, evaluation.txt and pictures; default: the run's, or none with --real.
+        quiet: print the table only.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    real: str | None = None
+    fake: str | None = None
+    train: str | None = None
+    metrics: tuple[str, ...] = ()
+    protocol: tuple[str, ...] = ()
+    protocols: tyro.conf.FlagCreatePairsOff[bool] = False
+    densities: tuple[str, ...] = ()
+    draws: int = 5
+    likelihood_draws: int = 500
+    likelihood_rows: int = 1000
+    inception: Path | None = None
+    image_size: int | None = None
+    grey: tyro.conf.FlagCreatePairsOff[bool] = False
+    label_column: str | None = None
+    home: Path | None = None
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    quiet: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def run(argv: list[str]) -> None:
+    """Parse and measure."""
+    arguments = tyro.cli(Arguments, args=argv, prog="vaelab evaluate")
+    from vaelab.errors import InputError
+
+    if arguments.protocols:
+        print(_listed())
+        return
+    if bool(arguments.runs) == (arguments.real is not None) or (arguments.real is None) != (arguments.fake is None):
+        got = f"{len(arguments.runs)} run(s), --real {arguments.real}, --fake {arguments.fake}"
+        raise InputError(got, "runs, or both --real and --fake", "Such as: vaelab evaluate runs/digits")
+    from vaelab.metrics.protocols import protocol
+
+    chosen = [protocol(name) for name in arguments.protocol]
+    with _progress(quiet=arguments.quiet) as watch:
+        options = _options(arguments, watch)
+        if arguments.runs:
+            reports = [_of_run(run, arguments, chosen, options) for run in arguments.runs]
+        else:
+            reports = [_of_sets(arguments, chosen, options)]
+    from vaelab.metrics.report import merge
+
+    whole = merge(reports)
+    print(whole.table())
+    if len(reports) > 1 and arguments.out is not None:
+        _write(arguments.out, whole)
+
+
+def _options(arguments: Arguments, watch: Watch) -> Options:
+    from vaelab.evaluation import Options
+
+    return Options(
+        metrics=arguments.metrics,
+        draws=arguments.draws,
+        densities=arguments.densities,
+        likelihood_draws=arguments.likelihood_draws,
+        likelihood_rows=arguments.likelihood_rows,
+        inception=arguments.inception,
+        watch=watch,
+    )
+
+
+def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Options) -> Report:
+    from vaelab import runs
+    from vaelab.evaluation import evaluate
+    from vaelab.evaluation.gallery import draw
+
+    data = runs.data_of(runs.source_of(run)[1], home=arguments.home)
+    report = evaluate(run, data, protocols=chosen, options=options)
+    folder = arguments.out or run
+    if len(arguments.runs) == 1 or arguments.out is None:
+        draw(runs.load(run), data, folder)
+        _write(folder, report)
+    return report
+
+
+def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> Report:
+    from vaelab.cli.output import arrange
+    from vaelab.data import Scaling, load, load_rows, names
+    from vaelab.evaluation import compare
+
+    assert arguments.real is not None
+    assert arguments.fake is not None
+    home, size, grey, label = arguments.home, arguments.image_size, arguments.grey or None, arguments.label_column
+    train = None
+    if arguments.train:
+        train = load(arguments.train, home=home, image_size=size, grey=grey, label_column=label)
+    if arguments.real in names():
+        data = load(arguments.real, home=home, image_size=size, grey=grey)
+        real, columns, train = data.test.x, data.columns, train or data
+    else:
+        real, columns = load_rows(arguments.real, home=home, image_size=size, grey=grey, label_column=label)
+    fake, others = load_rows(arguments.fake, home=home, image_size=size, grey=grey, label_column=label)
+    fake = arrange(fake, others, columns, arguments.fake)
+    fitted = real if train is None else train.train.x
+    scaling = Scaling.fit(fitted, "table" if len(real.shape) == 2 else "image", columns=columns)
+    subjects = arguments.real, arguments.fake
+    report = compare(real, fake, scaling=scaling, protocols=chosen, train=train, options=options, names=subjects)
+    if arguments.out is not None:
+        _write(arguments.out, report)
+    return report
+
+
+def _write(folder: Path, report: Report) -> None:
+    from vaelab import storage
+
+    storage.write_text(folder / "evaluation.json", json.dumps(report.as_dict(), indent=2) + "\n")
+    storage.write_text(folder / "evaluation.txt", report.table() + "\n")
+
+
+def _listed() -> str:
+    from vaelab.metrics.protocols import PROTOCOLS
+
+    return "\n".join(f"{name:<30} {p.hash}  {p.source}" for name, p in PROTOCOLS.items())
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Watch]:
+    """Show what is being done on one line of the terminal's error output; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr)
+    parts = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*parts, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        task = progress.add_task("reading", total=None)
+
+        def watch(text: str, done: int, total: int) -> None:
+            if done == 0:
+                progress.reset(task, description=text, total=total or None)
+            progress.update(task, completed=done)
+
+        yield watch

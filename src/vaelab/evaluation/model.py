@@ -1,0 +1,225 @@
+"""`evaluate`: samples, reconstructions, interpolations and likelihood of a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol as Protocol_
+
+import torch
+from torch import Tensor
+
+from vaelab import runs
+from vaelab.data import Dataset, Rows, load
+from vaelab.errors import InputError
+from vaelab.evaluation.extractors import extractor_for
+from vaelab.evaluation.likelihood import bits, likelihoods, noise_level
+from vaelab.evaluation.options import Options
+from vaelab.evaluation.rows import BLOCK, blocks_of, chosen_rows, in_memory, in_units, part, quarter, watched
+from vaelab.evaluation.sets import few
+from vaelab.metrics.evaluator import Blocks, Evaluator
+from vaelab.metrics.features import FeatureStore
+from vaelab.metrics.interpolation import linear, pairs, spherical
+from vaelab.metrics.protocols import Protocol
+from vaelab.metrics.reconstruction import psnr, squared_error, ssim
+from vaelab.metrics.report import TITLES, Reading, Report
+from vaelab.runs import Trained
+from vaelab.training import stream
+
+_OF_PAIRS = ("frechet", "kernel")  # measured of reconstructions and interpolations
+_PATHS = {"spherical": spherical, "linear": linear}
+
+
+class _Fitted(Protocol_):
+    """A fitted estimator of `vaelab.estimators`."""
+
+    trained_: Trained
+
+
+def evaluate(
+    model: Trained | _Fitted | Path | str,
+    data: Dataset | Path | str | None = None,
+    *,
+    protocols: Sequence[Protocol | str] = (),
+    options: Options | None = None,
+) -> Report:
+    """Measure a trained model.
+
+    Parameters
+    ----------
+    model
+        The folder of a run, a fitted estimator, or what `vaelab.runs.train` returns.
+    data
+        Of its test split are most references, and what likelihoods are of; its training split gives features and the
+        floor. A data set or what `vaelab.data.load` takes; for a run, the data it was trained on if None. Arrays become
+        a data set by `vaelab.data.from_arrays`.
+    protocols
+        How distances are measured, by name or as records, each on its own; the one that suits the data if empty.
+    options
+        How much to measure.
+
+    Raises
+    ------
+    InputError
+        The data do not fit the model, or the options the data.
+    """
+    options = Options() if options is None else options
+    trained, data, notes = _resolved(model, data)
+    if data.event_shape != trained.facts.event_shape:
+        raise InputError(f"data of shape {data.event_shape}", f"{trained.facts.event_shape}, that of the model")
+    metrics = options.chosen(data.kind, model=True)
+    unknown = [name for name in options.densities if name not in trained.densities]
+    if unknown:
+        raise InputError(f"densities {', '.join(unknown)}", f"some of {', '.join(trained.densities)}")
+    chosen = options.protocols(protocols, data.kind, labels=data.train.labels is not None)
+    report = Report(str(model) if isinstance(model, str | Path) else data.name, notes=notes)
+    for each in chosen if set(metrics) - {"nll", "bits"} else ():
+        samples = _Samples(trained, data, each, options)
+        report.readings += samples.readings(metrics)
+        report.notes += samples.notes
+    if "reconstruction" in metrics:
+        report.pixels = reconstruction_errors(trained, data.test.x)
+    if "nll" in metrics:
+        report.likelihood += likelihoods(trained, data.test.x, options)
+        report.notes += noise_level(trained, data.test.x)
+    if "bits" in metrics:
+        report.likelihood += bits(trained, data.test.x, options)
+    return report
+
+
+def _resolved(
+    model: Trained | _Fitted | Path | str, data: Dataset | Path | str | None
+) -> tuple[Trained, Dataset, list[str]]:
+    """Load what was given by name, and say where data differ from those of the training."""
+    if isinstance(data, str | Path):
+        data = load(data)
+    if isinstance(model, str | Path):
+        trained = runs.load(Path(model))
+        data = runs.data_of(runs.source_of(Path(model))[1]) if data is None else data
+        same = data.fingerprint() == trained.facts.fingerprint
+        return trained, data, [] if same else ["These are not the rows that the model was trained on."]
+    found = getattr(model, "trained_", model)
+    if not isinstance(found, Trained):
+        raise InputError(f"a model of type {type(model).__name__}", "a run's folder or a fitted estimator of vaelab")
+    if data is None:
+        raise InputError("a model without data", "data to measure it on", "Pass vaelab.data.from_arrays(train, test).")
+    return found, data, []
+
+
+class _Samples:
+    """The rows of one model under one protocol, and their scores."""
+
+    def __init__(self, trained: Trained, data: Dataset, chosen: Protocol, options: Options) -> None:
+        self.trained, self.data, self.chosen, self.options = trained, data, chosen, options
+        self.learned, unseen = quarter(data.train)
+        used, other = (data.test.x, unseen.x) if chosen.reference == "test" else (data.train.x, data.test.x)
+        self.reference = chosen_rows(used, chosen.reference_count, chosen, "reference")
+        self.n = min(chosen.generated_count, len(self.reference))
+        self.floor = chosen_rows(other, self.n, chosen, "floor")
+        wanted = min(chosen.generated_count, chosen.reference_count)
+        self.notes = [few(self.n, chosen)] if self.n < wanted else []
+
+    def readings(self, metrics: Sequence[str]) -> list[Reading]:
+        """Score every density, then reconstructions and interpolations."""
+        options, chosen, trained = self.options, self.chosen, self.trained
+        extractor = extractor_for(chosen, self.learned, trained.scaling, options)
+        measures = [name for name in metrics if name in TITLES]
+        evaluator = Evaluator(
+            chosen,
+            extractor,
+            self._real(self.reference, "reading the reference"),
+            measures=measures or _OF_PAIRS,
+            floor=self._real(self.floor, "measuring the floor"),
+            store=options.store(chosen),
+        )
+        found: list[Reading] = []
+        # features of generated rows are kept so that an interrupted evaluation goes on, until they are all there
+        with FeatureStore.passing(
+            options.folder / "unfinished" / f"{chosen.hash}-{self.data.fingerprint()[:8]}"
+        ) as store:
+            for name in (options.densities or tuple(trained.densities)) if measures else ():
+                draws = [self._generated(name, draw) for draw in range(options.draws)]
+                found += evaluator.score(name, draws, store=store)
+            if "reconstruction" in metrics:
+                found += evaluator.score("reconstructions", [self._rebuilt()], measures=_OF_PAIRS, store=store)
+            if "interpolation" in metrics:
+                means = self._means()
+                for kind in _PATHS:
+                    for where in ("middle", "random"):
+                        draws = [self._between(means, kind, where, draw) for draw in range(options.draws)]
+                        row = f"{kind}, {where}"
+                        found += evaluator.score(row, draws, measures=_OF_PAIRS, store=store)
+        return found
+
+    def _real(self, rows: Rows, text: str) -> Blocks:
+        return watched(blocks_of(rows, self.trained.scaling), self.options.watch, text, len(rows))
+
+    def _generated(self, density: str, draw: int) -> Blocks:
+        """Rows from one density; every block has a random stream of its own."""
+        generator, device, chosen = self.trained.generator(density), self.trained.device, self.chosen
+
+        def blocks() -> Iterator[Tensor]:
+            for start in range(0, self.n, BLOCK):
+                rows = generator.sample(
+                    min(BLOCK, self.n - start),
+                    generator=stream(device, chosen.seed, "evaluate", density, draw, start),
+                    observation_noise=chosen.observation_noise,
+                )
+                yield shown(self.trained, rows)
+
+        return watched(blocks, self.options.watch, f"{density}, draw {draw + 1} of {self.options.draws}", self.n)
+
+    def _rebuilt(self) -> Blocks:
+        def blocks() -> Iterator[Tensor]:
+            for rows in _in_parts(self.reference):
+                yield shown(self.trained, self.trained.scaling.to_net(self.trained.reconstruct(rows)))
+
+        return watched(blocks, self.options.watch, "rebuilding the reference", len(self.reference))
+
+    def _means(self) -> Tensor:
+        return torch.cat([self.trained.encode(rows) for rows in _in_parts(self.reference)])
+
+    def _between(self, means: Tensor, kind: str, where: str, draw: int) -> Blocks:
+        """Decode points between the codes of random pairs: half way, or at a uniform random share (Takida et al.)."""
+        chosen, trained = self.chosen, self.trained
+
+        def blocks() -> Iterator[Tensor]:
+            generator = stream("cpu", chosen.seed, "interpolation", draw)
+            both = pairs(len(means), self.n, generator).to(means.device)
+            share = torch.rand(self.n, generator=generator).to(means.device)
+            for start in range(0, self.n, BLOCK):
+                a, b = means[both[start : start + BLOCK].T]
+                t = 0.5 if where == "middle" else share[start : start + BLOCK]
+                yield shown(trained, trained.scaling.to_net(trained.decode(_PATHS[kind](a, b, t))))
+
+        text = f"interpolations, {kind}, {where}, draw {draw + 1} of {self.options.draws}"
+        return watched(blocks, self.options.watch, text, self.n)
+
+
+def shown(trained: Trained, x: Tensor) -> Tensor:
+    """Bring decoded rows in the network's units to what protocols expect, on the CPU."""
+    x = x.detach().cpu()
+    if trained.scaling.kind == "image":
+        return x.clamp(0, 1)
+    return trained.scaling.to_net(trained.scaling.from_net(x.double()), dtype=torch.float64)  # constants are exact
+
+
+def _in_parts(x: Rows) -> Iterator[Tensor]:
+    for start in range(0, len(x), BLOCK):
+        rows = part(x, torch.arange(start, min(start + BLOCK, len(x))))
+        yield in_memory(rows)
+
+
+def reconstruction_errors(trained: Trained, x: Rows) -> dict[str, float]:
+    """Mean over rows of the squared error summed over a row, and for images of PSNR (dB) and SSIM, network's units."""
+    sums: dict[str, float] = {}
+    for rows in _in_parts(x):
+        real = in_units(rows, trained.scaling)
+        real = real / 255 if real.dtype == torch.uint8 else real
+        rebuilt = shown(trained, trained.scaling.to_net(trained.reconstruct(rows)))
+        found = {"squared error": squared_error(real, rebuilt)}
+        if trained.facts.kind == "image":
+            found |= {"PSNR": psnr(real, rebuilt), "SSIM": ssim(real, rebuilt)}
+        for name, values in found.items():
+            sums[name] = sums.get(name, 0.0) + float(values.double().sum())
+    return {name: total / len(x) for name, total in sums.items()}

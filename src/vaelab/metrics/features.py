@@ -1,0 +1,217 @@
+"""Features: what distances between samples are computed on, and how they are extracted.
+
+An extractor is any callable of images (n, C, H, W) in pixel values 0 … 255, or of table rows (n, d), that returns
+(n, features). It runs in evaluation mode and without gradients whatever state it is found in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, final
+
+import torch
+from torch import Tensor, nn
+
+from vaelab import storage
+from vaelab.errors import InputError, VaelabError
+from vaelab.metrics.classifier import Classifier
+from vaelab.metrics.moments import Moments
+
+Extractor = Callable[[Tensor], Tensor]
+
+
+def fingerprint_of(extractor: Extractor) -> str:
+    """Return what tells two extractors apart: their ``fingerprint`` if they have one, or else their name."""
+    given = getattr(extractor, "fingerprint", None)
+    return (
+        str(given) if given else f"{getattr(extractor, '__qualname__', type(extractor).__qualname__)} (no fingerprint)"
+    )
+
+
+def hash_of(*tensors: Tensor) -> str:
+    """Return the sha256 of the shapes, dtypes and values of tensors."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def streamed(blocks: Iterable[Tensor]) -> Moments:
+    """Return the moments of features that come in blocks; one block is held at a time.
+
+    Raises
+    ------
+    InputError
+        There is no block.
+    """
+    parts = (Moments.of(block) for block in blocks)
+    total = next(parts, None)
+    if total is None:
+        raise InputError("no rows", "at least one block of rows")
+    for part in parts:
+        total = total.merge(part)
+    return total
+
+
+@final
+class Identity:
+    """Rows as they are, flattened."""
+
+    fingerprint = "identity"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(n, …) → (n, d)."""
+        return x.flatten(1)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Pca:
+    """Leading principal components of training rows, not whitened: distances keep their meaning.
+
+    Attributes
+    ----------
+    mean
+        (d,) float64.
+    axes
+        (d, components) float64, orthonormal.
+    """
+
+    mean: Tensor
+    axes: Tensor
+
+    @classmethod
+    def fit(cls, blocks: Iterable[Tensor], components: int) -> Self:
+        """Fit on (n, …) rows that come in blocks; at most `components` axes, fewer where the rows have fewer.
+
+        Raises
+        ------
+        InputError
+            No rows vary.
+        """
+        moments = streamed(block.flatten(1) for block in blocks)
+        values, vectors = torch.linalg.eigh(moments.covariance)
+        alive = int((values > 1e-12 * values[-1].clamp_min(0)).sum()) if values[-1] > 0 else 0
+        if not alive:
+            raise InputError("rows that do not vary", "rows with principal components")
+        axes = vectors[:, -min(components, alive) :].flip(1)
+        # an axis and its opposite are the same: the largest entry is made positive
+        largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
+        return cls(moments.mean, axes * largest.sign())
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of mean and axes."""
+        return hash_of(self.mean, self.axes)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(n, …) → (n, components), float64."""
+        return (x.flatten(1).double() - self.mean.to(x.device)) @ self.axes.to(x.device)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ClassifierFeatures:
+    """The layer below the logits of a `Classifier`, as an extractor of pixel values."""
+
+    classifier: Classifier
+    scale: float = 255.0
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the classifier's weights."""
+        return self.classifier.fingerprint
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(n, …) in the caller's units → (n, width)."""
+        device = next(self.classifier.parameters()).device
+        return self.classifier.features((x / self.scale).to(device, torch.float32))
+
+
+@contextlib.contextmanager
+def _evaluating(extractor: Extractor) -> Iterator[None]:
+    """Put every network an extractor is or holds into evaluation mode, and back."""
+    held = [extractor, *vars(extractor).values()] if hasattr(extractor, "__dict__") else [extractor]
+    networks = [part for part in held if isinstance(part, nn.Module)]
+    before = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Features on disk, one file per block, named by the content of the block and the extractor.
+
+    So the statistics of a reference set are computed once, and an interrupted extraction goes on where it stopped.
+
+    Attributes
+    ----------
+    folder
+        Where; made when first written to.
+    """
+
+    folder: Path
+
+    @classmethod
+    @contextlib.contextmanager
+    def passing(cls, folder: Path) -> Iterator[Self]:
+        """Keep features until the block ends; after an interruption they stay, so that the next attempt is shorter."""
+        yield cls(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def get(self, extractor: Extractor, block: Tensor) -> Tensor:
+        """Return the features of a block: from disk, or computed and written."""
+        key = hashlib.sha256(f"{fingerprint_of(extractor)} {hash_of(block)}".encode()).hexdigest()
+        path = self.folder / f"{key}.safetensors"
+        if path.is_file():
+            with contextlib.suppress(InputError):  # a spoilt file is computed again and replaced
+                return storage.load_tensors(path)[0]["features"]  # type: ignore[no-any-return]
+        features = _checked(extractor(block), len(block))
+        with contextlib.suppress(VaelabError):  # a cache that cannot be written costs time, not the result
+            storage.save_tensors(path, {"features": features})
+        return features
+
+
+def extract(extractor: Extractor, blocks: Iterable[Tensor], *, store: FeatureStore | None = None) -> Iterator[Tensor]:
+    """Yield features block by block, on the CPU.
+
+    Parameters
+    ----------
+    extractor
+        See the module's docstring.
+    blocks
+        (n, …) each; one is in memory at a time.
+    store
+        Where features are kept and looked up; None keeps none.
+
+    Raises
+    ------
+    InputError
+        The extractor returned something other than one finite row per row.
+    """
+    for block in blocks:
+        with _evaluating(extractor):  # not around the yield, so that a pause leaves no network changed
+            found = _checked(extractor(block), len(block)) if store is None else store.get(extractor, block)
+        yield found
+
+
+def _checked(features: object, rows: int) -> Tensor:
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != rows:
+        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise InputError(f"an extractor that returned {shape} for {rows} rows", f"a tensor ({rows}, features)")
+    bad = int((~torch.isfinite(features).all(1)).sum())
+    if bad:
+        raise InputError(f"features of {bad} of {rows} rows that are not finite", "finite features")
+    return features.detach().cpu()
