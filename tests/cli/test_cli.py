@@ -199,7 +199,7 @@ def test_evaluate_two_folders_of_images_without_a_model(tmp_path, capsys):
 def test_evaluate_two_tables_whose_columns_are_in_another_order(tmp_path, capsys):
     generator = np.random.default_rng(0)
     for name, order in (("a", "xyz"), ("b", "zxy")):
-        rows = generator.normal(size=(60, 3)) + [0, 5, 10]
+        rows = generator.normal([0, 5, 10], size=(60, 3))
         with (tmp_path / f"{name}.csv").open("w") as file:
             writer = csv.writer(file)
             writer.writerow(order)
@@ -212,7 +212,7 @@ def test_evaluate_two_tables_whose_columns_are_in_another_order(tmp_path, capsys
 
 
 def test_evaluate_lists_its_protocols(capsys):
-    assert run("evaluate", "--protocols") == 0
+    assert run("evaluate", "--list-protocols") == 0
     out = capsys.readouterr().out
     for name in ("ttur-10k", "pytorch-fid-10k", "lucic-2018", "dai-wipf-program", "takida-2022", "tabular"):
         assert name in out

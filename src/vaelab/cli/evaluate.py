@@ -21,49 +21,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure samples and likelihood of runs, or one set of rows against another.
-
-    Attributes
-    ----------
-        runs: folders of runs.
-        real: instead of runs: a data set by name, a folder of images, a table or an array of real rows.
-        fake: rows to compare with them, of the same kind.
-        train: labelled real rows for classifier features and the floor, with --real; a named data set brings its own.
-        metrics: any of frechet (fid), kernel (kid), precision, recall, density, coverage, sliced_wasserstein, energy,
-            two_sample; of runs also reconstruction, interpolation, nll, bits. Default: what suits the data.
-        protocol: how distances are measured, one or several; name+field=value changes a field. Default: what suits.
-        protocols: list the protocols instead.
-        densities: latent densities to sample from; default: all of the run's.
-        draws: independent generated sets per density.
-        likelihood_draws: draws of z per row in the importance-weighted bound.
-        likelihood_rows: test rows it is computed on; 0 for all.
-        inception: path of the published Inception weights; default: $VAELAB_INCEPTION.
-        image_size: side that image files of --real and --fake are resized to.
-        grey: read image files of --real and --fake as grey.
-        label_column: column of --train with the class, left out of --real and --fake.
-        home: folder with a sub-folder per named data set.
-        out: folder for evaluation.json, evaluation.txt and pictures; default: the run's, or none with --real.
-        quiet: print the table only.
-    """
+    """Measure samples and likelihood of runs, or one set of rows against another."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """folders of runs"""
     real: str | None = None
+    """instead of runs: a data set by name, a folder of images, a table or an array of real rows"""
     fake: str | None = None
+    """rows to compare with them, of the same kind"""
     train: str | None = None
+    """with --real: labelled real rows for classifier features and the floor; a named data set brings its own"""
     metrics: tuple[str, ...] = ()
+    """frechet (fid), kernel (kid), precision, recall, density, coverage, sliced_wasserstein, energy, two_sample;
+    of runs also reconstruction, interpolation, nll, bits; left out: what suits the data"""
     protocol: tuple[str, ...] = ()
-    protocols: tyro.conf.FlagCreatePairsOff[bool] = False
+    """how distances are measured, one or several; name+field=value changes a field; left out: what suits the data"""
+    list_protocols: tyro.conf.FlagCreatePairsOff[bool] = False
+    """list the protocols instead"""
     densities: tuple[str, ...] = ()
+    """latent densities to sample from; left out: all of the run's"""
     draws: int = 5
+    """independent generated sets per density"""
     likelihood_draws: int = 500
+    """draws of z per row in the importance-weighted bound"""
     likelihood_rows: int = 1000
+    """test rows it is computed on; 0 for all"""
     inception: Path | None = None
+    """the published Inception weights; left out: $VAELAB_INCEPTION"""
     image_size: int | None = None
+    """side that image files of --real and --fake are resized to"""
     grey: tyro.conf.FlagCreatePairsOff[bool] = False
+    """read image files of --real and --fake as grey"""
     label_column: str | None = None
+    """column of --train with the class, left out of --real and --fake"""
     home: Path | None = None
+    """folder with a sub-folder per named data set"""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """folder for evaluation.json, evaluation.txt and pictures; left out: the run's, or none with --real"""
     quiet: tyro.conf.FlagCreatePairsOff[bool] = False
+    """no progress, the table only"""
 
 
 def run(argv: list[str]) -> None:
@@ -71,7 +67,7 @@ def run(argv: list[str]) -> None:
     arguments = tyro.cli(Arguments, args=argv, prog="vaelab evaluate")
     from vaelab.errors import InputError
 
-    if arguments.protocols:
+    if arguments.list_protocols:
         print(_listed())
         return
     if bool(arguments.runs) == (arguments.real is not None) or (arguments.real is None) != (arguments.fake is None):
