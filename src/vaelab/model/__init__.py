@@ -1,9 +1,10 @@
 """The VAE and its axes: posterior, prior, likelihood, variance, regularisers."""
 
-from vaelab.model.distributions import DiagonalNormal, StandardNormal, draw, kl
+from vaelab.model.absorb import absorb_prior
+from vaelab.model.distributions import DiagonalNormal, StandardNormal, draw, kl, variance_ratio
 from vaelab.model.likelihoods import Bernoulli, Gaussian, Likelihood
-from vaelab.model.posteriors import Diagonal, Posterior
-from vaelab.model.priors import Prior, Standard
+from vaelab.model.posteriors import Deterministic, Diagonal, FullCovariance, Isotropic, Posterior, Standardized
+from vaelab.model.priors import Conditional, Prior, Standard
 from vaelab.model.regularizers import KL, Draw, Regularizer
 from vaelab.model.vae import ACTIVE_BELOW, VAE, Importance, count_active
 from vaelab.model.variances import FixedVariance, LearnedVariance, ProfiledVariance, Variance
@@ -13,12 +14,16 @@ __all__ = [
     "KL",
     "VAE",
     "Bernoulli",
+    "Conditional",
+    "Deterministic",
     "Diagonal",
     "DiagonalNormal",
     "Draw",
     "FixedVariance",
+    "FullCovariance",
     "Gaussian",
     "Importance",
+    "Isotropic",
     "LearnedVariance",
     "Likelihood",
     "Posterior",
@@ -27,8 +32,11 @@ __all__ = [
     "Regularizer",
     "Standard",
     "StandardNormal",
+    "Standardized",
     "Variance",
+    "absorb_prior",
     "count_active",
     "draw",
     "kl",
+    "variance_ratio",
 ]

@@ -116,6 +116,39 @@ def _(distribution: MultivariateNormal, noise: Tensor) -> Tensor:
     return distribution.loc + (distribution.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
 
 
+@singledispatch
+def standardized(q: Distribution, m: Tensor, s: Tensor) -> Distribution:
+    """Return the law of (z − m)/s for z ~ q; draws from the same noise correspond."""
+    raise TypeError(f"{type(q).__name__} cannot be standardised; register one with standardized.")
+
+
+@standardized.register
+def _(q: DiagonalNormal, m: Tensor, s: Tensor) -> DiagonalNormal:
+    return DiagonalNormal((q.loc - m) / s, q.scale / s)
+
+
+@standardized.register
+def _(q: MultivariateNormal, m: Tensor, s: Tensor) -> MultivariateNormal:
+    return MultivariateNormal((q.loc - m) / s, scale_tril=q.scale_tril / s.unsqueeze(-1), validate_args=False)
+
+
+@singledispatch
+def variance_ratio(q: Distribution, p: Distribution) -> Tensor:
+    """(B, κ) variance of q along its axes relative to the prior's (Zheng et al. 2022, Definitions 3 and 5).
+
+    For a full covariance these are the eigenvalues relative to the prior's, in ascending order.
+    """
+    ratio: Tensor = q.variance / p.variance
+    return ratio
+
+
+@variance_ratio.register
+def _(q: MultivariateNormal, p: Distribution) -> Tensor:
+    tril = q.scale_tril / p.stddev.unsqueeze(-1)
+    values: Tensor = torch.linalg.svdvals(tril)  # of LLᵀ they would have the squared condition number
+    return values.square().flip(-1)
+
+
 def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
     """KL[q ‖ p] in nats, (B,): the closed form where torch knows one, else its one-draw estimate at z ~ q."""
     try:

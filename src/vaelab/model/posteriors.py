@@ -6,18 +6,29 @@ distribution; it never sees the encoder.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Literal, final
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, MultivariateNormal
 
-from vaelab.model.distributions import DiagonalNormal
+from vaelab.errors import InputError
+from vaelab.model.distributions import DiagonalNormal, standardized
 
 
 class Posterior(nn.Module, ABC):
-    """q(z | x) from the encoder's raw output."""
+    """q(z | x) from the encoder's raw output.
+
+    Attributes
+    ----------
+    degenerate
+        Whether it is a point, which has no density and an infinite KL.
+    """
+
+    degenerate = False
 
     @abstractmethod
     def parameter_count(self, latent_dim: int) -> int:
@@ -55,3 +66,97 @@ class Diagonal(Posterior):
     def extra_repr(self) -> str:
         """Show the link in ``repr``."""
         return f"scale={self.scale!r}"
+
+
+@final
+class Isotropic(Posterior):
+    """N(μ_z(x), σ_z² I) with one σ_z² for all x (Takida et al. 2022, section 3).
+
+    Parameters
+    ----------
+    variance
+        σ_z², or where learning starts.
+    learned
+        Whether it is trained, as log σ_z.
+    """
+
+    def __init__(self, variance: float = 1.0, *, learned: bool = True) -> None:
+        super().__init__()
+        if not variance > 0:
+            raise InputError(f"variance={variance}", "a positive variance", "Use Deterministic() for none at all.")
+        self.log_std = nn.Parameter(torch.tensor(0.5 * math.log(variance)), requires_grad=learned)
+
+    def parameter_count(self, latent_dim: int) -> int:
+        """κ means."""
+        return latent_dim
+
+    def forward(self, parameters: Tensor) -> DiagonalNormal:
+        """Map (B, κ) to a Gaussian with the same variance everywhere."""
+        return DiagonalNormal(parameters, self.log_std.to(parameters.dtype).exp().expand_as(parameters))
+
+
+@final
+class Deterministic(Posterior):
+    """Z = μ_z(x), the limit of no variance: an autoencoder; it has no KL and no ELBO."""
+
+    degenerate = True
+
+    def parameter_count(self, latent_dim: int) -> int:
+        """κ codes."""
+        return latent_dim
+
+    def forward(self, parameters: Tensor) -> DiagonalNormal:
+        """Map (B, κ) to a Gaussian of variance 0."""
+        return DiagonalNormal(parameters, torch.zeros_like(parameters))
+
+
+@final
+class FullCovariance(Posterior):
+    """N(μ_z(x), L(x) L(x)ᵀ), L lower triangular with a positive diagonal (Zheng et al. 2022, section 4.7)."""
+
+    def parameter_count(self, latent_dim: int) -> int:
+        """κ means, κ logarithms of the diagonal of L, κ(κ−1)/2 entries below it, row by row."""
+        return 2 * latent_dim + latent_dim * (latent_dim - 1) // 2
+
+    def forward(self, parameters: Tensor) -> MultivariateNormal:
+        """Map (B, parameter_count) to a Gaussian."""
+        size = _side(parameters.shape[-1])
+        loc, log_diagonal, below = parameters.split([size, size, parameters.shape[-1] - 2 * size], dim=-1)
+        tril = torch.diag_embed(log_diagonal.exp())
+        row, column = torch.tril_indices(size, size, -1, device=parameters.device)
+        tril[..., row, column] = below
+        return MultivariateNormal(loc, scale_tril=tril, validate_args=False)
+
+
+def _side(count: int) -> int:
+    """κ from 2κ + κ(κ−1)/2."""
+    return (math.isqrt(9 + 8 * count) - 3) // 2
+
+
+@final
+class Standardized(Posterior):
+    """Another posterior in units of a prior N(m, diag s²) that comes with the parameters: (z − m)/s.
+
+    Parameters
+    ----------
+    posterior
+        Reads the first parameters; m and s are the last 2κ.
+    """
+
+    def __init__(self, posterior: Posterior) -> None:
+        super().__init__()
+        self.posterior = posterior
+
+    def parameter_count(self, latent_dim: int) -> int:
+        """Those of the posterior, and 2κ."""
+        return self.posterior.parameter_count(latent_dim) + 2 * latent_dim
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """Map (B, parameter_count) to the standardised distribution."""
+        size = _latent_dim(self, parameters.shape[-1])
+        own, m, s = parameters.split([parameters.shape[-1] - 2 * size, size, size], dim=-1)
+        return standardized(self.posterior(own), m, s)
+
+
+def _latent_dim(posterior: Standardized, count: int) -> int:
+    return next(size for size in range(1, count) if posterior.parameter_count(size) == count)

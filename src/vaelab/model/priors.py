@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaelab.model.distributions import StandardNormal
+from vaelab.errors import InputError
+from vaelab.model.distributions import DiagonalNormal, StandardNormal
 
 
 class Prior(nn.Module, ABC):
@@ -45,3 +46,33 @@ class Standard(Prior):
     def extra_repr(self) -> str:
         """Show the size in ``repr``."""
         return f"latent_dim={self.latent_dim}"
+
+
+@final
+class Conditional(Prior):
+    """N(μ_p(c), diag σ_p²(c)) (Zheng et al. 2022, Definition 4).
+
+    Parameters
+    ----------
+    network
+        c (B, width) → (B, 2κ): means, then log σ_p.
+    latent_dim
+        κ.
+    """
+
+    def __init__(self, network: nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.network, self.latent_dim = network, latent_dim
+
+    def forward(self, c: Tensor | None = None) -> DiagonalNormal:
+        """Return N(μ_p(c), diag σ_p²(c)), batch shape (B,).
+
+        Raises
+        ------
+        InputError
+            There is no condition.
+        """
+        if c is None:
+            raise InputError("a conditional prior without a condition", "c of shape (B, width)", "Pass c.")
+        loc, log_std = self.network(c).chunk(2, dim=-1)
+        return DiagonalNormal(loc, log_std.exp())

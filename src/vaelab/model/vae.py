@@ -22,10 +22,10 @@ from typing import NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, MultivariateNormal
 
 from vaelab.errors import InputError
-from vaelab.model.distributions import draw, kl
+from vaelab.model.distributions import DiagonalNormal, draw, kl, variance_ratio
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.posteriors import Diagonal, Posterior
 from vaelab.model.priors import Prior, Standard
@@ -34,6 +34,8 @@ from vaelab.types import Batches, Objective, ParameterGroup, Trainable, rows_at_
 
 ACTIVE_BELOW = 0.05
 """Threshold on λ_j under which a latent dimension counts as active."""
+
+_DECOMPOSED = 64  # rows of a training batch
 
 
 def count_active(variance_ratio: Tensor, threshold: float = ACTIVE_BELOW) -> int:
@@ -122,6 +124,10 @@ class VAE(Trainable):
         if width != self.latent_dim:
             raise InputError(f"a decoder that reads {width} numbers", f"latent_dim={self.latent_dim}")
 
+        if self.posterior.degenerate and any(isinstance(r, KL) for r in self._regularizers()):
+            remedy = "Pass regularizers=[] for an autoencoder, or a posterior with a variance."
+            raise InputError("a deterministic posterior with a KL, which is infinite", "another penalty", remedy)
+
     def _regularizers(self) -> Iterable[Regularizer]:
         return cast("Iterable[Regularizer]", self.regularizers)
 
@@ -166,8 +172,17 @@ class VAE(Trainable):
         distortion = self.likelihood.nll(parameters, x)
         passed = Draw(x, c, q, p, z, parameters)
         penalties = {r.name: r(passed) for r in self._regularizers()}
-        ratio = q.variance.detach() / p.variance.detach()
+        ratio = self._ratio(q, p)
         return Objective(distortion, penalties, {"variance_ratio": ratio, **self.likelihood.readings()})
+
+    def _ratio(self, q: Distribution, p: Distribution) -> Tensor:
+        """Variance ratios, of a part of a training batch only where they cost a decomposition per row."""
+        if isinstance(q, MultivariateNormal) and self.training:
+            q = MultivariateNormal(q.loc[:_DECOMPOSED], scale_tril=q.scale_tril[:_DECOMPOSED], validate_args=False)
+            if len(p.batch_shape):
+                p = DiagonalNormal(p.mean[:_DECOMPOSED], p.stddev[:_DECOMPOSED])
+        with torch.no_grad():
+            return variance_ratio(q, p)
 
     def elbo(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two parts of the negative ELBO, whatever the regularisers: no weight, no other penalty.
@@ -184,6 +199,8 @@ class VAE(Trainable):
         distortion, kl : Tensor
             (B,) nats each, means over the draws. Minus their sum is a lower bound on log p(x | c).
         """
+        if self.posterior.degenerate:
+            raise InputError("the ELBO of a deterministic posterior", "a posterior with a variance", "Compare errors.")
         q, p = self.encode(x, c), self.prior(c)
         zs = [draw(q, row.to(x.dtype)) for row in noise]
         distortion = torch.stack([self.likelihood.nll(self.decoder(z, c).to(x.dtype), x) for z in zs])

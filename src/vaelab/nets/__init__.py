@@ -4,6 +4,7 @@ Encoders take ``(event_shape, out_features)``, decoders ``(latent_dim, out_shape
 know nothing of what their output means and apply no link to it.
 """
 
+from vaelab.nets.conditioning import Embedded, Gated
 from vaelab.nets.infogan import InfoGANDecoder, InfoGANEncoder
 from vaelab.nets.mlp import MLP, MLPDecoder, MLPEncoder
 from vaelab.nets.network import Decoder, Encoder
@@ -13,7 +14,9 @@ from vaelab.nets.wae import WAEDecoder, WAEEncoder
 __all__ = [
     "MLP",
     "Decoder",
+    "Embedded",
     "Encoder",
+    "Gated",
     "InfoGANDecoder",
     "InfoGANEncoder",
     "MLPDecoder",
