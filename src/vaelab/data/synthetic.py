@@ -1,0 +1,381 @@
+"""Data on manifolds of known dimension, with the truth beside the rows.
+
+C. Zheng, T. He, Y. Qiu, D. Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS
+2022, sections 4.1 to 4.6: u ∈ R^r from a mixture of Gaussians, x = sigmoid(G_x u + b) ∈ R^d, and a condition c that
+determines the first t entries of u. x fills r dimensions, and r − t once c is known.
+
+The seed alone fixes the manifold and the law of u; n only says how many points are drawn. Points are independent: for
+a test set on the same manifold, draw all rows together and divide them. Everything is computed in float64 and rounded
+to `dtype` at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from vaelab.data.manifolds import Manifold, balanced_labels, check_noise, check_rows, generators
+from vaelab.errors import InputError
+
+WEIGHTS = (0.2, 0.3, 0.5, 0.3, 0.2)
+"""Of the mixture's components, up to their sum; from the authors' program (the paper says equal weights)."""
+
+AR = (1.0, -0.5, 0.25, -0.4)
+"""Autoregressive polynomial in the lag operator: y_t − 0.5 y_{t−1} + 0.25 y_{t−2} − 0.4 y_{t−3} = …"""
+
+MA = (1.0, 0.65, 0.35)
+"""Moving-average polynomial in the lag operator: … = e_t + 0.65 e_{t−1} + 0.35 e_{t−2}"""
+
+_INNOVATION = 0.5  # standard deviation of e_t
+_BURN_IN = 500  # steps; the slowest mode of AR shrinks by 0.81 a step
+
+
+def mixture_coordinates(
+    n: int, r: int, *, noise: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Draw u from a mixture of five Gaussians (Zheng et al. 2022, section 4.1).
+
+    Means and log standard deviations of each component are N(0, 1) for each dimension; `WEIGHTS` are its weights.
+
+    Parameters
+    ----------
+    n
+        Rows.
+    r
+        Dimensions.
+    noise
+        Standard deviation of what is added to u: 1 in the authors' program, 0 in the text of the paper.
+    seed
+        Of components and rows.
+    dtype
+        Of the result.
+
+    Returns
+    -------
+    Tensor
+        (n, r).
+
+    Raises
+    ------
+    InputError
+        n or r below 1, a negative noise, a dtype that is not floating.
+    """
+    check_rows(n, dtype)
+    check_noise(noise)
+    if r < 1:
+        raise InputError(f"r={r}", "r ≥ 1")
+    shape, rows = generators(seed, 2)
+    return _mixture(n, r, noise, shape, rows).to(dtype)
+
+
+def sigmoid_manifold(
+    n: int,
+    d: int,
+    r: int,
+    *,
+    t: int = 0,
+    condition: Literal["linear", "coordinates"] = "linear",
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Manifold:
+    """Draw x = sigmoid(G_x u + b), with a condition on the first t entries of u (Zheng et al. 2022, Tables 1, 3, 7).
+
+    u is drawn as `mixture_coordinates` does. Entries of G_x, b and G_c are uniform on ±1/√(columns), the scale of a
+    linear layer in the authors' program.
+
+    Parameters
+    ----------
+    n
+        Rows.
+    d
+        Dimension of x.
+    r
+        Dimension of the manifold, at most d; with r = d the points fill a volume.
+    t
+        Effective dimension of c, at most r; 0 for no condition.
+    condition
+        ``"linear"``: c = G_c u_{1:t}, with G_c (t, t) invertible. ``"coordinates"``: c = u_{1:t} (Table 3).
+    seed
+        Of the manifold, the law of u and the rows.
+    dtype
+        Of x, u and c.
+
+    Returns
+    -------
+    Manifold
+        x (n, d) in [0, 1], u (n, r), c (n, t) or None, no labels.
+
+    Raises
+    ------
+    InputError
+        Sizes below 1, r > d, t > r, an unknown condition, a dtype that is not floating.
+    """
+    check_rows(n, dtype)
+    _check_dimensions(d, r)
+    if not 0 <= t <= r:
+        raise InputError(f"t={t} with r={r}", "0 ≤ t ≤ r")
+    if condition not in ("linear", "coordinates"):
+        raise InputError(f"condition={condition!r}", "'linear' or 'coordinates'")
+    mapping, mixing, shape, rows = generators(seed, 4)
+    u = _mixture(n, r, 1.0, shape, rows)
+    c = u[:, :t]
+    if condition == "linear" and t:
+        c = c @ _uniform((t, t), t, mixing).T
+    x = _affine(u, d, mapping).sigmoid()
+    return Manifold(x.to(dtype), u.to(dtype), c.to(dtype) if t else None, None, r, t)
+
+
+def union_of_manifolds(
+    n: int, d: int, dims: Sequence[int] = (1, 2, 3, 4, 5), *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Manifold:
+    """Draw from one sigmoid manifold for each class, c its one-hot label (Zheng et al. 2022, Table 5).
+
+    Every class has a G_x, a b and a mixture of its own; see `sigmoid_manifold`. Row i is of class i modulo the number
+    of classes, so they are as many of each, up to one.
+
+    Parameters
+    ----------
+    n
+        Rows of all classes together, at least one for each.
+    d
+        Dimension of x.
+    dims
+        Dimension r of each class's manifold, at most d.
+    seed
+        Of manifolds and rows.
+    dtype
+        Of x, u and c.
+
+    Returns
+    -------
+    Manifold
+        x (n, d), u (n, max(dims)) padded with zeros, c (n, classes), labels (n,), r = dims, t = 0.
+
+    Raises
+    ------
+    InputError
+        No classes, fewer rows than classes, a dimension below 1 or above d, a dtype that is not floating.
+    """
+    dims = tuple(dims)
+    labels = balanced_labels(n, len(dims), dtype)
+    _check_dimensions(d, *dims)
+    x = torch.empty(n, d, dtype=torch.float64)
+    u = torch.zeros(n, max(dims), dtype=torch.float64)
+    streams = generators(seed, 3 * len(dims))
+    for label, r in enumerate(dims):
+        mapping, shape, rows = streams[3 * label : 3 * label + 3]
+        own = labels == label
+        coordinates = _mixture(int(own.sum()), r, 1.0, shape, rows)
+        u[own, :r] = coordinates
+        x[own] = _affine(coordinates, d, mapping).sigmoid()
+    return Manifold(x.to(dtype), u.to(dtype), one_hot(labels, len(dims)).to(dtype), labels, dims)
+
+
+def varying_condition(
+    n: int,
+    d: int,
+    r: int = 12,
+    ts: Sequence[int] = (2, 4, 6, 8, 10),
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Manifold:
+    """Draw from one sigmoid manifold of which c reveals more or less (Zheng et al. 2022, section 4.4, Table 6).
+
+    c is the first t entries of u, padded with zeros to the longest; t differs from row to row. All rows share one G_x
+    and one law of u. Row i has ts[i modulo len(ts)], so they are as many of each, up to one.
+
+    Parameters
+    ----------
+    n
+        Rows of all t together, at least one for each.
+    d
+        Dimension of x.
+    r
+        Dimension of the manifold, at most d.
+    ts
+        Effective dimensions of c, from 1 to r.
+    seed
+        Of the manifold and the rows.
+    dtype
+        Of x, u and c.
+
+    Returns
+    -------
+    Manifold
+        x (n, d), u (n, r), c (n, max(ts)), labels (n,) that index ts, r, t = ts.
+
+    Raises
+    ------
+    InputError
+        No ts, fewer rows than ts, r > d, a t below 1 or above r, a dtype that is not floating.
+    """
+    ts = tuple(ts)
+    labels = balanced_labels(n, len(ts), dtype)
+    _check_dimensions(d, r)
+    if not all(1 <= t <= r for t in ts):
+        raise InputError(f"ts={ts} with r={r}", "1 ≤ t ≤ r for each")
+    whole = sigmoid_manifold(n, d, r, t=max(ts), condition="coordinates", seed=seed, dtype=dtype)
+    assert whole.c is not None  # since t > 0
+    revealed = torch.arange(max(ts)) < torch.tensor(ts)[labels][:, None]
+    return Manifold(whole.x, whole.u, whole.c * revealed, labels, r, ts)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Windows of a sequence, of which the last point is x and the points before it are c.
+
+    Windows overlap: divide them at a point in time, not at random, if a test set is to be unseen.
+
+    Attributes
+    ----------
+    sequences
+        (n, window, d) windows in the order of time, one step apart.
+    u
+        (n, window, r) the processes behind them.
+    r
+        Dimension of x, also once c is known: every step has r innovations of its own.
+    """
+
+    sequences: Tensor
+    u: Tensor
+    r: int
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def x(self) -> Tensor:
+        """(n, d) last points."""
+        return self.sequences[:, -1]
+
+    @property
+    def c(self) -> Tensor:
+        """(n, window − 1, d) points before the last."""
+        return self.sequences[:, :-1]
+
+
+def arma_sequences(
+    length: int,
+    r: int = 10,
+    d: int = 20,
+    window: int = 6,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Sequences:
+    """Draw windows of r independent ARMA processes seen through a linear map (Zheng et al. 2022, Table 8).
+
+    Polynomials `AR` and `MA`, innovations N(0, 0.5²), stationary from the first step. Entries of the map and its bias
+    are uniform on ±1/√r.
+
+    Parameters
+    ----------
+    length
+        Steps of the sequence, at least `window`; 20,000 in the paper.
+    r
+        Processes.
+    d
+        Dimension of the points, at least r.
+    window
+        Points in a window, at least 2.
+    seed
+        Of the map and the processes.
+    dtype
+        Of the result.
+
+    Returns
+    -------
+    Sequences
+        length − window + 1 windows.
+
+    Raises
+    ------
+    InputError
+        A window below 2 or longer than the sequence, sizes below 1, r > d, a dtype that is not floating.
+    """
+    check_rows(length, dtype)
+    _check_dimensions(d, r)
+    if not 2 <= window <= length:
+        raise InputError(f"window={window} with length={length}", "2 ≤ window ≤ length")
+    mapping, innovations = generators(seed, 2)
+    e = _INNOVATION * torch.randn(_BURN_IN + length, r, generator=innovations, dtype=torch.float64)
+    y = arma(e)[_BURN_IN:]
+    series = _affine(y, d, mapping)
+    x, u = (values.to(dtype).unfold(0, window, 1).mT.contiguous() for values in (series, y))
+    return Sequences(x, u, r)
+
+
+def arma(innovations: Tensor, ar: Sequence[float] = AR, ma: Sequence[float] = MA) -> Tensor:
+    """Filter innovations e to y with Σ_i ar_i y_{t−i} = Σ_j ma_j e_{t−j}, from zeros.
+
+    G. Box, G. Jenkins, "Time Series Analysis: Forecasting and Control", 1970, chapter 3, with polynomials in the lag
+    operator that hold their signs.
+
+    Parameters
+    ----------
+    innovations
+        (length, r) of r processes.
+    ar, ma
+        Coefficients from lag 0 on; ar[0] is 1.
+
+    Returns
+    -------
+    Tensor
+        (length, r) float64.
+
+    Raises
+    ------
+    InputError
+        Innovations that are no matrix, empty polynomials, ar[0] other than 1.
+    """
+    if innovations.ndim != 2:
+        raise InputError(f"innovations of shape {tuple(innovations.shape)}", "(length, r)")
+    if not ma or not ar or ar[0] != 1:
+        raise InputError(f"ar={tuple(ar)}, ma={tuple(ma)}", "coefficients from lag 0 on, with ar[0] = 1")
+    e = innovations.double().numpy()
+    driven = np.zeros_like(e)
+    for lag, weight in enumerate(ma[: len(e)]):
+        driven[lag:] += weight * e[: len(e) - lag]
+    order = len(ar) - 1
+    back = -np.asarray(ar[:0:-1], dtype=np.float64)  # the oldest first, as the rows lie
+    y = np.zeros((order + len(e), e.shape[1]))
+    for step, row in enumerate(driven):
+        y[order + step] = row + back @ y[step : order + step]
+    return torch.from_numpy(y[order:])
+
+
+def _check_dimensions(d: int, *dims: int) -> None:
+    for r in dims:
+        if not 1 <= r <= d:
+            raise InputError(f"r={r} with d={d}", "1 ≤ r ≤ d")
+
+
+def _mixture(n: int, r: int, noise: float, shape: torch.Generator, rows: torch.Generator) -> Tensor:
+    """Draw (n, r) float64: components by `shape`, rows by `rows`."""
+    means, log_scales = torch.randn(2, len(WEIGHTS), r, generator=shape, dtype=torch.float64)
+    component = torch.multinomial(torch.tensor(WEIGHTS), n, replacement=True, generator=rows)
+    within, added = torch.randn(2, n, r, generator=rows, dtype=torch.float64)
+    scales = log_scales.exp()
+    return torch.addcmul(means[component], scales[component], within).add_(added, alpha=noise)
+
+
+def _affine(u: Tensor, d: int, generator: torch.Generator) -> Tensor:
+    """(n, d) G u + b with a random G and b."""
+    r = u.shape[1]
+    weight, bias = _uniform((d, r), r, generator), _uniform((d,), r, generator)
+    return u @ weight.T + bias
+
+
+def _uniform(shape: tuple[int, ...], columns: int, generator: torch.Generator) -> Tensor:
+    """Draw from the uniform law on ±1/√columns, float64."""
+    bound = 1 / math.sqrt(columns)
+    return torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,172 @@
+"""Many small models of equal shape trained together: one set of tensors with a leading axis, one step for all.
+
+A step of a small network is bound by the cost of its calls, not by arithmetic. With the models' parameters stacked, the
+calls of one step serve all of them. Adam works on each number by itself, so every model takes the steps that it would
+take alone with the same settings, to rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from vaelab.errors import InputError
+from vaelab.training.hooks import Hook
+from vaelab.training.loop import fit
+from vaelab.training.settings import FitSettings
+from vaelab.types import Batches, Objective, ParameterGroup, Trainable
+
+
+@final
+class Stack(Trainable):
+    """Models of one architecture as one trainable, whose loss is the sum of theirs.
+
+    Parameters
+    ----------
+    members
+        At least one; their states are copied, and written back by `unstack`.
+    """
+
+    def __init__(self, members: Sequence[Trainable]) -> None:
+        super().__init__()
+        shapes = {tuple((name, tuple(value.shape)) for name, value in m.state_dict().items()) for m in members}
+        if len(shapes) != 1:
+            raise InputError(f"{len(members)} models of {len(shapes)} architectures", "models of one architecture")
+        self._members = list(members)  # a plain list: their own parameters are not the stack's
+        self._template = [copy.deepcopy(members[0])]
+        parameters, buffers = stack_module_state(list(members))
+        self.stacked = nn.ParameterDict({_key(name): nn.Parameter(value) for name, value in parameters.items()})
+        self._names = list(parameters)
+        self._buffers_of = list(buffers)
+        for name, value in buffers.items():
+            self.register_buffer(_key(name), value)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """That of one member: all see the same noise, as they would alone with the same seed."""
+        return self._members[0].noise_shape
+
+    def train(self, mode: bool = True) -> Self:
+        """Choose training or evaluation mode for all members."""
+        self._template[0].train(mode)
+        return super().train(mode)
+
+    def forward(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor | None = None) -> Objective:
+        """Score one minibatch of each member.
+
+        Parameters
+        ----------
+        x, c
+            (B, members, …).
+        noise
+            (B, *noise_shape), shared.
+        """
+        template = self._template[0]
+
+        def one(state: dict[str, Tensor], x: Tensor, c: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+            found: Objective = functional_call(template, state, (x, c), {"noise": noise})
+            return found.distortion, found.penalties
+
+        state = {name: self.stacked[_key(name)] for name in self._names}
+        state |= {name: getattr(self, _key(name)) for name in self._buffers_of}
+        axes: tuple[Any, ...] = (0, 1, None if c is None else 1)
+        distortion, penalties = vmap(one, in_dims=axes)(state, x, c)
+        return Objective(distortion.sum(0), {name: value.sum(0) for name, value in penalties.items()}, {})
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Those of the members."""
+        first = self._members[0]
+        names = {id(parameter): name for name, parameter in first.named_parameters()}
+        return [
+            replace(group, parameters=[self.stacked[_key(names[id(p)])] for p in group.parameters])
+            for group in first.parameter_groups()
+        ]
+
+    @torch.no_grad()
+    def unstack(self) -> None:
+        """Give every member its own state, and the stack's device and mode."""
+        for i, member in enumerate(self._members):
+            member.to(next(self.parameters()).device)
+            state = {name: self.stacked[_key(name)][i] for name in self._names}
+            state |= {name: getattr(self, _key(name))[i] for name in self._buffers_of}
+            member.load_state_dict(state, strict=False)  # buffers that are not kept hold constants
+            member.train(self.training)
+
+
+@dataclass(frozen=True)
+class StackedBatches:
+    """Data sets of equal shape, taken together; implements `vaelab.types.Batches`.
+
+    Attributes
+    ----------
+    members
+        One for each model; none of them random.
+    """
+
+    members: tuple[Batches, ...]
+
+    def __post_init__(self) -> None:
+        sizes = {(len(member), member.event_shape, member.noise_shape) for member in self.members}
+        if len(sizes) != 1 or next(iter(sizes))[2] != (0,):
+            raise InputError(f"data sets of sizes {sorted(map(str, sizes))}", "as many rows of one shape in each")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one row of one member, by which a training is cut into chunks as if it were alone."""
+        return self.members[0].event_shape
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(0,)."""
+        return (0,)
+
+    def __len__(self) -> int:
+        return len(self.members[0])
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move all to a device."""
+        return type(self)(tuple(member.to(device) for member in self.members))
+
+    def take(self, index: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return (B, members, *event_shape), and the conditions (B, members, …) or None."""
+        taken = [member.take(index) for member in self.members]
+        conditions = [c for _, c in taken if c is not None]
+        # members lie apart in memory, so that a step's products need no copies
+        together = torch.stack(conditions).transpose(0, 1) if conditions else None
+        return torch.stack([x for x, _ in taken]).transpose(0, 1), together
+
+
+def fit_together(
+    models: Sequence[Trainable],
+    batches: Sequence[Batches],
+    settings: FitSettings,
+    *,
+    hooks: Sequence[Hook] = (),
+    stage: str = "training",
+) -> None:
+    """Train models of one architecture in place, each on its own data set of one common shape.
+
+    Each ends as `fit` would leave it with the same settings, to rounding.
+
+    Parameters
+    ----------
+    models, batches
+        As many of each.
+    settings, hooks, stage
+        As for `fit`; nothing is held out.
+    """
+    if len(models) != len(batches) or not models:
+        raise InputError(f"{len(models)} models and {len(batches)} data sets", "as many of each, at least one")
+    stack = Stack(models)
+    fit(stack, StackedBatches(tuple(batches)), settings, hooks=hooks, stage=stage)
+    stack.unstack()
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")
