@@ -1,9 +1,9 @@
 """The dimension of the manifold that data lie on, counted on a trained VAE.
 
 A latent dimension is active where the variance of the posterior is a small part of that of the prior. At the optimum
-these ratios fall into two clusters, near 0 and near 1, and the first has as many members as the manifold has dimensions
-(Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS 2022, Theorem 1;
-that a condition does not determine, Theorem 2).
+these ratios fall into two clusters, near 0 and near 1, and the first has as many members as the manifold has
+dimensions, without those that a condition determines (Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with
+Conditional Variational Autoencoders", NeurIPS 2022, Theorems 1 and 2).
 """
 
 from __future__ import annotations
