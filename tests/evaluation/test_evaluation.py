@@ -238,3 +238,16 @@ def test_inception_weights_from_a_path_are_told_by_their_hash(tmp_path, cache):
     report = compare(x, x, protocols=[name], options=options)
     assert report.readings[0].value == pytest.approx(0, abs=1e-6)
     assert report.readings[0].title == "Fréchet ↓"  # not FID: the weights are not the published ones
+
+
+def test_a_few_rows_have_the_measures_they_can_have(cache):
+    report = compare(_table(30), _table(30, seed=1), options=Options(cache=cache))
+    assert {reading.measure for reading in report.readings} == set(TITLES) - {"two_sample"}
+    with pytest.raises(InputError, match="50"):
+        compare(_table(30), _table(30, seed=1), options=Options(metrics=("two_sample",), cache=cache))
+    assert {r.measure for r in compare(_table(4), _table(4, seed=1), options=Options(cache=cache)).readings} == {
+        "frechet",
+        "kernel",
+        "sliced_wasserstein",
+        "energy",
+    }

@@ -67,7 +67,7 @@ def evaluate(
     trained, data, notes = _resolved(model, data)
     if data.event_shape != trained.facts.event_shape:
         raise InputError(f"data of shape {data.event_shape}", f"{trained.facts.event_shape}, that of the model")
-    metrics = options.chosen(data.kind, model=True)
+    metrics = options.chosen(data.kind, len(data.test), model=True)
     unknown = [name for name in options.densities if name not in trained.densities]
     if unknown:
         raise InputError(f"densities {', '.join(unknown)}", f"some of {', '.join(trained.densities)}")

@@ -24,6 +24,7 @@ OF_MODELS = ("reconstruction", "interpolation", "nll", "bits")
 
 _DEFAULT_IMAGE = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 _DEFAULT_TABLE = (*_DEFAULT_IMAGE, "sliced_wasserstein", "energy", "two_sample")
+_LEAST_ROWS = {"two_sample": 50} | dict.fromkeys(("precision", "recall", "density", "coverage"), 10)
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ class Options:
         given = os.environ.get(INCEPTION)
         return self.inception or (Path(given) if given else None)
 
-    def chosen(self, kind: str, *, model: bool) -> tuple[str, ...]:
-        """Return the metrics to compute.
+    def chosen(self, kind: str, rows: int, *, model: bool) -> tuple[str, ...]:
+        """Return the metrics to compute on so many reference rows.
 
         Raises
         ------
@@ -95,6 +96,7 @@ class Options:
         if wanted:
             return tuple(dict.fromkeys(wanted))
         usual = _DEFAULT_IMAGE if kind == "image" else _DEFAULT_TABLE
+        usual = tuple(name for name in usual if rows >= _LEAST_ROWS.get(name, 2))
         return (*usual, "reconstruction", "interpolation", "nll") if model else usual
 
     def protocols(self, given: Sequence[Protocol | str], kind: Kind, *, labels: bool) -> list[Protocol]:

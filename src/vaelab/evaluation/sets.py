@@ -62,7 +62,7 @@ def compare(
         fitted = real if train is None else train.train.x
         scaling = Scaling.fit(fitted, "table" if len(real.shape) == 2 else "image")
     scaling.check(fake, name=names[1])
-    metrics = options.chosen(scaling.kind, model=False)
+    metrics = options.chosen(scaling.kind, min(len(real), len(fake)), model=False)
     labelled = train is not None and train.train.labels is not None
     report = Report(names[1])
     for chosen in options.protocols(protocols, scaling.kind, labels=labelled):
