@@ -23,26 +23,27 @@ def read(name):
 import sys
 import torch
 from vaelab.metrics import extract
-from vaelab.metrics.features import Identity, streamed
+from vaelab.metrics.features import streamed
 rows, block = int(sys.argv[1]), 1000
-def blocks():
+def blocks(rows):
     for first in range(0, rows, block):
         yield torch.rand(block, 3, 16, 16)
 extractor = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 512), torch.nn.ReLU())
-streamed(extract(extractor, [next(iter(blocks()))]))
-start = read("VmRSS")
-streamed(extract(extractor, blocks()))
-print((read("VmHWM") - start) / 1024)
+streamed(extract(extractor, blocks(5 * block)))
+before = read("VmHWM")
+streamed(extract(extractor, blocks(rows)))
+print((read("VmHWM") - before) / 1024)
 """
 
 
-def features(n: int = 10_000, d: int = 2048) -> tuple[Tensor, Tensor]:
-    """Two sets of correlated features of full rank."""
+def features(n: int = 10_000, d: int = 2048, *, decay: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Two sets of correlated features of full rank; standard deviations fall with the column's number to the -decay."""
     generator = torch.Generator().manual_seed(0)
+    scale = torch.arange(1, d + 1) ** -decay
     mixing = torch.randn(d, d, generator=generator) / d**0.5
     x = torch.randn(n, d, generator=generator) @ mixing + 0.3 * torch.randn(n, d, generator=generator)
     y = torch.randn(n, d, generator=generator) @ mixing.T + 0.3 * torch.randn(n, d, generator=generator)
-    return x, y + 0.1
+    return x * scale, (y + 0.1) * scale
 
 
 def frechet_ours(x: Tensor, y: Tensor) -> tuple[float, float]:
@@ -68,7 +69,7 @@ def frechet_by_sqrtm(x: Tensor, y: Tensor) -> tuple[float, float]:
 
 
 def extraction_memory(rows: int = 100_000) -> float:
-    """MB above what one batch needs, while the moments of so many images are extracted."""
+    """MB that the peak grows by from 5,000 images to so many, while their moments are extracted."""
     done = subprocess.run([sys.executable, "-c", _EXTRACT, str(rows)], check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout.split()[-1])
 
@@ -85,18 +86,22 @@ def infogan(latent_dim: int = 64) -> VAE:
     ).eval()
 
 
-def bound_seconds(vae: VAE, x: Tensor, draws: int) -> float:
-    """Seconds of the importance-weighted bound."""
-    start = time.perf_counter()
-    importance_weighted_bounds(vae, ArrayBatches(x), draws=draws)
-    return time.perf_counter() - start
+def bound_and_decoder(vae: VAE, rows: int, draws: int, parts: int = 5) -> tuple[float, float]:
+    """Seconds of the importance-weighted bound, and of as many bare decoder calls, in turns."""
+    images = torch.rand(rows, 1, 28, 28)
+    ours = bare = 0.0
+    for part in images.chunk(parts):
+        start = time.perf_counter()
+        importance_weighted_bounds(vae, ArrayBatches(part), draws=draws)
+        ours += time.perf_counter() - start
+        start = time.perf_counter()
+        _decode(vae, len(part) * draws)
+        bare += time.perf_counter() - start
+    return ours, bare
 
 
 @torch.no_grad()
-def decoder_seconds(vae: VAE, rows: int, draws: int, block: int = 1000) -> float:
-    """Seconds of as many bare decoder calls."""
+def _decode(vae: VAE, codes: int, block: int = 1000) -> None:
     z = torch.randn(block, vae.latent_dim)
-    start = time.perf_counter()
-    for _ in range(rows * draws // block):
+    for _ in range(codes // block):
         vae.decoder(z)
-    return time.perf_counter() - start

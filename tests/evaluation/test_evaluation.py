@@ -4,13 +4,14 @@ import json
 import math
 
 import numpy as np
+import pandas
 import pytest
 import torch
 
 from vaelab import GaussianVAE, compare, evaluate, runs
 from vaelab.config import Settings
-from vaelab.data import Dataset, TrainSplit, from_arrays, load
-from vaelab.errors import InputError
+from vaelab.data import Dataset, TestSplit, TrainSplit, from_arrays, load
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.evaluation import Options
 from vaelab.evaluation.rows import quarter
 from vaelab.metrics.inception_network import InceptionNetwork
@@ -77,12 +78,13 @@ def test_a_run_by_its_folder(digits_run, cache):
     assert len({reading.comparable for reading in report.readings}) == 1
     assert all(reading.floor is not None for reading in report.readings)
     assert all(math.isfinite(reading.value) for reading in report.readings)
-    assert set(report.pixels) == {"squared error", "PSNR", "SSIM"}
+    errors = {number.measure for number in report.rows if number.row == "reconstructions"}
+    assert errors == {"squared_error", "psnr", "ssim"}
     for name in DENSITIES:
         assert report.value(name, "bound") >= report.value(name, "elbo")
         parts = -report.value(name, "distortion") - report.value(name, "kl")
         assert report.value(name, "elbo") == pytest.approx(parts, rel=1e-6)
-    assert any("quantisation steps" in note for note in report.notes)
+    assert any("17 grey levels, at least 15 of 255 apart" in note for note in report.notes)
     assert any("359 were there" in note for note in report.notes)
     json.dumps(report.as_dict(), allow_nan=False)
 
@@ -104,7 +106,7 @@ def test_protocols_that_differ_in_quantisation_only_share_all_else(digits_run, c
 
 def test_bits_are_of_dequantised_pixels(digits_run, cache):
     options = Options(metrics=("bits",), densities=("prior",), likelihood_draws=5, likelihood_rows=20, cache=cache)
-    (number,) = evaluate(digits_run, options=options).likelihood
+    (number,) = evaluate(digits_run, options=options).rows
     assert number.measure == "bits"
     assert 5 < number.value < 10  # 8 is what uniform grey levels cost
 
@@ -125,7 +127,7 @@ def test_a_table(table_model, cache):
     report = evaluate(trained, data, options=Options(draws=2, likelihood_draws=3, cache=cache))
     assert {reading.measure for reading in report.readings if reading.row == "prior"} == set(TITLES)
     assert {reading.protocol for reading in report.readings} == {"tabular"}
-    assert set(report.pixels) == {"squared error"}
+    assert {number.measure for number in report.rows if number.row == "reconstructions"} == {"squared_error"}
     assert not any("quantisation" in note for note in report.notes)
 
 
@@ -151,13 +153,22 @@ def test_an_estimator(cache):
     assert [reading.row for reading in report.readings] == ["prior"]
 
 
+def _floats(data):
+    return Dataset("floats", "image", TrainSplit(data.train.x / 255), TestSplit(data.test.x / 255))
+
+
 def test_what_does_not_fit_is_refused(digits_run, table_model, cache, monkeypatch):
     trained, data = table_model
     monkeypatch.delenv("VAELAB_INCEPTION", raising=False)
+    frame = pandas.DataFrame(_table()[:, :2].numpy(), columns=["a", "b"])
+    named = GaussianVAE(latent_dim=1, hidden=(4,), epochs=1, random_state=0).fit(frame)
     for call, words in (
         (lambda: evaluate(trained), "without data"),
         (lambda: evaluate(object(), data), "model of type object"),
         (lambda: evaluate(digits_run, data), "of shape"),
+        (lambda: evaluate(trained, data.test.x), "from_arrays"),
+        (lambda: evaluate(digits_run, _floats(load("digits"))), "dtype float32"),
+        (lambda: evaluate(named, from_arrays(frame[["b", "a"]], frame)), "in this order"),
         (lambda: evaluate(trained, data, options=Options(metrics=("fidelity",))), "fidelity"),
         (lambda: evaluate(trained, data, options=Options(metrics=("bits",))), "8-bit images"),
         (lambda: evaluate(trained, data, options=Options(densities=("flow",))), "flow"),
@@ -179,9 +190,10 @@ def test_two_tables(cache):
     moved = compare(_table(300), _table(300, seed=1) + 0.5, options=options)
     for name in ("frechet", "energy", "sliced_wasserstein", "two_sample"):
         assert moved.value("generated", name) > same.value("generated", name)
-    (reading,) = (r for r in same.readings if r.measure == "frechet")
-    assert (reading.n, reading.floor_n) == (300, 150)  # halves of the reference, as there are no other rows
-    assert reading.low < reading.value < reading.high
+    first, halves = (r for r in same.readings if r.measure == "frechet")
+    assert (first.n, first.floor) == (300, None)  # there are no other 300 real rows
+    assert (halves.n, halves.floor_n) == (150, 150)
+    assert first.low < first.value < first.high
 
 
 def test_left_over_real_rows_are_the_floor(cache):
@@ -238,3 +250,41 @@ def test_inception_weights_from_a_path_are_told_by_their_hash(tmp_path, cache):
     report = compare(x, x, protocols=[name], options=options)
     assert report.readings[0].value == pytest.approx(0, abs=1e-6)
     assert report.readings[0].title == "Fréchet ↓"  # not FID: the weights are not the published ones
+
+
+def test_a_few_rows_have_the_measures_they_can_have(cache):
+    report = compare(_table(30), _table(30, seed=1), options=Options(cache=cache))
+    assert {reading.measure for reading in report.readings} == set(TITLES) - {"two_sample"}
+    with pytest.raises(InputError, match="50"):
+        compare(_table(30), _table(30, seed=1), options=Options(metrics=("two_sample",), cache=cache))
+    assert {r.measure for r in compare(_table(4), _table(4, seed=1), options=Options(cache=cache)).readings} == {
+        "frechet",
+        "kernel",
+        "sliced_wasserstein",
+        "energy",
+    }
+
+
+def test_features_fitted_on_images_have_not_seen_the_reference(cache):
+    """Of one law, precision and recall of two small sets of images agree with the floor's."""
+    data = load("digits")
+    x = data.train.x
+    options = Options(metrics=("precision", "recall", "kernel"), cache=cache)
+    report = compare(x[0:1200:2], x[1:1200:2], options=options)  # writers follow each other in the file
+    for reading in report.readings:
+        if reading.floor is not None:
+            assert reading.value == pytest.approx(reading.floor, abs=0.15)
+        assert reading.protocol == "pca-10k"
+    assert abs(report.value("generated", "kernel")) < 0.5
+
+
+def test_features_of_your_own(cache):
+    options = Options(metrics=("energy",), extractor=lambda x: x[:, :2], cache=cache)
+    (first, second) = compare(_table(300), _table(300, seed=1), options=options).readings
+    assert first.protocol == second.protocol == "tabular+extractor=own"
+
+
+def test_units_that_look_different_are_told(cache):
+    x = load("digits").train.x[:120] / 255
+    with pytest.warns(VaelabWarning, match="same units"):
+        compare(2 * x - 1, x, options=Options(metrics=("frechet",), cache=cache))

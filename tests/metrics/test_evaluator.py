@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.metrics.evaluator import Evaluator, prepared
 from vaelab.metrics.features import Identity
 from vaelab.metrics.protocols import protocol
@@ -95,12 +95,16 @@ def test_few_rows_have_no_jackknife_interval():
     assert math.isfinite(reading.value)
 
 
-def test_a_pair_of_halves_is_a_floor_of_its_own_size():
-    x = _rows(300)
-    judge = Evaluator(TABLE, Identity(), _blocks(x), measures=("frechet",), floor=(_blocks(x[::2]), _blocks(x[1::2])))
-    (reading,) = judge.score("x", [_blocks(_rows(300, seed=3))])
-    assert reading.floor_n == 150
-    assert reading.floor > 0
+def test_an_extractor_of_the_house_serves_its_own_protocols_only():
+    with pytest.raises(InputError, match="as protocol ttur-10k says"):
+        Evaluator(protocol("ttur-10k"), Identity(), _blocks(_rows(50)), measures=("frechet",))
+
+
+def test_a_strangers_extractor_makes_a_protocol_of_its_own():
+    judge = Evaluator(TABLE, lambda x: x * 2, _blocks(_rows(50)), measures=("energy",))
+    (reading,) = judge.score("x", [_blocks(_rows(50, seed=1))])
+    assert reading.protocol == "tabular+extractor=own"
+    assert reading.hash != TABLE.hash
 
 
 def test_moments_suffice_for_the_frechet_distance_alone():
@@ -165,14 +169,20 @@ def test_only_the_reference_goes_through_jpeg_where_the_protocol_says_so():
         (torch.rand(2, 1, 8, 8) * 255, "255"),
         (torch.rand(2, 8, 8, 1), "permute"),
         (torch.full((2, 1, 8, 8), float("nan")), "NaN"),
-        (torch.ones(2, 1, 8, 8, dtype=torch.uint8), "divided by 255 twice"),
-        (torch.rand(2, 1, 8, 8) / 255, "divided by 255 twice"),
         (torch.rand(5, 3), "table rows for protocol"),
     ],
 )
 def test_images_in_the_wrong_range_are_refused(x, words):
     with pytest.raises(InputError, match=words):
         _prepared("classifier-10k", x)
+
+
+@pytest.mark.parametrize("x", [torch.ones(2, 1, 8, 8, dtype=torch.uint8), torch.rand(2, 1, 8, 8) / 255])
+def test_nearly_black_references_are_refused_and_samples_are_told(x):
+    with pytest.raises(InputError, match="divided by 255 twice"):
+        _prepared("classifier-10k", x, "reference")
+    with pytest.warns(VaelabWarning, match="divided by 255 twice"):
+        _prepared("classifier-10k", x, "generated")
 
 
 def test_images_are_no_table():

@@ -77,6 +77,7 @@ def test_features_on_disk_are_not_computed_again(tmp_path):
         calls.append(len(x))
         return x.flatten(1) * 2
 
+    extractor.fingerprint = "twice"
     x = torch.randn(6, 3)
     store = FeatureStore(tmp_path)
     first = torch.cat(list(extract(extractor, x.split(2), store=store)))
@@ -98,6 +99,7 @@ def test_an_interrupted_extraction_goes_on(tmp_path):
         calls.append(len(x))
         return x
 
+    extractor.fingerprint = "same"
     x = torch.randn(6, 3)
     folder = tmp_path / "unfinished"
     with pytest.raises(KeyboardInterrupt), FeatureStore.passing(folder) as store:
@@ -108,12 +110,19 @@ def test_an_interrupted_extraction_goes_on(tmp_path):
         calls.append(len(x))
         return x
 
-    counted.__qualname__ = extractor.__qualname__
+    counted.fingerprint = "same"
     calls.clear()
     with FeatureStore.passing(folder) as store:
         assert torch.equal(torch.cat(list(extract(counted, x.split(2), store=store))), x)
     assert calls == [2]
     assert not folder.exists()
+
+
+def test_an_extractor_without_a_fingerprint_is_not_looked_up(tmp_path):
+    x = torch.randn(4, 2)
+    list(extract(lambda x: x, [x], store=FeatureStore(tmp_path)))
+    (found,) = extract(lambda x: 2 * x, [x], store=FeatureStore(tmp_path))
+    assert torch.equal(found, 2 * x)
 
 
 def test_a_spoilt_file_is_replaced(tmp_path):
@@ -142,9 +151,21 @@ def test_principal_components_are_those_of_the_singular_value_decomposition():
     pca = Pca.fit(x.split(7), 3)
     centred = x - x.mean(0)
     _, _, vectors = torch.linalg.svd(centred, full_matrices=False)
-    torch.testing.assert_close(pca(x).abs(), (centred @ vectors[:3].T).abs())
+    scores = centred @ vectors[:3].T
+    torch.testing.assert_close(pca(x).abs(), scores.abs() / scores.var(0).mean().sqrt())
+    assert float(pca(x).var(0).mean()) == pytest.approx(1)
     torch.testing.assert_close(pca.axes, Pca.fit(x.split(11), 3).axes)  # signs too
     assert pca.fingerprint != Pca.fit([x], 2).fingerprint
+
+
+def test_wide_rows_have_the_same_components_as_narrow_ones(monkeypatch):
+    x = torch.randn(40, 30, dtype=torch.float64)
+    narrow = Pca.fit(x.split(7), 5)
+    monkeypatch.setattr("vaelab.metrics.features._WIDE", 20)
+    wide = Pca.fit(x.split(7), 5)
+    torch.testing.assert_close(wide.axes, narrow.axes)
+    monkeypatch.setattr("vaelab.metrics.features._MOST_NUMBERS", 30 * 12)
+    torch.testing.assert_close(Pca.fit(x.split(7), 5).axes, Pca.fit([x[:12]], 5).axes)
 
 
 def test_principal_components_stop_at_the_rank():

@@ -4,9 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from vaelab.errors import InputError
-from vaelab.metrics.report import Nats, Reading, Report, merge
+from vaelab.metrics.report import Reading, Report, RowMean, merge
 
 READING = Reading(
     row="mixture",
@@ -61,34 +62,60 @@ def test_a_frechet_distance_is_called_fid_only_with_the_published_weights():
     assert replace(READING, extractor="6726825d" + "0" * 56, measure="recall").title == "recall ↑"
 
 
+def test_two_protocols_that_do_the_same_keep_their_names():
+    table = str(Report("x", [READING, replace(READING, protocol="another")]))
+    assert "protocol classifier-10k" in table
+    assert "protocol another" in table
+
+
 def test_merged_reports_keep_their_subjects_and_marks():
-    other = Report("b", [replace(READING, hash="bbbbbbbb")], pixels={"PSNR": 20.0}, notes=["same", "own"])
-    whole = merge([Report("a", [READING], pixels={"PSNR": 21.0}, notes=["same"]), other])
+    mean = RowMean("prior", "bound", -90.0, -91.0, -89.0, 1000, "iwae-500", "d" * 64)
+    other = Report("b", [replace(READING, hash="bbbbbbbb")], [replace(mean, reference="e" * 64)], notes=["same"])
+    whole = merge([Report("a", [READING], [mean], notes=["same"]), other])
     assert [r.row for r in whole.readings] == ["a: mixture", "b: mixture"]
-    assert whole.pixels == {"a: PSNR": 21.0, "b: PSNR": 20.0}
-    assert whole.notes == ["same", "own"]
+    assert whole.notes == ["a: same", "b: same"]
     assert "a: mixture¹" in str(whole)
+    assert "a: prior¹" in str(whole)  # nats of two data sets
+    assert "b: prior²" in str(whole)
     assert merge([other]) is other
 
 
 def test_json_holds_everything_and_no_infinity():
-    report = Report("x", [READING], [Nats("prior", "bound", float("nan"), 0.0, float("inf"), 5, 10)], {"PSNR": 20.0})
-    values = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    mean = RowMean("prior", "bound", float("nan"), 0.0, float("inf"), 10, "iwae-5", "d" * 64)
+    values = json.loads(json.dumps(Report("x", [READING], [mean]).as_dict(), allow_nan=False))
     assert values["readings"][0]["hash"] == "aaaaaaaa"
-    assert values["likelihood"][0]["value"] is None
-    assert values["likelihood"][0]["high"] is None
+    assert values["rows"][0]["value"] is None
+    assert values["rows"][0]["high"] is None
+    assert len(values["rows"][0]["hash"]) == 8
 
 
-def test_likelihoods_carry_draws_rows_and_caveats():
-    numbers = [
-        Nats("prior", "bound", -90.0, -91.0, -89.0, 500, 1000, "cross-entropy of grey values is no density"),
-        Nats("prior", "elbo", -95.0, -96.0, -94.0, 500, 1000),
-    ]
-    table = str(Report("x", likelihood=numbers))
+def test_means_over_rows_carry_protocol_rows_and_caveats():
+    mean = RowMean("prior", "bound", -90.0, -91.0, -89.0, 1000, "iwae-500", "d" * 64, "grey values")
+    table = str(Report("x", rows=[mean, replace(mean, measure="elbo", value=-95.0)]))
     assert "-90.0 ± 1.0" in _row(table, "prior")
-    assert "k = 500" in table
-    assert "1,000 rows" in table
-    assert "Not a log-density: cross-entropy" in table
+    for part in ("protocol iwae-500", "1,000 rows dddddddd", "not a log-density: grey values", "log p(x) ≥, nats"):
+        assert part in table
+
+
+@pytest.mark.parametrize("change", [{"protocol": "iwae-5"}, {"reference": "other"}, {"n": 5}, {"caveat": "none"}])
+def test_means_that_do_not_compare_are_marked(change):
+    mean = RowMean("prior", "bound", -90.0, -91.0, -89.0, 1000, "iwae-500", "d" * 64)
+    table = str(Report("x", rows=[mean, replace(mean, row="mixture", **change)]))
+    assert _row(table, "prior").startswith("prior¹")
+    assert _row(table, "mixture").startswith("mixture²")
+
+
+def test_a_mean_over_rows_has_its_interval():
+    values = torch.tensor([1.0, 2.0, 3.0, 6.0], dtype=torch.float64)
+    mean = RowMean.of("prior", "elbo", values, protocol="iwae-5", reference="d")
+    assert mean.value == 3.0
+    assert mean.high - mean.value == pytest.approx(1.96 * values.std().item() / 2)
+
+
+def test_the_kind_of_interval_is_said_of_each_row():
+    jackknife = replace(READING, row="reconstructions", interval="jackknife over 10 groups of rows")
+    table = str(Report("x", [READING, replace(READING, row="prior"), jackknife]))
+    assert "±: 95 %, 5 draws (reconstructions: jackknife over 10 groups of rows)" in table
 
 
 def test_values_by_name():

@@ -35,7 +35,8 @@ class Arguments:
     """frechet (fid), kernel (kid), precision, recall, density, coverage, sliced_wasserstein, energy, two_sample;
     of runs also reconstruction, interpolation, nll, bits; left out: what suits the data"""
     protocol: tuple[str, ...] = ()
-    """how distances are measured, one or several; name+field=value changes a field; left out: what suits the data"""
+    """how distances are measured, one or several; name+field=value changes a field (see --list-protocols);
+    left out: what suits the data"""
     list_protocols: tyro.conf.FlagCreatePairsOff[bool] = False
     """list the protocols instead"""
     densities: tuple[str, ...] = ()
@@ -73,6 +74,7 @@ def run(argv: list[str]) -> None:
     if bool(arguments.runs) == (arguments.real is not None) or (arguments.real is None) != (arguments.fake is None):
         got = f"{len(arguments.runs)} run(s), --real {arguments.real}, --fake {arguments.fake}"
         raise InputError(got, "runs, or both --real and --fake", "Such as: vaelab evaluate runs/digits")
+    _refuse_idle(arguments)
     from vaelab.metrics.protocols import protocol
 
     chosen = [protocol(name) for name in arguments.protocol]
@@ -88,6 +90,21 @@ def run(argv: list[str]) -> None:
     print(whole.table())
     if len(reports) > 1 and arguments.out is not None:
         _write(arguments.out, whole)
+
+
+def _refuse_idle(arguments: Arguments) -> None:
+    """Refuse what would have no effect."""
+    from vaelab.errors import InputError
+
+    default = Arguments()
+    of_sets = ("train", "image_size", "grey", "label_column")
+    of_runs = ("densities", "draws", "likelihood_draws", "likelihood_rows")
+    idle = [
+        name for name in (of_sets if arguments.runs else of_runs) if getattr(arguments, name) != getattr(default, name)
+    ]
+    if idle:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise InputError(f"{flags} with {'runs' if arguments.runs else '--real'}", "no such argument there")
 
 
 def _options(arguments: Arguments, watch: Watch) -> Options:
@@ -160,7 +177,7 @@ def _listed() -> str:
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Watch]:
-    """Show what is being done on one line of the terminal's error output; nothing where that is no terminal."""
+    """Show what is being done on the error output: one line of a terminal, a line for each thing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -169,9 +186,15 @@ def _progress(*, quiet: bool) -> Iterator[Watch]:
     with Progress(*parts, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task("reading", total=None)
 
+        said = ""
+
         def watch(text: str, done: int, total: int) -> None:
-            if done == 0:
+            nonlocal said
+            if not console.is_terminal and not quiet and text != said:
+                print(text, file=sys.stderr, flush=True)
+            if done == 0 or text != said:
                 progress.reset(task, description=text, total=total or None)
+            said = text
             progress.update(task, completed=done)
 
         yield watch

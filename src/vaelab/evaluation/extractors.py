@@ -7,14 +7,28 @@ import torch
 from vaelab.data import Scaling, TrainSplit
 from vaelab.errors import InputError
 from vaelab.evaluation.options import INCEPTION, Options
-from vaelab.evaluation.rows import blocks_of, chosen_rows
+from vaelab.evaluation.rows import Watch, blocks_of, chosen_rows
 from vaelab.metrics.classifier import train_classifier
 from vaelab.metrics.evaluator import prepared
 from vaelab.metrics.features import ClassifierFeatures, Extractor, Identity, Pca
 from vaelab.metrics.inception import load_inception
 from vaelab.metrics.protocols import Protocol
+from vaelab.training.hooks import Hook, Record, Start
 
 _MOST_FOR_PCA = 50_000
+
+
+class _Watching(Hook):
+    """Reports the steps of a training."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch, self.steps = watch, 0
+
+    def start(self, start: Start) -> None:
+        self.steps = start.epochs * start.steps_per_epoch
+
+    def update(self, step: int, record: Record) -> None:
+        self.watch("training the classifier whose features are compared, step", step, self.steps)
 
 
 def extractor_for(chosen: Protocol, train: TrainSplit, scaling: Scaling, options: Options) -> Extractor:
@@ -36,6 +50,8 @@ def extractor_for(chosen: Protocol, train: TrainSplit, scaling: Scaling, options
     InputError
         There are no labels or weights, or the weights are not the published ones.
     """
+    if options.extractor is not None:
+        return options.extractor
     if chosen.extractor == "identity":
         return Identity()
     if chosen.extractor == "pca":
@@ -47,13 +63,14 @@ def extractor_for(chosen: Protocol, train: TrainSplit, scaling: Scaling, options
         if train.labels is None:
             remedy = "Use pca-10k, or name a labelled data set (--train) or the column of the labels (--label-column)."
             raise InputError(f"protocol {chosen.name} without labels", "labelled training data", remedy)
-        options.watch("training the classifier whose features are compared, or reading it from the cache", 0, 0)
+        options.watch("training the classifier whose features are compared", 0, 0)
         classifier = train_classifier(
             train.x,
             train.labels,
             scaling,
             classes=int(train.labels.max()) + 1,
             cache=options.folder / "classifiers",
+            hooks=[_Watching(options.watch)],
         )
         return ClassifierFeatures(classifier, 255.0 if chosen.kind == "image" else 1.0)
     if options.weights is None:

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import hashlib
 
-from vaelab.data import Rows, as_batches
+import torch
+
+from vaelab.data import Rows, as_batches, blocks
 from vaelab.errors import InputError
 from vaelab.evaluation.options import Options
 from vaelab.evaluation.rows import BLOCK, part
 from vaelab.metrics.likelihood import Bounds, Dequantised, bits_per_dim, importance_weighted_bounds
-from vaelab.metrics.report import Nats
+from vaelab.metrics.report import RowMean
 from vaelab.model import Gaussian
 from vaelab.runs import Trained
+from vaelab.training import stream
 from vaelab.types import Batches
 
 _EIGHT_BITS = 1 / 255
 
 
-def likelihoods(trained: Trained, x: Rows, options: Options) -> list[Nats]:
+def likelihoods(trained: Trained, x: Rows, options: Options) -> list[RowMean]:
     """ELBO with its parts and the importance-weighted bound, nats per row of the network's units."""
-    found, caveat = _bounds(trained, _scored(trained, x, options), options, "bounding the likelihood")
+    batches, reference = _scored(trained, x, options)
+    found, caveat = _bounds(trained, batches, options, "bounding the likelihood")
+    about = {"protocol": f"iwae-{found.draws}", "reference": reference, "caveat": caveat}
     numbers = []
     for name, bound in found.bound.items():
         parts = {"bound": bound, "elbo": found.elbo(name), "distortion": found.distortion, "kl": found.kl[name]}
-        numbers += [_number(name, measure, values, found.draws, caveat) for measure, values in parts.items()]
+        numbers += [RowMean.of(name, measure, values, **about) for measure, values in parts.items()]
     return numbers
 
 
-def bits(trained: Trained, x: Rows, options: Options) -> list[Nats]:
+def bits(trained: Trained, x: Rows, options: Options) -> list[RowMean]:
     """Bits per dimension of dequantised 8-bit images, an upper bound on what a code for their grey levels needs.
 
     Raises
@@ -39,33 +43,45 @@ def bits(trained: Trained, x: Rows, options: Options) -> list[Nats]:
     scaling = trained.scaling
     if scaling.dtype != "uint8" or scaling.kind != "image" or float(scaling.scale) != 255.0:
         raise InputError(f"metric bits for {scaling.kind} data of {scaling.dtype}", "8-bit images", "Use nll.")
-    batches = Dequantised(_scored(trained, x, options), _EIGHT_BITS)
-    found, caveat = _bounds(trained, batches, options, "bounding the likelihood of dequantised pixels")
+    batches, reference = _scored(trained, x, options)
+    noisy = Dequantised(batches, _EIGHT_BITS)
+    found, caveat = _bounds(trained, noisy, options, "bounding the likelihood of dequantised pixels")
     size = torch.Size(trained.facts.event_shape).numel()
+    about = {"protocol": f"iwae-{found.draws}-dequantised", "reference": reference, "caveat": caveat}
     return [
-        _number(name, "bits", bits_per_dim(scaling.log_volume - bound, size), found.draws, caveat)
+        RowMean.of(name, "bits", bits_per_dim(scaling.log_volume - bound, size), **about)
         for name, bound in found.bound.items()
     ]
 
 
 def noise_level(trained: Trained, x: Rows) -> list[str]:
-    """State γ beside the step between the values that the data can take; below it, a density means little."""
+    """State γ beside the step between the values that the data take; below it, a density means little."""
     likelihood = trained.vae.likelihood
     if not isinstance(likelihood, Gaussian):
         return []
     level = float(likelihood.variance.gamma) ** 0.5
     if x.dtype != torch.uint8 or trained.facts.kind != "image":
         return [f"Noise level √γ = {level:.3g} in the network's units, in which these nats are."]
-    steps = level * float(trained.scaling.scale)
-    text = f"Noise level √γ = {level:.3g} of the pixel range, {steps:.1f} quantisation steps. "
+    levels = torch.cat([block.unique() for block in blocks(x)]).unique().double()
+    step = float(levels.diff().min()) if len(levels) > 1 else 1.0
+    steps = level * float(trained.scaling.scale) / step
+    apart = f"{len(levels)} grey levels, at least {step:.0f} of 255 apart"
+    text = f"Noise level √γ = {level:.3g} of the pixel range: {steps:.1f} steps of the data ({apart}). "
     if steps < 2:
         return [text + "A density of quantised pixels grows without limit at such a level; use bits instead of nll."]
     return [text + "These nats are of a density on [0, 1], at quantised pixels; bits per dimension are dequantised."]
 
 
-def _scored(trained: Trained, x: Rows, options: Options) -> Batches:
-    rows = part(x, torch.arange(min(options.likelihood_rows or len(x), len(x))))
-    return as_batches(rows, None, trained.scaling).to(trained.device)
+def _scored(trained: Trained, x: Rows, options: Options) -> tuple[Batches, str]:
+    """Rows in the network's units, and the hash of their content."""
+    n = min(options.likelihood_rows or len(x), len(x))
+    # at random, since test sets are often sorted: the first half of MNIST's is the easier one
+    index = torch.randperm(len(x), generator=stream("cpu", 0, "rows", "likelihood"))[:n].sort().values
+    rows = part(x, index)
+    content = hashlib.sha256(f"{tuple(rows.shape)} {rows.dtype}".encode())
+    for block in blocks(rows):
+        content.update(block.cpu().contiguous().numpy().tobytes())
+    return as_batches(rows, None, trained.scaling).to(trained.device), content.hexdigest()
 
 
 def _bounds(trained: Trained, batches: Batches, options: Options, text: str) -> tuple[Bounds, str]:
@@ -79,9 +95,3 @@ def _bounds(trained: Trained, batches: Batches, options: Options, text: str) -> 
     )
     some = batches.take(torch.arange(min(len(batches), BLOCK), device=trained.device))[0]
     return found, trained.vae.likelihood.caveat(some) or ""
-
-
-def _number(row: str, measure: str, values: Tensor, draws: int, caveat: str) -> Nats:
-    half = 1.96 * float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    mean = float(values.mean())
-    return Nats(row, measure, mean, mean - half, mean + half, draws, len(values), caveat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol as Protocol_
@@ -22,7 +23,7 @@ from vaelab.metrics.features import FeatureStore
 from vaelab.metrics.interpolation import linear, pairs, spherical
 from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.reconstruction import psnr, squared_error, ssim
-from vaelab.metrics.report import TITLES, Reading, Report
+from vaelab.metrics.report import TITLES, Reading, Report, RowMean
 from vaelab.runs import Trained
 from vaelab.training import stream
 
@@ -65,9 +66,8 @@ def evaluate(
     """
     options = Options() if options is None else options
     trained, data, notes = _resolved(model, data)
-    if data.event_shape != trained.facts.event_shape:
-        raise InputError(f"data of shape {data.event_shape}", f"{trained.facts.event_shape}, that of the model")
-    metrics = options.chosen(data.kind, model=True)
+    _check_data(trained, data)
+    metrics = options.chosen(data.kind, len(data.test), model=True)
     unknown = [name for name in options.densities if name not in trained.densities]
     if unknown:
         raise InputError(f"densities {', '.join(unknown)}", f"some of {', '.join(trained.densities)}")
@@ -77,13 +77,14 @@ def evaluate(
         samples = _Samples(trained, data, each, options)
         report.readings += samples.readings(metrics)
         report.notes += samples.notes
-    if "reconstruction" in metrics:
-        report.pixels = reconstruction_errors(trained, data.test.x)
     if "nll" in metrics:
-        report.likelihood += likelihoods(trained, data.test.x, options)
+        report.rows += likelihoods(trained, data.test.x, options)
         report.notes += noise_level(trained, data.test.x)
     if "bits" in metrics:
-        report.likelihood += bits(trained, data.test.x, options)
+        report.rows += bits(trained, data.test.x, options)
+    if "reconstruction" in metrics:
+        report.rows += reconstruction_errors(trained, data.test.x)
+        report.notes.append("Reconstructions are of the reference's own rows, so they may score below the floor.")
     return report
 
 
@@ -93,6 +94,10 @@ def _resolved(
     """Load what was given by name, and say where data differ from those of the training."""
     if isinstance(data, str | Path):
         data = load(data)
+    given: object = data
+    if given is not None and not isinstance(given, Dataset):
+        remedy = "Pass vaelab.data.from_arrays(train, test)."
+        raise InputError(f"data of type {type(given).__name__}", "a data set, its name or its path", remedy)
     if isinstance(model, str | Path):
         trained = runs.load(Path(model))
         data = runs.data_of(runs.source_of(Path(model))[1]) if data is None else data
@@ -106,6 +111,17 @@ def _resolved(
     return found, data, []
 
 
+def _check_data(trained: Trained, data: Dataset) -> None:
+    """Refuse data in another shape, other units, or with other columns than the model was trained on."""
+    facts = trained.facts
+    if data.event_shape != facts.event_shape:
+        raise InputError(f"data of shape {data.event_shape}", f"{facts.event_shape}, that of the model")
+    if None not in (data.columns, facts.columns) and data.columns != facts.columns:
+        raise InputError(f"columns {data.columns}", f"{facts.columns}, in this order, as in training")
+    for split in (data.train, data.test):
+        trained.scaling.check(split.x, name=data.name)
+
+
 class _Samples:
     """The rows of one model under one protocol, and their scores."""
 
@@ -115,9 +131,11 @@ class _Samples:
         used, other = (data.test.x, unseen.x) if chosen.reference == "test" else (data.train.x, data.test.x)
         self.reference = chosen_rows(used, chosen.reference_count, chosen, "reference")
         self.n = min(chosen.generated_count, len(self.reference))
-        self.floor = chosen_rows(other, self.n, chosen, "floor")
+        self.floor = chosen_rows(other, self.n, chosen, "floor") if len(other) >= self.n else None
         wanted = min(chosen.generated_count, chosen.reference_count)
         self.notes = [few(self.n, chosen)] if self.n < wanted else []
+        if self.floor is None:
+            self.notes.append(f"There is no floor: {len(other):,} other real rows for {self.n:,} generated ones.")
 
     def readings(self, metrics: Sequence[str]) -> list[Reading]:
         """Score every density, then reconstructions and interpolations."""
@@ -129,7 +147,7 @@ class _Samples:
             extractor,
             self._real(self.reference, "reading the reference"),
             measures=measures or _OF_PAIRS,
-            floor=self._real(self.floor, "measuring the floor"),
+            floor=None if self.floor is None else self._real(self.floor, "measuring the floor"),
             store=options.store(chosen),
         )
         found: list[Reading] = []
@@ -210,16 +228,18 @@ def _in_parts(x: Rows) -> Iterator[Tensor]:
         yield in_memory(rows)
 
 
-def reconstruction_errors(trained: Trained, x: Rows) -> dict[str, float]:
-    """Mean over rows of the squared error summed over a row, and for images of PSNR (dB) and SSIM, network's units."""
-    sums: dict[str, float] = {}
+def reconstruction_errors(trained: Trained, x: Rows) -> list[RowMean]:
+    """Squared error summed over a row, and for images PSNR (dB) and SSIM, network's units."""
+    found: dict[str, list[Tensor]] = {}
+    content = hashlib.sha256()
     for rows in _in_parts(x):
+        content.update(rows.cpu().contiguous().numpy().tobytes())
         real = in_units(rows, trained.scaling)
         real = real / 255 if real.dtype == torch.uint8 else real
         rebuilt = shown(trained, trained.scaling.to_net(trained.reconstruct(rows)))
-        found = {"squared error": squared_error(real, rebuilt)}
+        found.setdefault("squared_error", []).append(squared_error(real, rebuilt))
         if trained.facts.kind == "image":
-            found |= {"PSNR": psnr(real, rebuilt), "SSIM": ssim(real, rebuilt)}
-        for name, values in found.items():
-            sums[name] = sums.get(name, 0.0) + float(values.double().sum())
-    return {name: total / len(x) for name, total in sums.items()}
+            found.setdefault("psnr", []).append(psnr(real, rebuilt))
+            found.setdefault("ssim", []).append(ssim(real, rebuilt))
+    about = {"protocol": "decoder mean at the posterior mean", "reference": content.hexdigest()}
+    return [RowMean.of("reconstructions", name, torch.cat(parts), **about) for name, parts in found.items()]

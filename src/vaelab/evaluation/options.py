@@ -11,7 +11,7 @@ from vaelab.data import Kind
 from vaelab.data.cache import cache_folder
 from vaelab.errors import InputError
 from vaelab.evaluation.rows import Watch, silent
-from vaelab.metrics.features import FeatureStore
+from vaelab.metrics.features import Extractor, FeatureStore
 from vaelab.metrics.protocols import PROTOCOLS, Protocol, protocol
 from vaelab.metrics.report import TITLES
 
@@ -24,6 +24,7 @@ OF_MODELS = ("reconstruction", "interpolation", "nll", "bits")
 
 _DEFAULT_IMAGE = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 _DEFAULT_TABLE = (*_DEFAULT_IMAGE, "sliced_wasserstein", "energy", "two_sample")
+_LEAST_ROWS = {"two_sample": 50} | dict.fromkeys(("precision", "recall", "density", "coverage"), 10)
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,16 @@ class Options:
     likelihood_draws
         k of the importance-weighted bound.
     likelihood_rows
-        Test rows that it is computed on, the first ones; 0 for all.
+        Test rows that it is computed on, chosen at random but the same each time; 0 for all.
     inception
         Path of the published weights; ``$VAELAB_INCEPTION`` if None.
     cache
         Folder for classifiers and for features of real rows; the user's cache folder if None.
+    extractor
+        Features of your own instead of a protocol's: a callable of images in pixel values 0 … 255, or of table rows.
+        Numbers then carry a protocol of their own. Give it a ``fingerprint`` that changes with it.
+    watch
+        Told of progress.
     """
 
     metrics: tuple[str, ...] = ()
@@ -55,6 +61,7 @@ class Options:
     likelihood_rows: int = 1000
     inception: Path | None = None
     cache: Path | None = None
+    extractor: Extractor | None = None
     watch: Watch = field(default=silent, repr=False)
 
     def __post_init__(self) -> None:
@@ -78,8 +85,8 @@ class Options:
         given = os.environ.get(INCEPTION)
         return self.inception or (Path(given) if given else None)
 
-    def chosen(self, kind: str, *, model: bool) -> tuple[str, ...]:
-        """Return the metrics to compute.
+    def chosen(self, kind: str, rows: int, *, model: bool) -> tuple[str, ...]:
+        """Return the metrics to compute on so many reference rows.
 
         Raises
         ------
@@ -94,7 +101,8 @@ class Options:
             raise InputError(f"metrics {', '.join(unknown)}", f"some of {', '.join([*known, *ALIASES])}", remedy)
         if wanted:
             return tuple(dict.fromkeys(wanted))
-        usual = _DEFAULT_IMAGE if kind == "image" else _DEFAULT_TABLE
+        every = _DEFAULT_IMAGE if kind == "image" else _DEFAULT_TABLE
+        usual = tuple(name for name in every if rows >= _LEAST_ROWS.get(name, 2))
         return (*usual, "reconstruction", "interpolation", "nll") if model else usual
 
     def protocols(self, given: Sequence[Protocol | str], kind: Kind, *, labels: bool) -> list[Protocol]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from vaelab.data import Dataset, MappedArray, Rows, Scaling, TrainSplit, check_array
-from vaelab.errors import InputError
+from vaelab.data import Dataset, MappedArray, Rows, Scaling, TrainSplit, blocks, check_array, load_rows
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.evaluation.extractors import extractor_for
 from vaelab.evaluation.options import Options
 from vaelab.evaluation.rows import blocks_of, chosen_rows, part, quarter, watched
 from vaelab.metrics.evaluator import Blocks, Evaluator
+from vaelab.metrics.features import Extractor
 from vaelab.metrics.protocols import Protocol
-from vaelab.metrics.report import Report
+from vaelab.metrics.report import Reading, Report
 from vaelab.training import stream
+
+_LEAST_HALF = 50  # rows that every measure can do with
 
 
 def compare(
@@ -32,15 +37,16 @@ def compare(
     Parameters
     ----------
     real, fake
-        (n, d) or (n, C, H, W) and as many columns or the same images; arrays, tensors or data frames, in the same
-        units. As many rows of each are compared as the smaller one has.
+        (n, d) or (n, C, H, W): arrays, tensors, data frames, or what `vaelab.data.load_rows` takes; columns or images
+        of the same shape, in the same units. As many rows of each are compared as the smaller one has.
     scaling
         Map to the network's units; fitted on the real rows if None.
     protocols
         How distances are measured, by name or as records, each on its own; the one that suits the data if empty.
     train
-        Further real rows: labelled ones for classifier features, and for the floor. Without them, the floor compares
-        real rows that are left over with the reference, or else one half of the reference with the other.
+        Further real rows: labelled ones for classifier features, and for the floor. Without them, a quarter of the
+        real rows goes to features that are fitted, and the floor compares real rows that are left over with the
+        reference; if they are too few, all is measured once more on halves.
     options
         How much to measure.
     names
@@ -62,39 +68,92 @@ def compare(
         fitted = real if train is None else train.train.x
         scaling = Scaling.fit(fitted, "table" if len(real.shape) == 2 else "image")
     scaling.check(fake, name=names[1])
-    metrics = options.chosen(scaling.kind, model=False)
+    _check_range(real, fake, names)
+    metrics = options.chosen(scaling.kind, min(len(real), len(fake)), model=False)
     labelled = train is not None and train.train.labels is not None
     report = Report(names[1])
     for chosen in options.protocols(protocols, scaling.kind, labels=labelled):
-        n = min(chosen.reference_count, chosen.generated_count, len(real), len(fake))
+        learned, pool, unseen = _divided(real, train, chosen, options)
+        session = _Session(chosen, extractor_for(chosen, learned, scaling, options), scaling, metrics, options, names)
+        n = min(chosen.reference_count, chosen.generated_count, len(pool), len(fake))
         if n < min(chosen.reference_count, chosen.generated_count):
             report.notes.append(few(n, chosen))
-        order = torch.randperm(len(real), generator=stream("cpu", chosen.seed, "rows", "reference"))
-        reference, rest = part(real, order[:n].sort().values), part(real, order[n : 2 * n].sort().values)
-        learned = TrainSplit(real)
-        if train is not None:
-            learned, unseen = quarter(train.train)
-            rest = chosen_rows(unseen.x, n, chosen, "floor")
-
-        def blocks(rows: Rows, text: str) -> Blocks:
-            return watched(blocks_of(rows, scaling), options.watch, text, len(rows))
-
-        halves = [blocks(part(reference, torch.arange(i, n, 2)), "measuring the floor") for i in range(2)]
-        evaluator = Evaluator(
-            chosen,
-            extractor_for(chosen, learned, scaling, options),
-            blocks(reference, f"reading {names[0]}"),
-            measures=metrics,
-            floor=blocks(rest, "measuring the floor") if len(rest) > n // 2 else (halves[0], halves[1]),
-            store=options.store(chosen),
-        )
-        generated = blocks(chosen_rows(fake, n, chosen, "generated"), f"reading {names[1]}")
-        report.readings += evaluator.score(names[1], [generated], store=options.store(chosen))
+        order = torch.randperm(len(pool), generator=stream("cpu", chosen.seed, "rows", "reference"))
+        reference, rest = part(pool, order[:n].sort().values), part(pool, order[n : 2 * n].sort().values)
+        if unseen is not None:
+            rest = chosen_rows(unseen, n, chosen, "floor")
+        report.readings += session.score(reference, fake, rest if len(rest) == n else None)
+        if len(rest) < n and n // 2 >= _LEAST_HALF:
+            # there are no other real rows of that number: once more, on halves of the reference
+            halves = [part(reference, torch.arange(i, n // 2 * 2, 2)) for i in range(2)]
+            report.readings += session.score(halves[0], fake, halves[1])
+            report.notes.append(f"The floor is one half of the real rows against the other, n = {n // 2:,} each.")
     return report
 
 
+def _divided(
+    real: Rows, train: Dataset | None, chosen: Protocol, options: Options
+) -> tuple[TrainSplit, Rows, Rows | None]:
+    """Rows to learn features from, rows for the reference, and rows for the floor that the features have not seen.
+
+    What features were fitted on lies nearer to them than any new row, so no row is used for both.
+    """
+    if train is not None:
+        learned, unseen = quarter(train.train)
+        return learned, real, unseen.x
+    if chosen.extractor == "pca" and options.extractor is None:
+        rest, learned = quarter(TrainSplit(real))
+        return learned, rest.x, None
+    return TrainSplit(real), real, None
+
+
+class _Session:
+    """One protocol on two sets of rows."""
+
+    def __init__(
+        self,
+        chosen: Protocol,
+        extractor: Extractor,
+        scaling: Scaling,
+        metrics: Sequence[str],
+        options: Options,
+        names: tuple[str, str],
+    ) -> None:
+        self.chosen, self.extractor, self.scaling = chosen, extractor, scaling
+        self.metrics, self.options, self.names = metrics, options, names
+
+    def score(self, reference: Rows, fake: Rows, floor: Rows | None) -> list[Reading]:
+        """Compare as many of the generated rows as the reference has."""
+        chosen, store = self.chosen, self.options.store(self.chosen)
+        evaluator = Evaluator(
+            chosen,
+            self.extractor,
+            self._blocks(reference, f"reading {self.names[0]}"),
+            measures=self.metrics,
+            floor=None if floor is None else self._blocks(floor, "measuring the floor"),
+            store=store,
+        )
+        generated = chosen_rows(fake, len(reference), chosen, "generated")
+        return evaluator.score(self.names[1], [self._blocks(generated, f"reading {self.names[1]}")], store=store)
+
+    def _blocks(self, rows: Rows, text: str) -> Blocks:
+        return watched(blocks_of(rows, self.scaling), self.options.watch, text, len(rows))
+
+
 def _checked(x: object, name: str) -> Rows:
+    if isinstance(x, str | Path):
+        return load_rows(x)[0]
     return x if isinstance(x, MappedArray) else check_array(x, name=name)
+
+
+def _check_range(real: Rows, fake: Rows, names: tuple[str, str]) -> None:
+    """Warn where one set of floating-point images uses half of the other's range."""
+    if len(real.shape) != 4 or real.dtype == torch.uint8:
+        return
+    lowest = [min(float(block.min()) for block in blocks(x)) for x in (real, fake)]
+    if (lowest[0] < 0) != (lowest[1] < 0):
+        text = f"{names[0]} starts at {lowest[0]:.3g} and {names[1]} at {lowest[1]:.3g}: are they in the same units?"
+        warnings.warn(text, VaelabWarning, stacklevel=3)
 
 
 def few(n: int, chosen: Protocol) -> str:

@@ -7,7 +7,7 @@ from vaelab.metrics.likelihood import Bounds, bits_per_dim, importance_weighted_
 from vaelab.metrics.moments import Moments
 from vaelab.metrics.neighbours import neighbour_measures
 from vaelab.metrics.protocols import PROTOCOLS, Protocol, protocol
-from vaelab.metrics.report import Nats, Reading, Report
+from vaelab.metrics.report import Reading, Report, RowMean
 from vaelab.metrics.two_sample import two_sample_accuracy
 
 __all__ = [
@@ -15,11 +15,11 @@ __all__ = [
     "Bounds",
     "Evaluator",
     "Moments",
-    "Nats",
     "Pca",
     "Protocol",
     "Reading",
     "Report",
+    "RowMean",
     "bits_per_dim",
     "energy_distance",
     "extract",

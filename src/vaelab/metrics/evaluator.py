@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.metrics import pixels
 from vaelab.metrics.distances import energy_distance, frechet_distance, kernel_distance, sliced_wasserstein
 from vaelab.metrics.features import Extractor, FeatureStore, extract, fingerprint_of
@@ -59,11 +60,25 @@ def prepared(protocol: Protocol, blocks: Iterable[Tensor], role: Role) -> Iterat
             images = pixels.jpeg(pixels.quantise(images, "round"), quality=75)  # a file holds whole grey levels
         yield images
     if protocol.kind == "image" and brightest <= 1.0:
-        raise InputError(
-            f"{role} images whose largest pixel value is {brightest:g} of 255",
-            "images that use the range 0 … 255 (uint8) or 0 … 1 (floats)",
-            "Were they divided by 255 twice, or are they 0 and 1 as uint8? Give those as floats.",
-        )
+        found = f"{role} images whose largest pixel value is {brightest:g} of 255"
+        remedy = "Were they divided by 255 twice, or are they 0 and 1 as uint8? Give those as floats."
+        if role == "reference":
+            raise InputError(found, "images that use the range 0 … 255 (uint8) or 0 … 1 (floats)", remedy)
+        warnings.warn(f"{found}. {remedy}", VaelabWarning, stacklevel=2)  # a collapsed decoder may draw black
+
+
+def _matched(protocol: Protocol, extractor: Extractor) -> Protocol:
+    """Refuse an extractor of the house that the protocol does not name; a stranger's makes it another protocol."""
+    kind = getattr(extractor, "kind", "own")
+    if kind == "own":
+        return protocol.model_copy(update={"name": f"{protocol.name}+extractor=own", "extractor": "own"})
+    preparation = getattr(extractor, "preprocessing", "network")
+    weights = getattr(extractor, "sha256", "")
+    if (kind, preparation) != (protocol.extractor, protocol.preparation) or not weights.startswith(protocol.weights):
+        got = f"features of kind {kind}, preparation {preparation} and weights {weights[:8] or 'of the data'}"
+        wanted = f"{protocol.extractor}, {protocol.preparation}, {protocol.weights or 'of the data'}"
+        raise InputError(got, f"{wanted}, as protocol {protocol.name} says")
+    return protocol
 
 
 @dataclass(frozen=True)
@@ -109,8 +124,7 @@ class Evaluator:
     measures
         Names out of `TITLES`.
     floor
-        Other real rows, as many as will be generated: what a perfect sampler would score. A pair of sets is compared
-        with each other instead, where there are no other rows. None for none.
+        Other real rows, as many as will be generated: what a perfect sampler would score. None for none.
     store
         Where features of real rows are kept on disk.
 
@@ -127,23 +141,21 @@ class Evaluator:
         reference: Blocks,
         *,
         measures: Sequence[str],
-        floor: Blocks | tuple[Blocks, Blocks] | None = None,
+        floor: Blocks | None = None,
         store: FeatureStore | None = None,
     ) -> None:
         unknown = [name for name in measures if name not in TITLES]
         if unknown or not measures:
             raise InputError(f"measures {', '.join(unknown) or 'none'}", f"some of {', '.join(TITLES)}")
-        self.protocol, self.extractor, self.measures = protocol, extractor, tuple(measures)
+        self.protocol, self.extractor, self.measures = _matched(protocol, extractor), extractor, tuple(measures)
         content = hashlib.sha256()
         self._reference = self._sample(lambda: _digested(reference(), content), "reference", store)
         self.reference = content.hexdigest()
         self._floor: dict[str, float] = {}
         self._floor_n = 0
         if floor is not None:
-            pair = floor if isinstance(floor, tuple) else (floor,)
-            *first, last = [self._sample(part, "reference", store) for part in pair]
-            against = first[0] if first else self._reference
-            self._floor, self._floor_n = self._measure(against, last, self.measures), last.n
+            sample = self._sample(floor, "reference", store, 1)
+            self._floor, self._floor_n = self._measure(self._reference, sample, self.measures), sample.n
 
     @property
     def n(self) -> int:
@@ -175,7 +187,8 @@ class Evaluator:
         wanted = [name for name in self.measures if measures is None or name in measures]
         if not wanted or not draws:
             return []
-        samples = (self._sample(draw, "generated", store) for draw in draws)
+        groups = 1 if len(draws) > 1 else _GROUPS
+        samples = (self._sample(draw, "generated", store, groups) for draw in draws)
         if len(draws) > 1:
             found, n = [], 0
             for sample in samples:
@@ -210,14 +223,14 @@ class Evaluator:
             reference=self.reference,
         )
 
-    def _sample(self, blocks: Blocks, role: Role, store: FeatureStore | None) -> _Sample:
+    def _sample(self, blocks: Blocks, role: Role, store: FeatureStore | None, count: int = _GROUPS) -> _Sample:
         keep = any(name != "frechet" for name in self.measures)
-        groups: list[Moments | None] = [None] * _GROUPS
+        groups: list[Moments | None] = [None] * count
         kept: list[Tensor] = []
         n = 0
         for features in extract(self.extractor, prepared(self.protocol, blocks(), role), store=store):
-            for i in range(_GROUPS):
-                part = features[(i - n) % _GROUPS :: _GROUPS]
+            for i in range(count):
+                part = features[(i - n) % count :: count]
                 if len(part):
                     moments, before = Moments.of(part), groups[i]
                     groups[i] = moments if before is None else before.merge(moments)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from vaelab.metrics.classifier import Classifier
 from vaelab.metrics.moments import Moments
 
 Extractor = Callable[[Tensor], Tensor]
+
+_WIDE = 2048  # columns up to which principal components come from the covariance of all rows
+_MOST_NUMBERS = 50_000_000
 
 
 def fingerprint_of(extractor: Extractor) -> str:
@@ -63,7 +67,7 @@ def streamed(blocks: Iterable[Tensor]) -> Moments:
 class Identity:
     """Rows as they are, flattened."""
 
-    fingerprint = "identity"
+    kind = fingerprint = "identity"
 
     def __call__(self, x: Tensor) -> Tensor:
         """(n, …) → (n, d)."""
@@ -73,16 +77,19 @@ class Identity:
 @final
 @dataclass(frozen=True, eq=False)
 class Pca:
-    """Leading principal components of training rows, not whitened: distances keep their meaning.
+    """Leading principal components of training rows, divided by one number so that their mean variance is 1.
+
+    They are not whitened: components keep their weight relative to each other.
 
     Attributes
     ----------
     mean
         (d,) float64.
     axes
-        (d, components) float64, orthonormal.
+        (d, components) float64, orthogonal, of one length.
     """
 
+    kind = "pca"
     mean: Tensor
     axes: Tensor
 
@@ -90,20 +97,22 @@ class Pca:
     def fit(cls, blocks: Iterable[Tensor], components: int) -> Self:
         """Fit on (n, …) rows that come in blocks; at most `components` axes, fewer where the rows have fewer.
 
+        Of rows with more than 2,048 numbers, so many are used as 400 MB hold.
+
         Raises
         ------
         InputError
             No rows vary.
         """
-        moments = streamed(block.flatten(1) for block in blocks)
-        values, vectors = torch.linalg.eigh(moments.covariance)
-        alive = int((values > 1e-12 * values[-1].clamp_min(0)).sum()) if values[-1] > 0 else 0
+        mean, values, vectors = _principal(block.flatten(1) for block in blocks)
+        alive = int((values > 1e-12 * values[0]).sum()) if len(values) and values[0] > 0 else 0
         if not alive:
             raise InputError("rows that do not vary", "rows with principal components")
-        axes = vectors[:, -min(components, alive) :].flip(1)
+        kept = min(components, alive)
+        axes = vectors[:, :kept]
         # an axis and its opposite are the same: the largest entry is made positive
         largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
-        return cls(moments.mean, axes * largest.sign())
+        return cls(mean, axes * largest.sign() / values[:kept].mean().sqrt())
 
     @property
     def fingerprint(self) -> str:
@@ -115,18 +124,47 @@ class Pca:
         return (x.flatten(1).double() - self.mean.to(x.device)) @ self.axes.to(x.device)
 
 
+def _principal(blocks: Iterator[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variances in descending order, and directions (d, r)."""
+    first = next(blocks)
+    if first.shape[1] <= _WIDE:
+        moments = streamed(itertools.chain([first], blocks))
+        values, vectors = torch.linalg.eigh(moments.covariance)
+        return moments.mean, values.flip(0), vectors.flip(1)
+    rows = _enough(itertools.chain([first], blocks), max(2, _MOST_NUMBERS // first.shape[1]))
+    mean = rows.mean(0)
+    rows -= mean
+    # the few rows' inner products have the same eigenvalues as the many columns' covariance
+    values, left = torch.linalg.eigh(rows @ rows.T / (len(rows) - 1))
+    values, left = values.flip(0), left.flip(1)
+    alive = values > 1e-12 * values[0]
+    directions = rows.T @ left[:, alive]
+    return mean, values[alive], directions / directions.norm(dim=0)
+
+
+def _enough(blocks: Iterable[Tensor], most: int) -> Tensor:
+    parts, n = [], 0
+    for block in blocks:
+        parts.append(block[: most - n].double())
+        n += len(parts[-1])
+        if n == most:
+            break
+    return torch.cat(parts)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class ClassifierFeatures:
     """The layer below the logits of a `Classifier`, as an extractor of pixel values."""
 
+    kind = "classifier"
     classifier: Classifier
     scale: float = 255.0
 
     @property
     def fingerprint(self) -> str:
-        """That of the classifier's weights."""
-        return self.classifier.fingerprint
+        """That of the classifier's weights, and the scale."""
+        return f"{self.classifier.fingerprint} /{self.scale:g}"
 
     def __call__(self, x: Tensor) -> Tensor:
         """(n, …) in the caller's units → (n, width)."""
@@ -194,7 +232,8 @@ def extract(extractor: Extractor, blocks: Iterable[Tensor], *, store: FeatureSto
     blocks
         (n, …) each; one is in memory at a time.
     store
-        Where features are kept and looked up; None keeps none.
+        Where features are kept and looked up; None keeps none. An extractor without a ``fingerprint`` is not trusted
+        to be the one of last time, and computes anew.
 
     Raises
     ------
@@ -203,7 +242,10 @@ def extract(extractor: Extractor, blocks: Iterable[Tensor], *, store: FeatureSto
     """
     for block in blocks:
         with _evaluating(extractor):  # not around the yield, so that a pause leaves no network changed
-            found = _checked(extractor(block), len(block)) if store is None else store.get(extractor, block)
+            if store is not None and getattr(extractor, "fingerprint", None):
+                found = store.get(extractor, block)
+            else:
+                found = _checked(extractor(block), len(block))
         yield found
 
 

@@ -21,6 +21,7 @@ from vaelab.metrics.pixels import as_rgb, resize
 PUBLISHED_FILE: Final = "pt_inception-2015-12-05-6726825d.pth"
 """Name of the published weights, which ends in the first digits of their sha256."""
 
+_AT_ONCE: Final = 32  # images; each takes 15 MB on its way through
 _PUBLISHED_DIGITS: Final = PUBLISHED_FILE.removesuffix(".pth").rpartition("-")[2]
 _CLASSIFIER: Final = {"fc.weight": (1008, 2048), "fc.bias": (1008,)}  # in the file, above the features
 _REMEDY: Final = (
@@ -48,6 +49,8 @@ class Inception(nn.Module):
     sha256
         Of the weights file; hexadecimal.
     """
+
+    kind = "inception"
 
     def __init__(
         self, network: InceptionNetwork, *, preprocessing: Literal["ttur", "pytorch-fid"], sha256: str
@@ -93,6 +96,9 @@ class Inception(nn.Module):
         InputError
             Another shape.
         """
+        return torch.cat([self._features(part) for part in images.split(_AT_ONCE)])
+
+    def _features(self, images: Tensor) -> Tensor:
         rgb = as_rgb(images.to(self.network.Conv2d_1a_3x3.conv.weight))
         if self.preprocessing == "ttur":
             ready = (resize(rgb, (SIDE, SIDE), "tf1-bilinear") - 128) / 128

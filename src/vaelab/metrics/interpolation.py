@@ -42,9 +42,9 @@ def linear(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
 def spherical(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
     """Great-circle path sin((1 − t) ω) / sin ω · a + sin(t ω) / sin ω · b, ω the angle between a and b.
 
-    K. Shoemake, "Animating rotation with quaternion curves", 1985, section 3.3; for latent codes T. White, "Sampling
-    generative networks", 2016, section 2.1. Codes of equal norm keep it all along the way. Where a or b is zero, or
-    they point in the same or in opposite directions, there is no single great circle, and the path is linear.
+    K. Shoemake, "Animating rotation with quaternion curves", 1985; for latent codes T. White, "Sampling generative
+    networks", 2016. Codes of equal norm keep it all along the way. Where a or b is zero, or they point in the same or
+    in opposite directions, there is no single great circle, and the path is linear.
 
     Parameters
     ----------

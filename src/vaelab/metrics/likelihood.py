@@ -98,16 +98,18 @@ def importance_weighted_bounds(
     was_training = vae.training
     vae.eval()
     named: Mapping[str, CodeDensity] = {"prior": _Own(vae)} if densities is None else densities
+    device = next(vae.parameters()).device
     parts = []
-    for start in range(0, len(batches), _ROWS):
-        device = next(vae.parameters()).device
-        generator = stream(device, seed, "importance", start)
-        index = torch.arange(start, min(start + _ROWS, len(batches)), device=device)
-        x, c = batches.take(index, torch.randn(len(index), *batches.noise_shape, generator=generator, device=device))
-        parts.append(_block(vae, x, c, named, draws, generator))
-        if progress is not None:
-            progress(start + len(index), len(batches))
-    vae.train(was_training)
+    try:
+        for start in range(0, len(batches), _ROWS):
+            generator = stream(device, seed, "importance", start)
+            index = torch.arange(start, min(start + _ROWS, len(batches)), device=device)
+            noise = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
+            parts.append(_block(vae, *batches.take(index, noise), named, draws, generator))
+            if progress is not None:
+                progress(start + len(index), len(batches))
+    finally:
+        vae.train(was_training)
     return Bounds(
         draws,
         torch.cat([part.distortion for part in parts]),

@@ -32,7 +32,7 @@ class Protocol(BaseModel):
     name: str
     version: int = 1
     kind: Literal["image", "table"] = Field("image", description="what it applies to")
-    extractor: Literal["inception", "classifier", "pca", "identity"] = Field(description="features")
+    extractor: Literal["inception", "classifier", "pca", "identity", "own"] = Field(description="features")
     weights: str = Field("", description="first digits of the sha256 of the extractor's published weights")
     preparation: Preparation = Field(
         "network",
@@ -40,6 +40,7 @@ class Protocol(BaseModel):
         "pytorch-fid: bilinear resize to 299 × 299 with half-pixel centres, then 2x/255 − 1; network: no resize, x/255 "
         "for images, columns standardised by the training rows for tables",
     )
+    celeba_crop: int | None = Field(None, description="side of the centre crop of CelebA, where that is the data")
     reference: Literal["test", "train"] = Field("test", description="split that is compared with")
     reference_count: int = Field(10_000, ge=2, description="its rows, at most")
     generated_count: int = Field(10_000, ge=2, description="generated rows; never more than the reference has")
@@ -82,6 +83,11 @@ class Protocol(BaseModel):
         InputError
             No such field, or values that do not go together.
         """
+        fixed = [key for key in changes if key in ("name", "version", "source", "extractor")]
+        if fixed:
+            raise InputError(
+                f"a changed {', '.join(fixed)}", "changes of how numbers are made", "Start from another one."
+            )
         name = "+".join([self.name, *(f"{key}={value}" for key, value in sorted(changes.items()))])
         try:
             return Protocol.model_validate({**self.model_dump(), **changes, "name": name, "source": ""})
@@ -109,19 +115,22 @@ _TABLE: tuple[dict[str, object], ...] = (
         **_TTUR,
         "quantise": "none",
         "seed": 42,
-        "source": "Lucic et al., NeurIPS 2018, and their program: unquantised; CelebA as centre crop 160",
+        "celeba_crop": 160,
+        "source": "Lucic et al., NeurIPS 2018, and their program: unquantised",
     },
     {
         "name": "dai-wipf-program",
         **_TTUR,
         "quantise": "none",
         "stretch": True,
+        "celeba_crop": 128,
         "source": "the program of Dai & Wipf, ICLR 2019: each generated image stretched, real ones not",
     },
     {
         "name": "dai-wipf-program-unstretched",
         **_TTUR,
         "quantise": "none",
+        "celeba_crop": 128,
         "source": "the same without the stretch; whether the paper's table has it is not known, so report both",
     },
     {
@@ -135,7 +144,8 @@ _TABLE: tuple[dict[str, object], ...] = (
     {
         "name": "takida-2022",
         **_PORT,
-        "source": "Takida et al., Neurocomputing 2022: pytorch-fid on 10,000 images; CelebA crop 140",
+        "celeba_crop": 140,
+        "source": "Takida et al., Neurocomputing 2022: pytorch-fid on 10,000 images",
     },
     {
         "name": "classifier-10k",

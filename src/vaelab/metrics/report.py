@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor
 
 from vaelab.errors import InputError
 
@@ -23,6 +26,7 @@ TITLES = {
 }
 """Measure → heading; the arrow points to better."""
 
+_Number = TypeVar("_Number", bound="Reading | RowMean")
 _MARKS = "¹²³⁴⁵⁶⁷⁸⁹"
 
 
@@ -83,19 +87,23 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Nats:
-    """A log-likelihood bound, or a part of one.
+class RowMean:
+    """The mean over rows of a number that each row has: a bound on its log-density, an error of its reconstruction.
 
     Attributes
     ----------
     row
-        The latent density.
+        The latent density, or ``"reconstructions"``.
     measure
-        ``"elbo"``, ``"distortion"``, ``"kl"``, ``"bound"`` (importance-weighted) or ``"bits"`` (per dimension).
+        Key of `ROW_TITLES`.
     value, low, high
-        Mean over rows and its 95 % interval; nats per row of the network's units, or bits per dimension.
-    draws, n
-        z per row; rows.
+        Mean over rows and its 95 % interval; see `ROW_TITLES` for units.
+    n
+        Rows.
+    protocol
+        How it was computed: ``"iwae-500"`` has k = 500 draws, ``"dequantised"`` noise of one grey level.
+    reference
+        Fingerprint of the rows.
     caveat
         Why it is no log-density, or an empty string.
     """
@@ -105,9 +113,27 @@ class Nats:
     value: float
     low: float
     high: float
-    draws: int
     n: int
+    protocol: str
+    reference: str
     caveat: str = ""
+
+    @classmethod
+    def of(cls, row: str, measure: str, values: Tensor, *, protocol: str, reference: str, caveat: str = "") -> RowMean:
+        """Average (n,) values."""
+        mean = float(values.mean())
+        half = 1.96 * float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return cls(row, measure, mean, mean - half, mean + half, len(values), protocol, reference, caveat)
+
+    @property
+    def hash(self) -> str:
+        """Eight digits that change with the way it was computed."""
+        return hashlib.sha256(f"1 {self.protocol}".encode()).hexdigest()[:8]
+
+    @property
+    def comparable(self) -> tuple[str, str, int, str]:
+        """What two numbers must share to be compared."""
+        return self.protocol, self.reference, self.n, self.caveat
 
 
 @dataclass
@@ -120,18 +146,15 @@ class Report:
         What was evaluated.
     readings
         Distances between samples.
-    likelihood
-        Bounds on log-densities.
-    pixels
-        Mean squared error (summed over a row), and for images PSNR (dB) and SSIM, of reconstructions of test rows.
+    rows
+        Bounds on log-densities of test rows, and errors of their reconstructions.
     notes
         What a reader has to know, in sentences.
     """
 
     subject: str
     readings: list[Reading] = field(default_factory=list)
-    likelihood: list[Nats] = field(default_factory=list)
-    pixels: dict[str, float] = field(default_factory=dict)
+    rows: list[RowMean] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def value(self, row: str, measure: str) -> float:
@@ -142,7 +165,7 @@ class Report:
         InputError
             There is no such number.
         """
-        found: list[Reading | Nats] = [*self.readings, *self.likelihood]
+        found: list[Reading | RowMean] = [*self.readings, *self.rows]
         for number in found:
             if (number.row, number.measure) == (row, measure):
                 return number.value
@@ -151,17 +174,22 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; numbers that are not finite become None."""
-        return json.loads(json.dumps(_plain(asdict(self))))  # type: ignore[no-any-return]
+        values = asdict(self)
+        for entry, number in zip(values["rows"], self.rows, strict=True):
+            entry["hash"] = number.hash
+        return json.loads(json.dumps(_plain(values)))  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         return self.table()
 
     def table(self, style: Literal["text", "markdown"] = "text") -> str:
         """Lay everything out for people."""
+        likelihood = [number for number in self.rows if number.measure in _NATS]
+        errors = [number for number in self.rows if number.measure not in _NATS]
         parts = [
             _readings_table(self.readings, style),
-            _likelihood_table(self.likelihood, style),
-            ", ".join(f"{name} {_number(value)}" for name, value in self.pixels.items()),
+            _rows_table("likelihood", likelihood, style),
+            _rows_table("", errors, style),
             "\n".join(f"• {note}" if style == "text" else f"- {note}" for note in self.notes),
         ]
         return "\n\n".join(part for part in parts if part)
@@ -175,9 +203,8 @@ def merge(reports: Iterable[Report]) -> Report:
     whole = Report(", ".join(report.subject for report in given))
     for report in given:
         whole.readings += [replace(entry, row=f"{report.subject}: {entry.row}") for entry in report.readings]
-        whole.likelihood += [replace(entry, row=f"{report.subject}: {entry.row}") for entry in report.likelihood]
-        whole.pixels |= {f"{report.subject}: {name}": value for name, value in report.pixels.items()}
-        whole.notes += [note for note in report.notes if note not in whole.notes]
+        whole.rows += [replace(number, row=f"{report.subject}: {number.row}") for number in report.rows]
+        whole.notes += [f"{report.subject}: {note}" for note in report.notes]
     return whole
 
 
@@ -213,61 +240,98 @@ def _readings_table(readings: Sequence[Reading], style: str) -> str:
     """One row per thing measured and protocol, one column per measure, the floor of each protocol below its rows."""
     if not readings:
         return ""
-    keys = list(dict.fromkeys(reading.comparable for reading in readings))
-    first = {key: next(r for r in readings if r.comparable == key) for key in keys}
+    groups = _grouped(readings)
     headings = list(dict.fromkeys(reading.title for reading in readings))
     rows: list[list[str]] = []
-    for key, mark in zip(keys, _marks(len(keys)), strict=True):
-        mine = [reading for reading in readings if reading.comparable == key]
-        for name in dict.fromkeys(reading.row for reading in mine):
-            cells = {r.title: _with_interval(r.value, r.low, r.high) for r in mine if r.row == name}
+    notes: list[str] = []
+    for mark, group in groups:
+        for name in dict.fromkeys(reading.row for reading in group):
+            cells = {r.title: _with_interval(r.value, r.low, r.high) for r in group if r.row == name}
             rows.append([name + mark, *(cells.get(heading, "") for heading in headings)])
-        floors = {r.title: _number(r.floor) for r in mine if r.floor is not None}
+        floors = {r.title: _number(r.floor) for r in group if r.floor is not None}
+        some = next((r for r in group if r.floor is not None), group[0])
         if floors:
-            label = f"floor: {first[key].floor_n:,} real rows{mark}"
+            label = f"floor: {some.floor_n:,} real rows{mark}"
             rows.append([label, *(floors.get(heading, "") for heading in headings)])
-    notes = []
-    for key, mark in zip(keys, _marks(len(keys)), strict=True):
-        r = first[key]
-        how = ", ".join(dict.fromkeys(x.interval for x in readings if x.comparable == key and x.interval))
         notes.append(
-            f"{mark and mark + ' '}protocol {r.protocol} v{r.version} ({r.hash}), features {r.extractor[:8]}, "
-            f"reference {r.reference[:8]}, {r.n:,} against {r.n_reference:,} rows"
-            + (f"; ±: 95 %, {how}" if how else "")
+            f"{mark and mark + ' '}protocol {some.protocol} v{some.version} ({some.hash}), features "
+            f"{some.extractor[:8]}, reference {some.reference[:8]}, {some.n:,} against {some.n_reference:,} rows"
+            + _intervals(group)
         )
-    if len(keys) > 1:
-        notes.append("Rows with different marks do not compare.")
-    return _grid(["", *headings], rows, style) + "\n" + "\n".join(notes)
+    return _laid_out("", headings, rows, notes, style, marked=len(groups) > 1)
 
 
-def _marks(count: int) -> list[str]:
-    """One mark per protocol; none where there is one protocol only."""
-    if count == 1:
-        return [""]
-    return [_MARKS[i] if i < len(_MARKS) else f"[{i + 1}]" for i in range(count)]
+def _intervals(readings: Sequence[Reading]) -> str:
+    """Say how intervals were found, and of which rows where that differs."""
+    kinds: dict[str, list[str]] = {}
+    for reading in readings:
+        if reading.interval and reading.row not in kinds.setdefault(reading.interval, []):
+            kinds[reading.interval].append(reading.row)
+    if not kinds:
+        return ""
+    if len(kinds) == 1:
+        return f"; ±: 95 %, {next(iter(kinds))}"
+    rare = min(kinds, key=lambda kind: len(kinds[kind]))
+    usual = ", ".join(kind for kind in kinds if kind != rare)
+    return f"; ±: 95 %, {usual} ({', '.join(kinds[rare])}: {rare})"
 
 
-_PARTS = {
-    "bound": "log p(x) ≥",
+ROW_TITLES = {
+    "bound": "log p(x) ≥, nats",
     "elbo": "ELBO",
     "distortion": "distortion",
     "kl": "KL",
     "bits": "bits per dim ≤",
+    "squared_error": "squared error, summed",
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
 }
+"""Measure of single rows → heading, with its unit; all in the network's units ([0, 1] for images)."""
+
+_NATS = ("bound", "elbo", "distortion", "kl", "bits")
 
 
-def _likelihood_table(numbers: Sequence[Nats], style: str) -> str:
+def _rows_table(title: str, numbers: Sequence[RowMean], style: str) -> str:
+    """One row per density and protocol, one column per measure."""
     if not numbers:
         return ""
-    measures = [name for name in _PARTS if any(number.measure == name for number in numbers)]
-    rows = []
-    for name in dict.fromkeys(number.row for number in numbers):
-        cells = {x.measure: _with_interval(x.value, x.low, x.high) for x in numbers if x.row == name}
-        rows.append([name, *(cells.get(measure, "") for measure in measures)])
-    some = numbers[0]
-    caveats = "".join(f" Not a log-density: {caveat}." for caveat in dict.fromkeys(x.caveat for x in numbers) if caveat)
-    note = f"nats per row, {some.n:,} rows, k = {some.draws:,} draws; ±: 95 %, over rows.{caveats}"
-    return _grid(["likelihood", *(_PARTS[measure] for measure in measures)], rows, style) + "\n" + note
+    groups = _grouped(numbers)
+    measures = [name for name in ROW_TITLES if any(x.measure == name for x in numbers)]
+    rows, notes = [], []
+    for mark, group in groups:
+        for name in dict.fromkeys(x.row for x in group):
+            cells = {x.measure: _with_interval(x.value, x.low, x.high) for x in group if x.row == name}
+            rows.append([name + mark, *(cells.get(measure, "") for measure in measures)])
+        some = group[0]
+        caveat = f"; not a log-density: {some.caveat}" if some.caveat else ""
+        notes.append(
+            f"{mark and mark + ' '}protocol {some.protocol} ({some.hash}), {some.n:,} rows {some.reference[:8]}"
+            f"; ±: 95 %, over rows{caveat}"
+        )
+    headings = [ROW_TITLES[measure] for measure in measures]
+    return _laid_out(title, headings, rows, notes, style, marked=len(groups) > 1)
+
+
+def _grouped(numbers: Sequence[_Number]) -> list[tuple[str, list[_Number]]]:
+    """Group numbers that compare and have one protocol, each group with its mark; none where there is one group."""
+    groups: dict[tuple[object, ...], list[_Number]] = {}
+    for number in numbers:
+        groups.setdefault((number.protocol, *number.comparable), []).append(number)
+    marks = [_MARKS[i] if i < len(_MARKS) else f"[{i + 1}]" for i in range(len(groups))] if len(groups) > 1 else [""]
+    return list(zip(marks, groups.values(), strict=True))
+
+
+def _laid_out(
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str],
+    style: str,
+    *,
+    marked: bool,
+) -> str:
+    last = ["Rows with different marks do not compare."] if marked else []
+    return "\n".join([_grid([title, *headings], rows, style), *notes, *last])
 
 
 def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
