@@ -167,7 +167,7 @@ class ProfiledVariance(Variance):
         """Return γ, shape (1, ..., 1), without gradient."""
         if not self.training:
             return self._gamma.to(squared_error.dtype).view((1,) * squared_error.ndim)
-        gamma = mean_over_processes(squared_error.detach().mean()).clamp_(min=self.floor)
+        gamma = mean_over_processes(squared_error.detach().mean()).clamp(min=self.floor)
         self._gamma.copy_(gamma)
         return gamma.view((1,) * squared_error.ndim)
 

@@ -1,0 +1,221 @@
+"""Tables of Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders".
+
+NeurIPS 2022; tables 1, 3, 5, 6 and 7, on synthetic data.
+
+Their "−ELBO" and "KL" are twice the usual numbers in nats; "Recon" is the squared error summed over dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from vaelab.data import ArrayBatches
+from vaelab.data.synthetic import sigmoid_manifold, union_of_manifolds, varying_condition
+from vaelab.experiments.table import Cell, Check, Job, Scale, Table
+from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
+from vaelab.nets import MLP, Embedded, Gated, MLPDecoder, MLPEncoder
+from vaelab.nets.mlp import Activation
+from vaelab.training import FitSettings, forked
+
+_PAPER = "Zheng et al., NeurIPS 2022"
+
+# κ, d, r → active dimensions, Recon, KL, γ, −ELBO
+_TABLE_1 = (
+    (20, 10, 2, 2, 3e-4, 18.31, 1.6e-5, -58.26),
+    (20, 10, 4, 4, 2.6e-3, 24.22, 5.7e-5, -29.83),
+    (20, 10, 6, 6, 9.2e-3, 24.14, 3e-4, -17.39),
+    (20, 10, 8, 7, 1.27e-2, 27.91, 1.4e-3, -10.38),
+    (20, 10, 10, 8, 5.99e-2, 16.39, 2.5e-3, -6.40),
+    (20, 20, 2, 2, 1.6e-3, 17.98, 5.1e-5, -114.52),
+    (20, 20, 4, 4, 1.75e-2, 23.11, 2e-4, -60.90),
+    (20, 20, 6, 6, 3.09e-2, 28.96, 6e-4, -43.75),
+    (20, 20, 8, 8, 3.42e-2, 33.83, 1.2e-3, -36.82),
+    (20, 20, 10, 10, 4.74e-2, 35.81, 1.1e-3, -28.34),
+    (20, 30, 2, 2, 2.6e-3, 18.42, 7.2e-5, -176.74),
+    (20, 30, 4, 4, 2.73e-2, 24.60, 2e-4, -100.28),
+    (20, 30, 6, 6, 4.74e-2, 31.89, 9e-4, -76.46),
+    (20, 30, 8, 8, 5.68e-2, 37.28, 1.6e-3, -65.66),
+    (20, 30, 10, 10, 1.13e-1, 35.13, 2.5e-3, -47.00),
+    (5, 20, 6, 5, 1.299e-1, 22.53, 2.1e-3, -36.97),
+    (5, 20, 8, 5, 3.719e-1, 16.62, 8.8e-3, -22.60),
+    (5, 20, 10, 5, 3.564e-1, 15.97, 1.1e-2, -16.96),
+)
+
+
+def _one_cycle(epochs: int, batch_size: int) -> FitSettings:
+    return FitSettings(epochs=epochs, batch_size=batch_size, lr=5e-3, schedule="one_cycle", accelerator="auto")
+
+
+def _vae(cell: Cell, scale: Scale, seed: int) -> Job:
+    """One hidden layer each, ReLU; log γ starts at 0."""
+    d, r, size = int(cell.axes["d"]), int(cell.axes["r"]), int(cell.axes["κ"])
+    with forked("cpu", seed, "zheng", cell.name):
+        model = VAE(
+            MLPEncoder((d,), 2 * size, hidden=(scale.hidden,)),
+            MLPDecoder(size, (d,), hidden=(scale.hidden,)),
+            latent_dim=size,
+            likelihood=Gaussian(LearnedVariance(1.0, lr_scale=1.0)),
+        )
+    return Job(model, ArrayBatches(sigmoid_manifold(scale.rows, d, r, seed=seed).x))
+
+
+TABLE_1 = Table(
+    name="zheng/table1",
+    title="Active dimensions of a VAE on synthetic manifolds",
+    source=f"{_PAPER}, Table 1",
+    cells=tuple(
+        Cell(
+            {"κ": size, "d": d, "r": r},
+            {"active": active, "recon": recon, "kl": kl, "gamma": gamma, "nelbo": nelbo},
+        )
+        for size, d, r, active, recon, kl, gamma, nelbo in _TABLE_1
+    ),
+    scales={
+        "smoke": Scale(400, 8, _one_cycle(2, 100)),
+        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
+        "paper": Scale(100_000, 16, _one_cycle(50_000, 100_000)),
+    },
+    build=_vae,
+    checks=(Check("active", "equal"), Check("nelbo", "at most")),
+)
+
+
+def _cvae(
+    d: int,
+    size: int,
+    width: int,
+    hidden: int,
+    *,
+    prior: bool,
+    gate: bool = False,
+    activation: Activation = "relu",
+    log_gamma: float = 0.0,
+) -> VAE:
+    """One hidden layer each; c passes through a perceptron of its own, in each network."""
+    encoder = MLPEncoder((d,), 2 * size, hidden=(hidden,), activation=activation, condition_dim=hidden)
+    decoder = MLPDecoder(size, (d,), hidden=(hidden,), activation=activation, condition_dim=hidden)
+    embedded = Embedded(decoder, width, hidden, hidden=(hidden,), activation=activation)
+    return VAE(
+        Embedded(encoder, width, hidden, hidden=(hidden,), activation=activation),
+        Gated(embedded, width, hidden=(hidden,), activation=activation) if gate else embedded,
+        latent_dim=size,
+        prior=Conditional(MLP(width, 2 * size, (hidden,), activation=activation), size) if prior else None,
+        likelihood=Gaussian(LearnedVariance(math.exp(log_gamma), lr_scale=1.0)),
+    )
+
+
+def _standardised(c: Tensor | None) -> Tensor | None:
+    """Columns of mean 0 and variance 1: coordinates reach far out, where an exponential of them would overflow."""
+    return None if c is None else (c - c.mean(0)) / c.std(0).clamp_min(1e-6)
+
+
+def _known_coordinates(cell: Cell, scale: Scale, seed: int) -> Job:
+    t = int(cell.axes["t"])
+    data = sigmoid_manifold(scale.rows, 20, 10, t=t, condition="coordinates", seed=seed)
+    with forked("cpu", seed, "zheng", cell.name):
+        return Job(_cvae(20, 20, t, scale.hidden, prior=True), ArrayBatches(data.x, _standardised(data.c)))
+
+
+TABLE_3 = Table(
+    name="zheng/table3",
+    title="Active dimensions where the condition is t of r = 10 coordinates (d = κ = 20)",
+    source=f"{_PAPER}, Table 3",
+    cells=tuple(
+        Cell({"t": t}, {"active": 10 - t, "nelbo": nelbo})
+        for t, nelbo in ((1, -31.4), (3, -36.7), (5, -42.8), (7, -52.4), (9, -62.3))
+    ),
+    scales={
+        "smoke": Scale(400, 8, _one_cycle(2, 100)),
+        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
+        "paper": Scale(100_000, 16, _one_cycle(50_000, 100_000)),
+    },
+    build=_known_coordinates,
+    checks=(Check("active", "equal"), Check("nelbo", "at most")),
+)
+
+
+def _union(cell: Cell, scale: Scale, seed: int) -> Job:
+    data = union_of_manifolds(scale.rows, 20, seed=seed)
+    with forked("cpu", seed, "zheng", cell.name):
+        model = _cvae(20, 40, 5, scale.hidden, prior=False, gate=bool(cell.axes["attention"]), activation="prelu")
+    return Job(model, ArrayBatches(data.x, _standardised(data.c)), data.labels, tuple(f"r={r}" for r in range(1, 6)))
+
+
+TABLE_5 = Table(
+    name="zheng/table5",
+    title="Active dimensions on a union of manifolds of dimension 1 … 5 (d = 20, κ = 40)",
+    source=f"{_PAPER}, Table 5",
+    cells=tuple(Cell({"attention": gate}, {f"active r={r}": r if gate else 4 for r in range(1, 6)}) for gate in (0, 1)),
+    scales={
+        "smoke": Scale(400, 8, _one_cycle(2, 100)),
+        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
+        "paper": Scale(500_000, 32, _one_cycle(50_000, 500_000)),
+    },
+    build=_union,
+    checks=tuple(Check(f"active r={r}", "equal") for r in range(1, 6)),
+)
+
+_TS = (2, 4, 6, 8, 10)
+
+
+def _varying(cell: Cell, scale: Scale, seed: int) -> Job:
+    data = varying_condition(scale.rows, 20, 12, _TS, seed=seed)
+    with forked("cpu", seed, "zheng", cell.name):
+        model = _cvae(20, 20, max(_TS), scale.hidden, prior=False, gate=bool(cell.axes["attention"]))
+    return Job(model, ArrayBatches(data.x, _standardised(data.c)), data.labels, tuple(f"t={t}" for t in _TS))
+
+
+TABLE_6 = Table(
+    name="zheng/table6",
+    title="Active dimensions where the condition is 2 … 10 of r = 12 coordinates (d = κ = 20)",
+    source=f"{_PAPER}, Table 6",
+    cells=tuple(Cell({"attention": gate}, {f"active t={t}": 12 - t if gate else 10 for t in _TS}) for gate in (0, 1)),
+    scales={
+        "smoke": Scale(400, 8, _one_cycle(2, 100)),
+        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
+        "paper": Scale(500_000, 64, _one_cycle(50_000, 500_000).model_copy(update={"lr": 1e-3})),
+    },
+    build=_varying,
+    checks=tuple(Check(f"active t={t}", "equal") for t in _TS),
+)
+
+_STARTS = (-20, -10, 0, 10, 20)
+
+
+def _started(cell: Cell, scale: Scale, seed: int) -> Job:
+    """Model 0: a VAE; 1: a CVAE with the standard prior; 2: with a conditional prior."""
+    data = sigmoid_manifold(scale.rows, 20, 10, t=5, condition="linear", seed=seed)
+    kind, log_gamma = int(cell.axes["model"]), float(cell.axes["log γ"])
+    with forked("cpu", seed, "zheng", cell.name):
+        if kind:
+            width = 0 if data.c is None else data.c.shape[1]
+            model = _cvae(20, 20, width, scale.hidden, prior=kind == 2, log_gamma=log_gamma)
+            return Job(model, ArrayBatches(data.x, _standardised(data.c)))
+        model = VAE(
+            MLPEncoder((20,), 40, hidden=(scale.hidden,)),
+            MLPDecoder(20, (20,), hidden=(scale.hidden,)),
+            latent_dim=20,
+            likelihood=Gaussian(LearnedVariance(math.exp(log_gamma), lr_scale=1.0)),
+        )
+    return Job(model, ArrayBatches(data.x))
+
+
+TABLE_7 = Table(
+    name="zheng/table7",
+    title="Active dimensions by the first log γ (0: VAE, 1: CVAE with N(0, I), 2: with a conditional prior; r − t = 5)",
+    source=f"{_PAPER}, Table 7",
+    cells=tuple(
+        Cell({"model": model, "log γ": start}, {"active": active})
+        for model, row in enumerate(((10, 9, 8, 3, 1), (5, 5, 5, 5, 5), (5, 5, 5, 5, 4)))
+        for start, active in zip(_STARTS, row, strict=True)
+    ),
+    scales={
+        "smoke": Scale(400, 8, _one_cycle(2, 100)),
+        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
+        "paper": Scale(100_000, 16, _one_cycle(50_000, 100_000)),
+    },
+    build=_started,
+    checks=(Check("active", "equal"),),
+)

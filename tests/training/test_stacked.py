@@ -1,0 +1,69 @@
+"""Models trained together end where they would end alone."""
+
+import copy
+
+import pytest
+import torch
+
+from helpers import Rows, curved_manifold, small_vae
+from vaelab.errors import InputError
+from vaelab.model import LearnedVariance, ProfiledVariance
+from vaelab.training import FitSettings, fit
+from vaelab.training.stacked import Stack, StackedBatches, fit_together
+
+SETTINGS = FitSettings(epochs=6, batch_size=50, lr=5e-3, schedule="one_cycle", accelerator="cpu", precision="64-true")
+
+
+def _models(variance, count=3):
+    return [small_vae(variance=variance(), seed=seed).double() for seed in range(count)]
+
+
+def _data(count=3, n=200):
+    return [Rows(curved_manifold(n, d=6, seed=seed).double()) for seed in range(count)]
+
+
+@pytest.mark.parametrize("variance", [lambda: LearnedVariance(1.0, lr_scale=3.0), ProfiledVariance])
+def test_together_is_apart(variance):
+    together, data = _models(variance), _data()
+    apart = copy.deepcopy(together)
+    fit_together(together, data, SETTINGS)
+    for one, other, rows in zip(together, apart, data, strict=True):
+        fit(other, rows, SETTINGS)
+        for (name, value), (_, wanted) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
+            torch.testing.assert_close(value, wanted, rtol=1e-9, atol=1e-10, msg=name)
+        assert not one.training
+
+
+def test_training_moves_every_member():
+    models = _models(ProfiledVariance)
+    before = [copy.deepcopy(model.state_dict()) for model in models]
+    fit_together(models, _data(), SETTINGS)
+    for model, old in zip(models, before, strict=True):
+        assert all(not torch.equal(model.state_dict()[name], old[name]) for name in old)
+
+
+def test_parameter_groups_keep_their_learning_rates():
+    groups = Stack(_models(lambda: LearnedVariance(1.0, lr_scale=3.0))).parameter_groups()
+    assert [group.lr_scale for group in groups] == [1.0, 3.0]
+    assert groups[1].parameters[0].shape == (3,)
+
+
+def test_conditions_are_stacked():
+    class Conditioned(Rows):
+        def take(self, index, noise=None):
+            return self.x[index], self.x[index, :2]
+
+    data = StackedBatches((Conditioned(torch.randn(5, 6)), Conditioned(torch.randn(5, 6))))
+    x, c = data.take(torch.tensor([3, 1]))
+    assert (x.shape, c.shape) == ((2, 2, 6), (2, 2, 2))
+    assert torch.equal(x[0, 1], data.members[1].x[3])
+    assert torch.equal(c, x[..., :2])
+
+
+def test_what_does_not_stack_is_refused():
+    with pytest.raises(InputError, match="2 architectures"):
+        Stack([small_vae(6), small_vae(7)])
+    with pytest.raises(InputError, match="as many rows"):
+        StackedBatches((Rows(torch.randn(5, 6)), Rows(torch.randn(4, 6))))
+    with pytest.raises(InputError, match="as many of each"):
+        fit_together([small_vae()], [], SETTINGS)
