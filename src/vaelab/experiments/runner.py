@@ -144,10 +144,8 @@ def render(table: Table, results: Sequence[Result]) -> str:
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     cells = {cell.name: cell for cell in table.cells}
     for result in results:
-        published = cells[result.cell].published
-        pairs = [
-            f"{result.measured[name]:.3g} / {published[name]:.3g}" if name in published else "" for name in measures
-        ]
+        published, measured = cells[result.cell].published, result.measured
+        pairs = [f"{measured[name]:.3g} / {published[name]:.3g}" if name in published else "" for name in measures]
         marks = []
         for check in table.checks:
             known = check.measure in published
