@@ -13,6 +13,7 @@ VERBS = {
     "reconstruct": "encode and decode data",
     "encode": "write latent codes of data",
     "evaluate": "measure samples and likelihood, or one set of rows against another",
+    "dimension": "count the dimensions of the manifold that data lie on",
     "reproduce": "run a paper's table, measured beside published",
     "info": "show what a run is and what it found",
     "datasets": "list the data sets known by name",
