@@ -28,7 +28,7 @@ class _Watching(Hook):
         self.steps = start.epochs * start.steps_per_epoch
 
     def update(self, step: int, record: Record) -> None:
-        self.watch("training the classifier whose features are compared, step", step, self.steps)
+        self.watch("training the classifier whose features are compared", step, self.steps)
 
 
 def extractor_for(chosen: Protocol, train: TrainSplit, scaling: Scaling, options: Options) -> Extractor:
