@@ -14,6 +14,7 @@ from vaelab.data import Dataset, TestSplit, TrainSplit, from_arrays, load
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.evaluation import Options
 from vaelab.evaluation.rows import quarter
+from vaelab.metrics.evaluator import Evaluator
 from vaelab.metrics.inception_network import InceptionNetwork
 from vaelab.metrics.report import TITLES
 from vaelab.runs.execute import execute, prepare
@@ -288,3 +289,27 @@ def test_units_that_look_different_are_told(cache):
     x = load("digits").train.x[:120] / 255
     with pytest.warns(VaelabWarning, match="same units"):
         compare(2 * x - 1, x, options=Options(metrics=("frechet",), cache=cache))
+
+
+def test_an_interrupted_evaluation_keeps_its_features_from_other_models(table_model, tmp_path, monkeypatch):
+    trained, data = table_model
+    options = Options(metrics=("energy",), draws=2, densities=("prior", "gaussian"), cache=tmp_path)
+    original, calls = Evaluator.score, []
+
+    def interrupted(self, row, *args, **kwargs):
+        calls.append(row)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, row, *args, **kwargs)
+
+    monkeypatch.setattr(Evaluator, "score", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(trained, data, options=options)
+    kept = sorted((tmp_path / "unfinished").rglob("*.safetensors"))
+    assert kept
+    monkeypatch.setattr(Evaluator, "score", original)
+    other = runs.train(data, QUICK.model_copy(update={"seed": 1}))
+    evaluate(other, data, options=options)
+    assert sorted((tmp_path / "unfinished").rglob("*.safetensors")) == kept
+    evaluate(trained, data, options=options)
+    assert not list((tmp_path / "unfinished").rglob("*.safetensors"))

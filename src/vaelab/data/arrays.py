@@ -130,13 +130,15 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}, which cannot be read ({error})", "a whole file written by numpy.save or numpy.savez")
 
 
-def from_arrays(train: object, test: object, *, labels: object | None = None, name: str = "arrays") -> Dataset:
+def from_arrays(
+    train: object, test: object | None = None, *, labels: object | None = None, name: str = "arrays"
+) -> Dataset:
     """Join arrays to a data set.
 
     Parameters
     ----------
     train, test
-        (n, d) or (n, C, H, W) each: arrays, tensors or data frames in the same units.
+        (n, d) or (n, C, H, W) each: arrays, tensors or data frames in the same units; no test rows if None.
     labels
         (n,) classes of the training rows, numbers or text, or None.
     name
@@ -147,7 +149,8 @@ def from_arrays(train: object, test: object, *, labels: object | None = None, na
     InputError
         They cannot be trained on, or do not fit together.
     """
-    x, held = check_array(train, name="train"), check_array(test, name="test", min_rows=1)
+    x = check_array(train, name="train")
+    held = x[:0] if test is None else check_array(test, name="test", min_rows=1)
     counted, classes = (None, None) if labels is None else count_classes(np.asarray(labels), source=name)
     kind: Kind = "image" if x.ndim == 4 else "table"
     columns = getattr(train, "columns", None)

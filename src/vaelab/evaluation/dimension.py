@@ -12,10 +12,11 @@ from torch import Tensor
 
 from vaelab import runs
 from vaelab.config import Settings
-from vaelab.data import Dataset, TestSplit, TrainSplit, as_batches, check_array
+from vaelab.data import Dataset, as_batches, from_arrays
 from vaelab.diagnostics.dimension import Dimension, manifold_dimension
 from vaelab.errors import InputError
 from vaelab.evaluation.rows import in_memory, part
+from vaelab.training import stream
 
 _MOST_ROWS = 5_000  # that other estimators, which compare all pairs, are given
 
@@ -86,7 +87,7 @@ def estimate_dimension(
     """
     if seeds < 1:
         raise InputError(f"seeds={seeds}", "at least 1")
-    data = data if isinstance(data, Dataset) else _from_array(data)
+    data = data if isinstance(data, Dataset) else from_arrays(data)
     settings = Settings(latent_dim=8) if settings is None else settings
     most = largest or (128 if data.kind == "image" else max(2, data.event_shape[0]))
     tried: dict[int, tuple[int, ...]] = {}
@@ -107,18 +108,14 @@ def estimate_dimension(
         size = min(2 * size, most)
 
 
-def _from_array(x: object) -> Dataset:
-    rows = check_array(x, name="X")
-    kind = "image" if rows.ndim == 4 else "table"
-    return Dataset("array", kind, TrainSplit(rows), TestSplit(rows[:0]))  # type: ignore[arg-type]
-
-
 def _others(data: Dataset) -> dict[str, float]:
     """Estimates of scikit-dimension (TwoNN, maximum likelihood), on at most 5,000 rows."""
     if importlib.util.find_spec("skdim") is None:
         return {}
     from skdim.id import MLE, TwoNN
 
-    rows: Tensor = in_memory(part(data.train.x, torch.arange(min(len(data.train), _MOST_ROWS))))
+    # at random, since files are often sorted
+    index = torch.randperm(len(data.train), generator=stream("cpu", 0, "rows", "dimension"))[:_MOST_ROWS]
+    rows: Tensor = in_memory(part(data.train.x, index.sort().values))
     x = rows.flatten(1).double().numpy()
     return {"TwoNN": float(TwoNN().fit(x).dimension_), "MLE": float(MLE().fit(x).dimension_)}

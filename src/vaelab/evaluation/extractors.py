@@ -11,7 +11,7 @@ from vaelab.evaluation.rows import Watch, blocks_of, chosen_rows
 from vaelab.metrics.classifier import train_classifier
 from vaelab.metrics.evaluator import prepared
 from vaelab.metrics.features import ClassifierFeatures, Extractor, Identity, Pca
-from vaelab.metrics.inception import load_inception
+from vaelab.metrics.inception import PUBLISHED_FILE, load_inception
 from vaelab.metrics.protocols import Protocol
 from vaelab.training.hooks import Hook, Record, Start
 
@@ -76,7 +76,7 @@ def extractor_for(chosen: Protocol, train: TrainSplit, scaling: Scaling, options
     if options.weights is None:
         raise InputError(
             f"protocol {chosen.name} without Inception's weights",
-            "the published file pt_inception-2015-12-05-6726825d.pth",
+            f"the published file {PUBLISHED_FILE}",
             f"Give its path with --inception or {INCEPTION}; without it, use classifier-10k or pca-10k.",
         )
     inception = load_inception(options.weights, preprocessing="ttur" if chosen.preparation == "ttur" else "pytorch-fid")

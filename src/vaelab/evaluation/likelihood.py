@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 
-from vaelab.data import Rows, as_batches, blocks
+from vaelab.data import Rows, as_batches, blocks, content_hash
 from vaelab.errors import InputError
 from vaelab.evaluation.options import Options
 from vaelab.evaluation.rows import BLOCK, part
@@ -78,10 +76,7 @@ def _scored(trained: Trained, x: Rows, options: Options) -> tuple[Batches, str]:
     # at random, since test sets are often sorted: the first half of MNIST's is the easier one
     index = torch.randperm(len(x), generator=stream("cpu", 0, "rows", "likelihood"))[:n].sort().values
     rows = part(x, index)
-    content = hashlib.sha256(f"{tuple(rows.shape)} {rows.dtype}".encode())
-    for block in blocks(rows):
-        content.update(block.cpu().contiguous().numpy().tobytes())
-    return as_batches(rows, None, trained.scaling).to(trained.device), content.hexdigest()
+    return as_batches(rows, None, trained.scaling).to(trained.device), content_hash(rows)
 
 
 def _bounds(trained: Trained, batches: Batches, options: Options, text: str) -> tuple[Bounds, str]:

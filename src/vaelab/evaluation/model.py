@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol as Protocol_
@@ -11,15 +10,15 @@ import torch
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.data import Dataset, Rows, load
+from vaelab.data import Dataset, Rows, content_hash, load
 from vaelab.errors import InputError
 from vaelab.evaluation.extractors import extractor_for
 from vaelab.evaluation.likelihood import bits, likelihoods, noise_level
 from vaelab.evaluation.options import Options
-from vaelab.evaluation.rows import BLOCK, blocks_of, chosen_rows, in_memory, in_units, part, quarter, watched
+from vaelab.evaluation.rows import BLOCK, blocks_of, chosen_rows, in_parts, in_units, quarter, watched
 from vaelab.evaluation.sets import few
 from vaelab.metrics.evaluator import Blocks, Evaluator
-from vaelab.metrics.features import FeatureStore
+from vaelab.metrics.features import FeatureStore, hash_of
 from vaelab.metrics.interpolation import linear, pairs, spherical
 from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.reconstruction import psnr, squared_error, ssim
@@ -152,9 +151,8 @@ class _Samples:
         )
         found: list[Reading] = []
         # features of generated rows are kept so that an interrupted evaluation goes on, until they are all there
-        with FeatureStore.passing(
-            options.folder / "unfinished" / f"{chosen.hash}-{self.data.fingerprint()[:8]}"
-        ) as store:
+        unfinished = f"{chosen.hash}-{hash_of(*trained.vae.state_dict().values())[:16]}"  # of this model alone
+        with FeatureStore.passing(options.folder / "unfinished" / unfinished) as store:
             for name in (options.densities or tuple(trained.densities)) if measures else ():
                 draws = [self._generated(name, draw) for draw in range(options.draws)]
                 found += evaluator.score(name, draws, store=store)
@@ -189,13 +187,13 @@ class _Samples:
 
     def _rebuilt(self) -> Blocks:
         def blocks() -> Iterator[Tensor]:
-            for rows in _in_parts(self.reference):
+            for rows in in_parts(self.reference):
                 yield shown(self.trained, self.trained.scaling.to_net(self.trained.reconstruct(rows)))
 
         return watched(blocks, self.options.watch, "rebuilding the reference", len(self.reference))
 
     def _means(self) -> Tensor:
-        return torch.cat([self.trained.encode(rows) for rows in _in_parts(self.reference)])
+        return torch.cat([self.trained.encode(rows) for rows in in_parts(self.reference)])
 
     def _between(self, means: Tensor, kind: str, where: str, draw: int) -> Blocks:
         """Decode points between the codes of random pairs: half way, or at a uniform random share (Takida et al.)."""
@@ -222,18 +220,10 @@ def shown(trained: Trained, x: Tensor) -> Tensor:
     return trained.scaling.to_net(trained.scaling.from_net(x.double()), dtype=torch.float64)  # constants are exact
 
 
-def _in_parts(x: Rows) -> Iterator[Tensor]:
-    for start in range(0, len(x), BLOCK):
-        rows = part(x, torch.arange(start, min(start + BLOCK, len(x))))
-        yield in_memory(rows)
-
-
 def reconstruction_errors(trained: Trained, x: Rows) -> list[RowMean]:
     """Squared error summed over a row, and for images PSNR (dB) and SSIM, network's units."""
     found: dict[str, list[Tensor]] = {}
-    content = hashlib.sha256()
-    for rows in _in_parts(x):
-        content.update(rows.cpu().contiguous().numpy().tobytes())
+    for rows in in_parts(x):
         real = in_units(rows, trained.scaling)
         real = real / 255 if real.dtype == torch.uint8 else real
         rebuilt = shown(trained, trained.scaling.to_net(trained.reconstruct(rows)))
@@ -241,5 +231,5 @@ def reconstruction_errors(trained: Trained, x: Rows) -> list[RowMean]:
         if trained.facts.kind == "image":
             found.setdefault("psnr", []).append(psnr(real, rebuilt))
             found.setdefault("ssim", []).append(ssim(real, rebuilt))
-    about = {"protocol": "decoder mean at the posterior mean", "reference": content.hexdigest()}
+    about = {"protocol": "decoder mean at the posterior mean", "reference": content_hash(x)}
     return [RowMean.of("reconstructions", name, torch.cat(parts), **about) for name, parts in found.items()]

@@ -85,7 +85,7 @@ class Options:
         given = os.environ.get(INCEPTION)
         return self.inception or (Path(given) if given else None)
 
-    def chosen(self, kind: str, rows: int, *, model: bool) -> tuple[str, ...]:
+    def chosen(self, kind: Kind, rows: int, *, model: bool) -> tuple[str, ...]:
         """Return the metrics to compute on so many reference rows.
 
         Raises

@@ -55,14 +55,15 @@ def in_memory(x: Rows) -> Tensor:
     return x if isinstance(x, Tensor) else x.rows(torch.arange(len(x)))
 
 
+def in_parts(x: Rows) -> Iterator[Tensor]:
+    """Read rows a block at a time."""
+    for start in range(0, len(x), BLOCK):
+        yield in_memory(part(x, torch.arange(start, min(start + BLOCK, len(x)))))
+
+
 def blocks_of(x: Rows, scaling: Scaling) -> Blocks:
     """Return images as uint8 or in [0, 1], and table rows in the network's units, float64."""
-
-    def blocks() -> Iterator[Tensor]:
-        for start in range(0, len(x), BLOCK):
-            yield in_units(in_memory(part(x, torch.arange(start, min(start + BLOCK, len(x))))), scaling)
-
-    return blocks
+    return lambda: (in_units(rows, scaling) for rows in in_parts(x))
 
 
 def in_units(rows: Tensor, scaling: Scaling) -> Tensor:

@@ -99,7 +99,7 @@ def read(path: Path) -> list[Result]:
 @torch.no_grad()
 def measure(job: Job) -> dict[str, float]:
     """Measure a trained model on its own data, in the convention of the paper."""
-    model, batches = job.model, job.batches
+    model, batches = job.model.cpu(), job.batches  # trained on whichever device there was
     terms = evaluate(model, batches)
     ratios = variance_ratios_of(model, batches)
     dimension = count_dimensions(ratios, resamples=1)

@@ -48,7 +48,7 @@ class Scale:
     hidden
         Units of the networks' hidden layer.
     fit
-        Length and schedule; a cell may have its own peak of the learning rate.
+        Length and schedule.
     seeds
         Independent repetitions, of data and initial weights.
     """

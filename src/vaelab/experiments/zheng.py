@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vaelab.data import ArrayBatches
 from vaelab.data.synthetic import sigmoid_manifold, union_of_manifolds, varying_condition
-from vaelab.experiments.table import Cell, Check, Job, Scale, Table
+from vaelab.experiments.table import Cell, Check, Job, Scale, ScaleName, Table
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
 from vaelab.nets import MLP, Embedded, Gated, MLPDecoder, MLPEncoder
 from vaelab.nets.mlp import Activation
@@ -48,16 +48,26 @@ def _one_cycle(epochs: int, batch_size: int) -> FitSettings:
     return FitSettings(epochs=epochs, batch_size=batch_size, lr=5e-3, schedule="one_cycle", accelerator="auto")
 
 
-def _vae(cell: Cell, scale: Scale, seed: int) -> Job:
-    """One hidden layer each, ReLU; log γ starts at 0."""
+def _scales(paper: Scale) -> dict[ScaleName, Scale]:
+    """Return the paper's budget, one of minutes on two cores and one of seconds."""
+    small, smoke = Scale(100_000, 64, _one_cycle(100, 1000)), Scale(400, 8, _one_cycle(2, 100))
+    return {"smoke": smoke, "small": small, "paper": paper}
+
+
+def _vae(d: int, size: int, hidden: int, *, log_gamma: float = 0.0) -> VAE:
+    """One hidden layer each, ReLU."""
+    return VAE(
+        MLPEncoder((d,), 2 * size, hidden=(hidden,)),
+        MLPDecoder(size, (d,), hidden=(hidden,)),
+        latent_dim=size,
+        likelihood=Gaussian(LearnedVariance(math.exp(log_gamma), lr_scale=1.0)),
+    )
+
+
+def _plain(cell: Cell, scale: Scale, seed: int) -> Job:
     d, r, size = int(cell.axes["d"]), int(cell.axes["r"]), int(cell.axes["κ"])
     with forked("cpu", seed, "zheng", cell.name):
-        model = VAE(
-            MLPEncoder((d,), 2 * size, hidden=(scale.hidden,)),
-            MLPDecoder(size, (d,), hidden=(scale.hidden,)),
-            latent_dim=size,
-            likelihood=Gaussian(LearnedVariance(1.0, lr_scale=1.0)),
-        )
+        model = _vae(d, size, scale.hidden)
     return Job(model, ArrayBatches(sigmoid_manifold(scale.rows, d, r, seed=seed).x))
 
 
@@ -72,12 +82,8 @@ TABLE_1 = Table(
         )
         for size, d, r, active, recon, kl, gamma, nelbo in _TABLE_1
     ),
-    scales={
-        "smoke": Scale(400, 8, _one_cycle(2, 100)),
-        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
-        "paper": Scale(100_000, 16, _one_cycle(50_000, 100_000)),
-    },
-    build=_vae,
+    scales=_scales(Scale(100_000, 16, _one_cycle(50_000, 100_000))),
+    build=_plain,
     checks=(Check("active", "equal"), Check("nelbo", "at most")),
 )
 
@@ -126,11 +132,7 @@ TABLE_3 = Table(
         Cell({"t": t}, {"active": 10 - t, "nelbo": nelbo})
         for t, nelbo in ((1, -31.4), (3, -36.7), (5, -42.8), (7, -52.4), (9, -62.3))
     ),
-    scales={
-        "smoke": Scale(400, 8, _one_cycle(2, 100)),
-        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
-        "paper": Scale(100_000, 16, _one_cycle(50_000, 100_000)),
-    },
+    scales=_scales(Scale(100_000, 16, _one_cycle(50_000, 100_000))),
     build=_known_coordinates,
     checks=(Check("active", "equal"), Check("nelbo", "at most")),
 )
@@ -148,11 +150,7 @@ TABLE_5 = Table(
     title="Active dimensions on a union of manifolds of dimension 1 … 5 (d = 20, κ = 40)",
     source=f"{_PAPER}, Table 5",
     cells=tuple(Cell({"attention": gate}, {f"active r={r}": r if gate else 4 for r in range(1, 6)}) for gate in (0, 1)),
-    scales={
-        "smoke": Scale(400, 8, _one_cycle(2, 100)),
-        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
-        "paper": Scale(500_000, 32, _one_cycle(50_000, 500_000)),
-    },
+    scales=_scales(Scale(500_000, 32, _one_cycle(50_000, 500_000))),
     build=_union,
     checks=tuple(Check(f"active r={r}", "equal") for r in range(1, 6)),
 )
@@ -172,11 +170,7 @@ TABLE_6 = Table(
     title="Active dimensions where the condition is 2 … 10 of r = 12 coordinates (d = κ = 20)",
     source=f"{_PAPER}, Table 6",
     cells=tuple(Cell({"attention": gate}, {f"active t={t}": 12 - t if gate else 10 for t in _TS}) for gate in (0, 1)),
-    scales={
-        "smoke": Scale(400, 8, _one_cycle(2, 100)),
-        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
-        "paper": Scale(500_000, 64, _one_cycle(50_000, 500_000).model_copy(update={"lr": 1e-3})),
-    },
+    scales=_scales(Scale(500_000, 64, _one_cycle(50_000, 500_000).model_copy(update={"lr": 1e-3}))),
     build=_varying,
     checks=tuple(Check(f"active t={t}", "equal") for t in _TS),
 )
@@ -193,12 +187,7 @@ def _started(cell: Cell, scale: Scale, seed: int) -> Job:
             width = 0 if data.c is None else data.c.shape[1]
             model = _cvae(20, 20, width, scale.hidden, prior=kind == 2, log_gamma=log_gamma)
             return Job(model, ArrayBatches(data.x, _standardised(data.c)))
-        model = VAE(
-            MLPEncoder((20,), 40, hidden=(scale.hidden,)),
-            MLPDecoder(20, (20,), hidden=(scale.hidden,)),
-            latent_dim=20,
-            likelihood=Gaussian(LearnedVariance(math.exp(log_gamma), lr_scale=1.0)),
-        )
+        model = _vae(20, 20, scale.hidden, log_gamma=log_gamma)
     return Job(model, ArrayBatches(data.x))
 
 
@@ -211,11 +200,7 @@ TABLE_7 = Table(
         for model, row in enumerate(((10, 9, 8, 3, 1), (5, 5, 5, 5, 5), (5, 5, 5, 5, 4)))
         for start, active in zip(_STARTS, row, strict=True)
     ),
-    scales={
-        "smoke": Scale(400, 8, _one_cycle(2, 100)),
-        "small": Scale(100_000, 64, _one_cycle(100, 1000)),
-        "paper": Scale(100_000, 16, _one_cycle(50_000, 100_000)),
-    },
+    scales=_scales(Scale(100_000, 16, _one_cycle(50_000, 100_000))),
     build=_started,
     checks=(Check("active", "equal"),),
 )

@@ -20,7 +20,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
 from vaelab import storage
-from vaelab.data import Rows, Scaling, as_batches, blocks
+from vaelab.data import Rows, Scaling, as_batches, content_hash
 from vaelab.errors import InputError, VaelabError
 from vaelab.training import FitSettings, Hook, fit, forked
 from vaelab.types import Objective, Trainable
@@ -273,12 +273,9 @@ def _checked(labels: Tensor | None, rows: int, classes: int) -> Tensor:
 
 def _key(x: Rows, labels: Tensor, scaling: Scaling, settings: FitSettings, classes: int) -> str:
     """Hash all that the trained weights depend on, other than the machine."""
-    content = hashlib.sha256()
-    for block in blocks(x):
-        content.update(block.cpu().contiguous().numpy().tobytes())
     parts: dict[str, Any] = {
         "version": VERSION,
-        "data": f"{x.dtype} {content.hexdigest()}",
+        "data": f"{x.dtype} {content_hash(x)}",
         "shape": list(x.shape),
         "labels": hashlib.sha256(labels.cpu().contiguous().numpy().tobytes()).hexdigest(),
         "classes": classes,

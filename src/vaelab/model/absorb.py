@@ -64,7 +64,7 @@ def absorb_prior(vae: VAE) -> VAE:
         _Encoder(vae.encoder, prior),
         _Decoder(vae.decoder, prior),
         latent_dim=vae.latent_dim,
-        posterior=Standardized(vae.posterior),
+        posterior=Standardized(vae.posterior, vae.latent_dim),
         prior=Standard(vae.latent_dim).to(next(vae.parameters())),
         likelihood=vae.likelihood,
         regularizers=cast("Iterable[Regularizer]", vae.regularizers),

@@ -141,11 +141,13 @@ class Standardized(Posterior):
     ----------
     posterior
         Reads the first parameters; m and s are the last 2κ.
+    latent_dim
+        κ.
     """
 
-    def __init__(self, posterior: Posterior) -> None:
+    def __init__(self, posterior: Posterior, latent_dim: int) -> None:
         super().__init__()
-        self.posterior = posterior
+        self.posterior, self.latent_dim = posterior, latent_dim
 
     def parameter_count(self, latent_dim: int) -> int:
         """Those of the posterior, and 2κ."""
@@ -153,10 +155,6 @@ class Standardized(Posterior):
 
     def forward(self, parameters: Tensor) -> Distribution:
         """Map (B, parameter_count) to the standardised distribution."""
-        size = _latent_dim(self, parameters.shape[-1])
+        size = self.latent_dim
         own, m, s = parameters.split([parameters.shape[-1] - 2 * size, size, size], dim=-1)
         return standardized(self.posterior(own), m, s)
-
-
-def _latent_dim(posterior: Standardized, count: int) -> int:
-    return next(size for size in range(1, count) if posterior.parameter_count(size) == count)
