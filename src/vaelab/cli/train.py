@@ -210,6 +210,7 @@ def _report(folder: Path, trained: Any, found: Any) -> None:
     grid = "samples.png" if trained.facts.kind == "image" else "samples.csv"
     _say(f"\nPictures: {folder}/samples.png, reconstructions.png, curves.png, posterior-variances.png\nNext:")
     _say(f"  vaelab sample {folder} -n 64 -o {grid}")
+    _say(f"  vaelab evaluate {folder}")
     _say(f"  vaelab info {folder}")
     _say(f"  python -c \"import vaelab; print(vaelab.load('{folder}').sample(3).shape)\"")
 
