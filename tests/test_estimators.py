@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaelab
-from vaelab import GaussianVAE, Settings, TwoStageVAE
+from vaelab import ConditionalVAE, GaussianVAE, Settings, TwoStageVAE
 from vaelab.errors import RunFolderError, VaelabWarning
 
 QUICK = {
@@ -46,14 +46,19 @@ def images(dtype=np.uint8, channels=1):
     return (rng.random((40, channels, 8, 8)) * 255).astype(dtype)
 
 
-@pytest.mark.parametrize("cls", [GaussianVAE, TwoStageVAE])
+@pytest.mark.parametrize("cls", [GaussianVAE, ConditionalVAE, TwoStageVAE])
 def test_arguments_are_the_settings(cls):
     """Names, defaults and order of meaning agree; only seed has scikit-learn's name."""
     ours = {n: p.default for n, p in inspect.signature(cls.__init__).parameters.items() if n != "self"}
     own = {"random_state", "score_draws", "verbose"}
     fields = {n: f.default for n, f in Settings.model_fields.items()}
     second = {n for n in fields if n.startswith("second_")} | {"densities", "components", "covariance"}
-    wanted = set(fields) - {"seed"} - (second if cls is GaussianVAE else set())
+    left_out = {
+        GaussianVAE: second | {"conditional", "prior", "condition_hidden"},
+        ConditionalVAE: second | {"conditional"},
+        TwoStageVAE: set(),
+    }
+    wanted = set(fields) - {"seed"} - left_out[cls]
     assert set(ours) - own == wanted
     assert {n: ours[n] for n in wanted} == {n: fields[n] for n in wanted}
     for name in [*wanted, *own]:

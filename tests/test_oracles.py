@@ -10,6 +10,8 @@ from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from helpers import Rows, small_vae
+from vaelab.data import ArrayBatches
+from vaelab.diagnostics.dimension import dimensions_of
 from vaelab.model import (
     VAE,
     Bernoulli,
@@ -24,6 +26,7 @@ from vaelab.model import (
     kl,
 )
 from vaelab.model.posteriors import Posterior
+from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.training.evaluation import evaluate
 
 
@@ -251,3 +254,66 @@ def test_evaluation_uses_the_stored_gamma_and_fixed_noise():
     assert first == second
     assert evaluate(vae, rows, batch_size=16, seed=1)["loss"] != first["loss"]
     assert first["loss"] == pytest.approx(first["distortion"] + first["kl"])
+
+
+class Unsquashed(nn.Module):
+    """An encoder that reads logit x beside c: on a sigmoid manifold an affine map of these is exact."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x, c=None):
+        return self.encoder(x.logit(), c)
+
+
+def _expected(vae, x, c, kappa):
+    """Mean NELBO with E over z by 2κ points ±√κ e_j, exact up to third moments: no noise in loss or gradient."""
+    points = math.sqrt(kappa) * torch.cat([torch.eye(kappa), -torch.eye(kappa)])
+    many = 2 * kappa
+    conditions = None if c is None else c.repeat_interleave(many, 0)
+    return vae(x.repeat_interleave(many, 0), conditions, noise=points.repeat(len(x), 1)).total
+
+
+def _minimise(vae, x, c, kappa, steps):
+    optimizer = torch.optim.LBFGS(
+        vae.parameters(), max_iter=steps, history_size=30, line_search_fn="strong_wolfe", tolerance_change=1e-12
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        loss = _expected(vae, x, c, kappa)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        return float(_expected(vae, x, c, kappa))
+
+
+@pytest.mark.parametrize(("d", "r", "t"), [(8, 3, 0), (8, 3, 2)])
+def test_nelbo_falls_with_log_gamma_as_the_theorems_say(d, r, t):
+    """Zheng et al. 2022, Theorems 1 and 2: 2 NELBO = (d − r + t) log γ + O(1), and r − t active dimensions.
+
+    x = sigmoid(G u + b) and c = the first t entries of u; γ is fixed, and each optimum starts from the last one.
+    """
+    generator = torch.Generator().manual_seed(d + r + t)
+    u = torch.randn(60, r, generator=generator)
+    x = (u @ torch.randn(r, d, generator=generator) * 0.5 + 0.3 * torch.randn(d, generator=generator)).sigmoid()
+    c, kappa = u[:, :t] if t else None, r + 2
+    encoder = MLPEncoder((d,), 2 * kappa, hidden=(), condition_dim=t)
+    vae = VAE(
+        Unsquashed(encoder),
+        MLPDecoder(kappa, (d,), hidden=(), condition_dim=t),
+        latent_dim=kappa,
+        likelihood=Gaussian(FixedVariance(0.1), link="sigmoid"),
+    )
+    losses, logs = [], []
+    for exponent in (-2, -3, -4, -5, -6):
+        vae.likelihood = Gaussian(FixedVariance(10.0**exponent), link="sigmoid")
+        losses.append(_minimise(vae, x, c, kappa, 80))
+        logs.append(exponent * math.log(10))
+    slope = np.polyfit(logs[-3:], losses[-3:], 1)[0]
+    assert slope == pytest.approx((d - r + t) / 2, rel=0.05)
+    found = dimensions_of(vae, ArrayBatches(x, c, dtype=torch.float64), groups={}).all
+    assert (found.count, found.by_gap, found.clear) == (r - t, r - t, True)

@@ -6,7 +6,7 @@ from vaelab.lazy import attach
 
 if TYPE_CHECKING:
     from vaelab.config import Settings
-    from vaelab.estimators import GaussianVAE, TwoStageVAE, load
+    from vaelab.estimators import ConditionalVAE, GaussianVAE, SequenceVAE, TwoStageVAE, load
     from vaelab.evaluation import compare, evaluate
     from vaelab.model import VAE
     from vaelab.training import FitSettings, fit
@@ -15,8 +15,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "VAE",
+    "ConditionalVAE",
     "FitSettings",
     "GaussianVAE",
+    "SequenceVAE",
     "Settings",
     "TwoStageVAE",
     "__version__",
@@ -28,7 +30,9 @@ __all__ = [
 
 _PLACES = {
     "Settings": "config",
+    "ConditionalVAE": "estimators",
     "GaussianVAE": "estimators",
+    "SequenceVAE": "estimators",
     "TwoStageVAE": "estimators",
     "load": "estimators",
     "compare": "evaluation",

@@ -6,7 +6,7 @@ The command line's flags, the estimators' arguments, a run's ``config.yaml`` and
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from vaelab.model import KL, VAE, Likelihood, Variance
+    from vaelab import nets
+    from vaelab.model import KL, VAE, Likelihood, Posterior, Prior, Variance
 
-Network = Literal["auto", "mlp", "infogan", "resnet", "wae"]
-Density = Literal["gaussian", "mixture", "second_stage"]
+Network = Literal["auto", "mlp", "infogan", "resnet", "residual", "wae", "lstm"]
+Density = Literal["gaussian", "mixture", "flow", "second_stage"]
 Stage = Literal["first", "second"]
 
 # default length of a stage: this many steps, but neither fewer epochs nor many more than a data set can bear
@@ -39,6 +40,17 @@ class Settings(BaseModel):
     hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths of the mlp")
     base_width: int = Field(32, ge=1, description="channels after the first convolution of the resnet")
     norm_decay: float = Field(0.99, gt=0, lt=1, description="decay of batch norm's running averages")
+    posterior: Literal["diagonal", "isotropic", "full"] = Field("diagonal", description="covariance of q(z|x)")
+    conditional: bool = Field(False, description="give every network a condition: the label, from a data set")
+    prior: Literal["standard", "conditional", "shared"] = Field(
+        "standard", description="p(z), p(z|c), or p(z|c) with the encoder's own weights (lstm only)"
+    )
+    attention: bool | None = Field(
+        None, description="let the decoder switch latent dimensions off; default: where there is a condition"
+    )
+    condition_hidden: tuple[int, ...] = Field(
+        (64,), min_length=1, description="hidden widths of the networks that read the condition"
+    )
     likelihood: Literal["gaussian", "bernoulli"] = Field(
         "gaussian", description="p(x|z); bernoulli is for [0, 1] pixels"
     )
@@ -82,6 +94,10 @@ class Settings(BaseModel):
             self.fit_settings(stage)
         if self.likelihood == "bernoulli" and (self.gamma is not None or self.variance != "profiled"):
             raise ValueError("likelihood='bernoulli' has no variance; leave gamma and variance out")
+        if self.prior != "standard" and not self.conditional:
+            raise ValueError(f"prior={self.prior!r} without a condition; set conditional=True, or leave prior out")
+        if self.prior == "shared" and self.network != "lstm":
+            raise ValueError("prior='shared' is for network='lstm'; use prior='conditional'")
         if self.variance == "profiled" and self.gamma is not None:
             raise ValueError("gamma has no effect with variance='profiled'; use variance='fixed' or 'learned'")
         if len(set(self.densities)) != len(self.densities):
@@ -116,13 +132,15 @@ class Settings(BaseModel):
         """
         image = len(event_shape) == 3
         network = ("infogan" if image else "mlp") if self.network == "auto" else self.network
-        if network != "mlp" and not image:
+        if network == "lstm" and (image or not self.conditional):
+            raise InputError("network='lstm' without sequences", "points and their past", "Use SequenceVAE.")
+        if network not in ("mlp", "lstm") and not image:
             raise InputError(
                 f"network={network!r} for rows of shape {event_shape}", "images (n, C, H, W)", "Use 'mlp'."
             )
         if self.likelihood == "bernoulli" and not image:
             raise InputError("likelihood='bernoulli' for a table", "pixels in [0, 1]", "Use likelihood='gaussian'.")
-        if network != "mlp" and min(self.batch_size, rows) < 2:
+        if network not in ("mlp", "lstm") and min(self.batch_size, rows) < 2:
             raise InputError(
                 f"batches of one row for {network!r}", "at least 2, for its batch norm", "Use network='mlp'."
             )
@@ -132,6 +150,7 @@ class Settings(BaseModel):
         return self.model_copy(
             update={
                 "network": network,
+                "attention": self.conditional if self.attention is None else self.attention,
                 "epochs": self.epochs or usual,
                 "second_epochs": self.second_epochs or usual,
             }
@@ -168,7 +187,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> InputError:
     return InputError("; ".join(problems), "settings that fit together", "See `vaelab train --help`.")
 
 
-def build_vae(settings: Settings, event_shape: tuple[int, ...], *, data_variance: float, condition_dim: int = 0) -> VAE:
+def build_vae(
+    settings: Settings,
+    event_shape: tuple[int, ...],
+    *,
+    data_variance: float,
+    condition_shape: tuple[int, ...] = (),
+) -> VAE:
     """Build the first stage.
 
     Parameters
@@ -179,46 +204,105 @@ def build_vae(settings: Settings, event_shape: tuple[int, ...], *, data_variance
         Of the data.
     data_variance
         Mean variance of a dimension, in the network's units: where a learned γ starts, and the floor's scale.
-    condition_dim
-        Width of the condition; 0 for none.
+    condition_shape
+        Of one condition; () for none.
     """
-    from vaelab.model import VAE, Diagonal
+    from vaelab.model import VAE
     from vaelab.training.streams import forked
 
     image = len(event_shape) == 3
-    # the InfoGAN encoder of the paper's program emits σ through a softplus, the other networks emit log σ
-    posterior = Diagonal("softplus" if settings.network == "infogan" else "exp")
+    posterior = _posterior(settings)
     with forked("cpu", settings.seed, "first stage"):
-        encoder, decoder = _networks(
-            settings, event_shape, posterior.parameter_count(settings.latent_dim), condition_dim
-        )
+        outputs = posterior.parameter_count(settings.latent_dim)
+        encoder, decoder = _networks(settings, event_shape, outputs, condition_shape)
         return VAE(
             encoder,
             decoder,
             latent_dim=settings.latent_dim,
             posterior=posterior,
+            prior=_prior(settings, encoder, condition_shape),
             likelihood=_likelihood(settings, data_variance, image=image),
             regularizers=_regularizers(settings),
         )
 
 
-def build_second_stage(settings: Settings, *, code_variance: float) -> VAE:
+def build_second_stage(settings: Settings, *, code_variance: float, condition_shape: tuple[int, ...] = ()) -> VAE:
     """Build the second stage: κ → κ, both networks with a skip, γ' of its own (Dai & Wipf 2019, section 4)."""
     from vaelab.model import VAE, Gaussian
     from vaelab.nets import MLPDecoder, MLPEncoder
     from vaelab.training.streams import forked
 
-    size = settings.latent_dim
+    size, hidden = settings.latent_dim, settings.second_hidden
+    width = settings.condition_hidden[-1] if condition_shape else 0
     with forked("cpu", settings.seed, "second stage"):
+        encoder = MLPEncoder((size,), 2 * size, hidden=hidden, skip=True, condition_dim=width)
+        decoder = MLPDecoder(size, (size,), hidden=hidden, skip=True, condition_dim=width)
         return VAE(
-            MLPEncoder((size,), 2 * size, hidden=settings.second_hidden, skip=True),
-            MLPDecoder(size, (size,), hidden=settings.second_hidden, skip=True),
+            _embedded(encoder, settings, condition_shape),
+            _embedded(decoder, settings, condition_shape),
             latent_dim=size,
             likelihood=Gaussian(_code_variance(settings, code_variance)),
         )
 
 
+def _posterior(settings: Settings) -> Posterior:
+    from vaelab.model import Diagonal, FullCovariance, Isotropic
+
+    if settings.posterior == "full":
+        return FullCovariance()
+    if settings.posterior == "isotropic":
+        return Isotropic()
+    # the InfoGAN encoder of the paper's program emits σ through a softplus, the other networks emit log σ
+    return Diagonal("softplus" if settings.network == "infogan" else "exp")
+
+
+def _prior(settings: Settings, encoder: nn.Module, condition_shape: tuple[int, ...]) -> Prior | None:
+    """Return a conditional prior, or None for N(0, I)."""
+    from vaelab import nets
+    from vaelab.model import Conditional
+
+    size = settings.latent_dim
+    if settings.prior == "standard":
+        return None
+    if settings.prior == "shared":
+        return Conditional(nets.SharedPrior(cast("nets.LSTMEncoder", encoder), size), size)
+    hidden = settings.hidden[:1] if settings.network == "lstm" else settings.condition_hidden
+    return Conditional(nets.ConditionReader(condition_shape, 2 * size, hidden=hidden), size)
+
+
 def _networks(
+    settings: Settings, event_shape: tuple[int, ...], outputs: int, condition_shape: tuple[int, ...]
+) -> tuple[nn.Module, nn.Module]:
+    """Build encoder and decoder, with the condition's way into both."""
+    from vaelab import nets
+
+    size = settings.latent_dim
+    encoder: nn.Module
+    decoder: nn.Module
+    if settings.network == "lstm":
+        units = settings.hidden[0]
+        encoder = nets.LSTMEncoder(event_shape, outputs, condition_shape=condition_shape, units=units)
+        decoder = nets.LSTMDecoder(size, event_shape, condition_shape=condition_shape, units=units)
+    else:
+        width = settings.condition_hidden[-1] if condition_shape else 0
+        encoder, decoder = _plain_networks(settings, event_shape, outputs, width)
+        encoder = _embedded(encoder, settings, condition_shape)
+        decoder = _embedded(decoder, settings, condition_shape)
+    if settings.attention:
+        decoder = nets.Gated(decoder, condition_shape, hidden=settings.condition_hidden)
+    return encoder, decoder
+
+
+def _embedded(network: nn.Module, settings: Settings, condition_shape: tuple[int, ...]) -> nn.Module:
+    from vaelab.nets import Embedded
+
+    if not condition_shape:
+        return network
+    hidden = settings.condition_hidden
+    return Embedded(network, condition_shape, hidden[-1], hidden=hidden)
+
+
+def _plain_networks(
     settings: Settings, event_shape: tuple[int, ...], outputs: int, condition_dim: int
 ) -> tuple[nn.Module, nn.Module]:
     from vaelab import nets
@@ -229,11 +313,17 @@ def _networks(
             nets.MLPEncoder(event_shape, outputs, hidden=settings.hidden, condition_dim=condition_dim),
             nets.MLPDecoder(size, event_shape, hidden=settings.hidden[::-1], condition_dim=condition_dim),
         )
-    if settings.network == "resnet":
-        width, decay = settings.base_width, settings.norm_decay
+    decay = settings.norm_decay
+    if settings.network in ("resnet", "residual"):
+        wide = {
+            "resnet": (nets.ResNetEncoder, nets.ResNetDecoder),
+            "residual": (nets.ResidualEncoder, nets.ResidualDecoder),
+        }
+        encode, decode = wide[settings.network]
+        width = settings.base_width
         return (
-            nets.ResNetEncoder(event_shape, outputs, condition_dim=condition_dim, base_width=width, norm_decay=decay),
-            nets.ResNetDecoder(size, event_shape, condition_dim=condition_dim, base_width=width, norm_decay=decay),
+            encode(event_shape, outputs, condition_dim=condition_dim, base_width=width, norm_decay=decay),
+            decode(size, event_shape, condition_dim=condition_dim, base_width=width, norm_decay=decay),
         )
     families = {
         "infogan": (nets.InfoGANEncoder, nets.InfoGANDecoder),
@@ -241,8 +331,8 @@ def _networks(
     }
     encoder, decoder = families[settings.network]
     return (
-        encoder(event_shape, outputs, condition_dim=condition_dim, norm_decay=settings.norm_decay),
-        decoder(size, event_shape, condition_dim=condition_dim, norm_decay=settings.norm_decay),
+        encoder(event_shape, outputs, condition_dim=condition_dim, norm_decay=decay),
+        decoder(size, event_shape, condition_dim=condition_dim, norm_decay=decay),
     )
 
 

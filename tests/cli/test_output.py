@@ -8,7 +8,7 @@ from PIL import Image
 
 import vaelab
 from vaelab.cli import main, output
-from vaelab.data import MappedArray, arrays
+from vaelab.data import MappedArray, arrays, dataset
 from vaelab.errors import InputError
 from vaelab.runs import Trained
 
@@ -120,12 +120,12 @@ def test_rows_on_disk_are_read_and_written_in_blocks(table, tmp_path, monkeypatc
     values = frame.drop(columns="kind").to_numpy().copy()
     np.save(tmp_path / "v.npy", values)
     monkeypatch.setattr(arrays, "MAP_FROM", 0)
-    monkeypatch.setattr(output, "_BLOCK", 10 * values[0].nbytes)
+    monkeypatch.setattr(dataset, "AT_ONCE", 10 * values[0].nbytes)
     sizes = []
     for name in ("encode", "reconstruct"):
         original = getattr(Trained, name)
-        monkeypatch.setattr(Trained, name, lambda self, x, f=original: sizes.append(len(x)) or f(self, x))
-    rows = output.rows_for(folder, vaelab.runs.load(folder), str(tmp_path / "v.npy"), 35)
+        monkeypatch.setattr(Trained, name, lambda self, x, c=None, f=original: sizes.append(len(x)) or f(self, x, c))
+    rows = output.rows_for(folder, vaelab.runs.load(folder), str(tmp_path / "v.npy"), 35).x
     assert isinstance(rows, MappedArray)
     for verb in ("encode", "reconstruct"):
         out = tmp_path / f"{verb}.{suffix}"

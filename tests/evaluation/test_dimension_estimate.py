@@ -1,13 +1,22 @@
-"""From data to a dimension, and from the shell."""
+"""From data to a dimension, from a trained model to its counts, and both from the shell."""
+
+import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
+from vaelab import runs
 from vaelab.cli import main
 from vaelab.config import Settings
+from vaelab.data import Conditioning, Dataset, TestSplit, TrainSplit, from_arrays
 from vaelab.data.synthetic import sigmoid_manifold
+from vaelab.diagnostics.dimension import count_dimensions
 from vaelab.errors import InputError
-from vaelab.evaluation.dimension import estimate_dimension
+from vaelab.evaluation import Estimate, estimate_dimension, manifold_dimension
+from vaelab.evaluation.search import Training
+from vaelab.model import VAE
+from vaelab.nets import MLPDecoder, MLPEncoder
 
 QUICK = Settings(
     latent_dim=2,
@@ -19,29 +28,181 @@ QUICK = Settings(
     held_out=0.0,
     accelerator="cpu",
 )
+SHORT = QUICK.model_copy(update={"epochs": 1, "densities": ()})
 
 
 def test_a_code_that_is_full_is_doubled_until_the_count_settles():
     x = sigmoid_manifold(3000, 8, 2, seed=1).x
     notes = []
-    found = estimate_dimension(x, settings=QUICK, seeds=2, note=notes.append)
-    assert (found.dimension, found.counts, found.latent_dim) == (2, (2, 2), 4)
-    assert found.tried == {2: (2, 2)}
+    found = estimate_dimension(x, settings=QUICK, seeds=1, note=notes.append)
+    assert (found.dimension, found.counts, found.latent_dim) == (2, (2,), 4)
+    assert list(found.trainings) == [2, 4, 1]
+    assert [one.dimension.by_gap for one in found.trainings[2]] == [2]
+    assert found.trainings[1][0].loss > found.trainings[4][0].loss + 1
     assert found.warnings == []
-    assert len(notes) == 4
+    assert len(notes) == 3
+    assert str(found).startswith("2 dimensions, of 8 numbers per row that vary (3,000 rows)\n  κ = 2: 2 active")
 
 
-def test_the_search_stops_at_the_number_of_columns():
+def _estimate(dimension, losses, *, columns=10, ratios=(0.001, 0.001, 0.001, 1.0, 1.0, 1.0)):
+    """κ → losses; all trainings have the same ratios."""
+    trainings = {
+        size: tuple(Training(count_dimensions(torch.tensor([ratios[:size]])), loss) for loss in own)
+        for size, own in losses.items()
+    }
+    return Estimate(dimension, 6, trainings, columns, 1000)
+
+
+def test_a_smaller_code_that_is_better_counts(monkeypatch):
+    """Ratios of 3 active dimensions; the code of 2 is better by 2 nats, that of 1 is worse."""
+    wide, small = _estimate(2, {6: (-5.0, -4.9), 2: (-3.0, -7.0), 1: (0.0, 0.0)}), {}
+
+    def train(self, size):
+        self.trainings[size] = small[size] = wide.trainings[size]
+        return small[size]
+
+    monkeypatch.setattr("vaelab.evaluation.search.Search.train", train)
+    settings = QUICK.model_copy(update={"latent_dim": 6})
+    found = estimate_dimension(np.random.default_rng(0).normal(size=(600, 10)), settings=settings)
+    assert (found.dimension, found.counts, found.latent_dim) == (2, (3, 3), 6)
+    assert list(found.trainings) == [6, 2, 1]
+    assert found.warnings == [
+        "A code of 2 describes the data better, by 2.0 nats per row, than what the larger code of 6 was trained to, "
+        "which could do the same. The smaller counts."
+    ]
+    kept = estimate_dimension(np.random.default_rng(0).normal(size=(600, 10)), settings=settings, smaller=False)
+    assert (kept.dimension, list(kept.trainings)) == (3, [6])
+
+
+def test_what_makes_an_estimate_doubtful_is_said():
+    full = _estimate(6, {6: (0.0,)}, columns=6, ratios=(0.01,) * 6)
+    assert full.warnings == ["All 6 dimensions of the data are active: they lie on no manifold."]
+    assert "κ is too small" in _estimate(6, {6: (0.0,)}, columns=9, ratios=(0.01,) * 6).warnings[0]
+    few = dataclasses.replace(_estimate(3, {6: (0.0,)}), rows=40, notes=("noiseless",))
+    assert few.warnings == ["40 rows are few for a training: the count may be off.", "noiseless"]
+    other = Training(count_dimensions(torch.tensor([[0.001, 1.0, 1.0, 1.0, 1.0, 1.0]])), 0.0)
+    apart = dataclasses.replace(few, rows=900, notes=(), trainings={6: (*few.trainings[6], other)})
+    assert apart.warnings == ["Seeds disagree: 3, 1. Train for longer."]
+
+
+def test_constant_columns_are_left_out_of_the_count():
+    x = np.random.default_rng(0).normal(size=(300, 4))
+    x[:, 1] = 3.0
+    found = estimate_dimension(x, settings=SHORT.model_copy(update={"latent_dim": 8}), seeds=1, smaller=False)
+    assert (found.columns, found.latent_dim) == (3, 3)
+    assert any("constant" in text for text in found.warnings)
+    assert "300 rows are few" in str(found)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (40, 1), (30, 1, 8, 8)])
+def test_few_rows_one_column_and_images_are_counted(shape):
+    x = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
+    found = estimate_dimension(x, settings=SHORT.model_copy(update={"batch_size": 15}), seeds=1, largest=2)
+    assert 0 <= found.dimension <= 2
+    assert found.latent_dim <= min(2, found.columns)
+
+
+def test_wrong_input_is_refused_before_training():
     x = np.random.default_rng(0).normal(size=(300, 3))
-    found = estimate_dimension(x, settings=QUICK.model_copy(update={"epochs": 2}), seeds=1)
-    assert found.latent_dim <= 3
     with pytest.raises(InputError, match="seeds=0"):
         estimate_dimension(x, seeds=0)
+    with pytest.raises(InputError, match="largest=0"):
+        estimate_dimension(x, largest=0)
+    with pytest.raises(InputError, match="all the same"):
+        estimate_dimension(np.ones((20, 3)))
+    with pytest.raises(InputError, match="isotropic"):
+        estimate_dimension(x, settings=QUICK.model_copy(update={"posterior": "isotropic"}))
+
+
+@pytest.fixture(scope="module")
+def rows():
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(80, 5)), generator.choice(["cat", "dog"], 80)
+
+
+@pytest.fixture(scope="module")
+def plain(rows):
+    return runs.train(from_arrays(rows[0], labels=rows[1]), SHORT)
+
+
+def _conditional(x, y):
+    conditioning = Conditioning.fit(y)
+    train, test = TrainSplit(torch.from_numpy(x), c=conditioning.to_net(y)), TestSplit(torch.zeros(0, x.shape[1]))
+    data = Dataset("rows", "table", train, test, conditioning=conditioning)
+    return runs.train(data, SHORT.model_copy(update={"conditional": True})), data
+
+
+def test_a_trained_model_counts_in_the_users_units(rows, plain, tmp_path):
+    x, y = rows
+    found = manifold_dimension(plain, x, labels=y)
+    assert list(found.groups) == ["cat", "dog"]
+    assert sum(one.rows for one in found.groups.values()) == found.all.rows == 80
+    net = plain.scaling.to_net(torch.from_numpy(x))
+    bare = manifold_dimension(plain.vae, net, labels=torch.from_numpy((y == "dog").astype(int)))
+    torch.testing.assert_close(bare.groups["1"].ratios, found.groups["dog"].ratios)
+    runs.save(plain, tmp_path / "run")
+    torch.testing.assert_close(manifold_dimension(tmp_path / "run", x).all.ratios, found.all.ratios)
+    of_data = manifold_dimension(plain, from_arrays(x, labels=y))
+    assert {name: one.rows for name, one in of_data.groups.items()} == {n: o.rows for n, o in found.groups.items()}
+
+
+def test_a_class_of_one_member_is_counted(rows, plain):
+    x, _ = rows
+    found = manifold_dimension(plain, x, labels=[0] * 79 + [1])
+    assert found.groups["1"].rows == 1
+    assert found.groups["1"].low == found.groups["1"].high == found.groups["1"].count
+
+
+def test_conditions_are_counted_by_class(rows):
+    trained, data = _conditional(*rows)
+    found = manifold_dimension(trained, *rows)
+    assert list(found.groups) == ["cat", "dog"]
+    assert str(found).splitlines()[2].startswith("cat ")
+    torch.testing.assert_close(manifold_dimension(trained, data).groups["cat"].ratios, found.groups["cat"].ratios)
+    with pytest.raises(InputError, match="conditional"):
+        manifold_dimension(trained, rows[0])
+    with pytest.raises(InputError, match="unknown class bird"):
+        manifold_dimension(trained, rows[0], ["bird"] * 80)
+
+
+def test_conditions_are_counted_by_region_in_the_users_units(rows):
+    x, y = rows[0], np.where(rows[1] == "cat", 1000.0, 3000.0) + rows[0][:, 0]
+    trained, _ = _conditional(x, y)
+    found = manifold_dimension(trained, x, y, regions=2)
+    names = sorted(name.split(" around ")[1] for name in found.groups)
+    assert names == ["1e+03", "3e+03"]
+    assert sum(one.rows for one in found.groups.values()) == 80
+
+
+def test_a_model_and_rows_that_do_not_fit_are_refused(rows, plain):
+    x, y = rows
+    with pytest.raises(InputError, match="as in training"):
+        manifold_dimension(plain, x[:, :3])
+    with pytest.raises(InputError, match="without rows"):
+        manifold_dimension(plain)
+    with pytest.raises(InputError, match="takes none"):
+        manifold_dimension(plain, x, y)
+    with pytest.raises(InputError, match="one label per row"):
+        manifold_dimension(plain, x, labels=y[:5])
+    with pytest.raises(InputError, match="type dict"):
+        manifold_dimension({}, x)
+    vae = VAE(MLPEncoder((5,), 4, hidden=(8,)), MLPDecoder(2, (5,), hidden=(8,)), latent_dim=2)
+    with pytest.raises(InputError, match="bare VAE"):
+        manifold_dimension(vae, x)
 
 
 def test_from_the_shell(tmp_path, capsys):
-    np.savetxt(tmp_path / "x.csv", sigmoid_manifold(200, 4, 1).x.numpy(), delimiter=",", header="a,b,c,d", comments="")
-    assert main(["dimension", str(tmp_path / "x.csv"), "--seeds", "1", "--epochs", "2", "--latent-dim", "4"]) == 0
+    path = tmp_path / "x.csv"
+    table = np.column_stack([sigmoid_manifold(200, 4, 1).x.numpy(), np.arange(200) % 2])
+    np.savetxt(path, table, delimiter=",", header="a,b,c,d,kind", comments="")
+    arguments = ["--seeds", "1", "--epochs", "2", "--latent-dim", "4", "--label-column", "kind"]
+    assert main(["dimension", str(path), *arguments]) == 0
     out = capsys.readouterr().out
-    assert "dimensions (of 4 numbers per row)" in out
-    assert "κ = 4" in out
+    assert f"{path}: " in out
+    assert "dimensions, of 4 numbers per row that vary" in out
+    assert "κ = 4: " in out
+    short = ["--epochs", "1", "--densities", "--label-column", "kind", "--out", str(tmp_path), "--name", "run"]
+    assert main(["train", str(path), *short]) == 0
+    capsys.readouterr()
+    assert main(["dimension", str(tmp_path / "run")]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:4]] == ["all", "0", "1"]

@@ -1,59 +1,93 @@
-"""Tables are data; the runner trains what is missing; the renderer sets measured beside published."""
+"""Tables are data; the runner trains what is missing; the same comes out however many processes there are."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
-from vaelab.cli import main
-from vaelab.errors import InputError
-from vaelab.experiments import TABLES, Check, read, render, run
+from vaelab.errors import InputError, VaelabError
+from vaelab.experiments import TABLES, Cell, Check, Ordering, Quantity, markdown, page, read, run
+
+TABLE = TABLES["zheng/table1"]
+FEW = replace(TABLE, cells=TABLE.cells[-4:])  # two shapes
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_runs_at_smoke_scale(name, tmp_path):
     table = TABLES[name]
+    threads = torch.get_num_threads()
     results = run(table, "smoke", tmp_path)
     assert [r.cell for r in results] == [cell.name for cell in table.cells]
     for result in results:
-        assert set(next(c for c in table.cells if c.name == result.cell).published) <= set(result.measured)
+        assert set(table.measures) <= set(result.measured)
         assert result.seconds > 0
         assert result.versions["torch"]
-    text = render(table, results)
+    text = markdown(table, results)
     assert text.count("\n|") == len(table.cells) + 2
+    assert text.count("hold") >= len(table.orderings)
+    assert page([(table, results)]).count("<tr>") == len(table.cells) + 1
     (file,) = tmp_path.iterdir()
     assert len(file.read_text().splitlines()) == len(results)
+    assert torch.get_num_threads() == threads
 
 
 def test_finished_cells_are_not_run_again(tmp_path, monkeypatch):
-    table = TABLES["zheng/table1"]
-    first = run(table, "smoke", tmp_path)
+    first = run(FEW, "smoke", tmp_path)
     monkeypatch.setattr("vaelab.experiments.runner.fit_together", lambda *a, **k: pytest.fail("trained again"))
-    assert run(table, "smoke", tmp_path) == first
+    assert run(FEW, "smoke", tmp_path) == first
 
 
 def test_only_missing_cells_are_run(tmp_path):
-    table = TABLES["zheng/table1"]
-    first = run(table, "smoke", tmp_path)
+    first = run(FEW, "smoke", tmp_path)
     (file,) = tmp_path.iterdir()
     lines = file.read_text().splitlines()
-    file.write_text("\n".join(lines[3:]) + "\n")
+    file.write_text("\n".join(lines[2:]) + "\n")
     notes = []
-    again = run(table, "smoke", tmp_path, note=notes.append)
-    assert sum("training 3 cells" in note for note in notes) == 1
+    again = run(FEW, "smoke", tmp_path, note=notes.append)
+    assert sum("2 cells" in note for note in notes) == len(notes) == 1
     for one, other in zip(first, again, strict=True):
         assert one.measured["nelbo"] == pytest.approx(other.measured["nelbo"], rel=1e-4)
 
 
 def test_results_of_other_settings_are_left_out(tmp_path):
-    table = TABLES["zheng/table1"]
-    run(table, "smoke", tmp_path)
+    run(FEW, "smoke", tmp_path)
     (file,) = tmp_path.iterdir()
     line = json.loads(file.read_text().splitlines()[0])
     line["settings"]["hidden"] = 99
     file.write_text(json.dumps(line) + "\n")
     notes = []
-    run(table, "smoke", tmp_path, note=notes.append)
-    assert len(notes) == 4  # shapes
+    run(FEW, "smoke", tmp_path, note=notes.append)
+    assert len(notes) == 2  # both shapes
+
+
+def test_two_processes_measure_what_one_does(tmp_path):
+    alone = run(FEW, "smoke", tmp_path / "1")
+    side_by_side = run(FEW, "smoke", tmp_path / "2", processes=2)
+    assert [r.cell for r in alone] == [r.cell for r in side_by_side]
+    assert [r.measured for r in alone] == [r.measured for r in side_by_side]
+
+
+def test_a_large_group_is_divided_alike_whatever_the_processes(tmp_path):
+    scales = {"smoke": replace(TABLE.scales["smoke"], seeds=4, rows=100)}
+    notes = []
+    results = run(replace(TABLE, cells=TABLE.cells[:2], scales=scales), "smoke", tmp_path, note=notes.append)
+    assert [r.seed for r in results] == [0, 1, 2, 3] * 2
+    assert [note.split(", ")[2].split(" in ")[0] for note in notes] == ["4 cells", "4 cells"]
+
+
+def test_the_other_groups_finish_when_one_fails(tmp_path):
+    def build(cell, scale, seed):
+        if cell.axes["κ"] == 5:
+            raise InputError("a cell that cannot be built", "another")
+        return TABLE.build(cell, scale, seed)
+
+    broken = replace(FEW, build=build)
+    with pytest.raises(VaelabError, match=r"1 of 2 groups of zheng/table1 failed: \[κ=5, d=20, r=6; .*cannot be built"):
+        run(broken, "smoke", tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert [result.cell for result in read(file)] == [FEW.cells[0].name]
+    assert len(run(FEW, "smoke", tmp_path)) == 4  # and can be completed
 
 
 def test_checks():
@@ -63,18 +97,29 @@ def test_checks():
     assert not Check("nelbo", "at most").passed(-2.0, -2.5)
 
 
-def test_a_scale_that_is_not_there_is_refused():
+@pytest.mark.parametrize(("by", "passed"), [(0, True), (2, True), (2.5, False), (-1, True)])
+def test_orderings(by, passed):
+    values = {Quantity("a", "active"): 5.0, Quantity("b", "active"): 7.0}
+    low, high = values
+    assert Ordering("a below b", low, high, by).passed(values.__getitem__) is passed
+    assert Ordering("b below a", high, low, by).passed(values.__getitem__) is (by == -3)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_orderings_name_cells_that_are_there(name):
+    cells = {cell.name for cell in TABLES[name].cells}
+    assert {q.cell for o in TABLES[name].orderings for q in (o.lower, o.upper)} <= cells
+
+
+def test_cells_have_axes_of_words_and_numbers():
+    cell = Cell({"data": "mnist", "κ": 32, "lr": 0.5}, {})
+    assert cell.name == "data=mnist, κ=32, lr=0.5"
+    assert cell.number("κ") == 32
+
+
+def test_what_cannot_be_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="huge"):
-        TABLES["zheng/table1"].scale("huge")
-
-
-def test_nothing_is_read_from_a_file_that_is_not_there(tmp_path):
+        run(TABLE, "huge", tmp_path)
+    with pytest.raises(InputError, match="processes=0"):
+        run(TABLE, "smoke", tmp_path, processes=0)
     assert read(tmp_path / "none.jsonl") == []
-
-
-def test_from_the_shell(tmp_path, capsys):
-    assert main(["reproduce"]) == 0
-    assert "zheng/table1" in capsys.readouterr().out
-    assert main(["reproduce", "zheng/table1", "--scale", "smoke", "-o", str(tmp_path)]) == 0
-    assert "measured / published" in capsys.readouterr().out
-    assert main(["reproduce", "zheng/table77"]) == 2

@@ -26,37 +26,6 @@ def ring() -> Codes:
     return codes_of(torch.stack([radius * angle.cos(), radius * angle.sin()], 1), 0.05)
 
 
-DENSITIES = {
-    "prior": lambda: PriorDensity(small_vae(latent_dim=3).prior),
-    "gaussian": lambda: Mixture.fit(codes_of(torch.randn(200, 3)), components=1),
-    "mixture": lambda: Mixture.fit(codes_of(torch.randn(200, 3)), components=3, covariance="diag"),
-    "second_stage": lambda: SecondStage(
-        build_second_stage(Settings(latent_dim=3, second_hidden=(8,)), code_variance=1)
-    ),
-}
-
-
-@pytest.mark.parametrize("name", DENSITIES)
-def test_density_contract(name):
-    density = DENSITIES[name]().eval()
-    with torch.no_grad():
-        first = density.sample(7, generator=torch.Generator().manual_seed(1))
-        again = density.sample(7, generator=torch.Generator().manual_seed(1))
-        other = density.sample(7, generator=torch.Generator().manual_seed(2))
-        scores = density.log_prob(first)
-    assert first.shape == (7, 3)
-    assert scores.shape == (7,)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.isfinite(scores).all()
-    assert density.exact == (name != "second_stage")
-    state = torch.get_rng_state()
-    with torch.no_grad():
-        density.log_prob(first)
-        density.sample(2, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(state, torch.get_rng_state()), "global randomness was used"
-
-
 @pytest.mark.parametrize("covariance", ["full", "diag"])
 def test_mixture_scores_like_scikit_learn_and_samples_what_it_scores(covariance):
     z = torch.cat([torch.randn(300, 2) + 4, 0.5 * torch.randn(300, 2)]).double()

@@ -66,7 +66,7 @@ def test_a_run_leaves_all_its_files(make, tmp_path):
 def test_mse_and_nelbo_are_those_of_the_model():
     data = table()
     trained = runs.train(data, QUICK)
-    found = runs.assess(trained, data.test.x)
+    found = runs.assess(trained, data.test)
     net = trained.scaling.to_net(data.test.x)
     with torch.no_grad():
         q = trained.vae.encode(net)

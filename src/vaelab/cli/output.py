@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from vaelab.data import Rows
+    from vaelab.data import Rows, Split
     from vaelab.runs import Trained
 
-_BLOCK = 8 * 2**20  # bytes of rows in their own dtype; a network's outputs are several times that
 _PICTURED = 16  # rows in a picture of originals above reconstructions
 
 
-def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Rows:
+def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Split:
     """Return the rows a verb was asked for: of the data named, in their own order, or the run's test rows.
 
     Raises
@@ -34,17 +33,18 @@ def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Rows:
     """
     import torch
 
-    from vaelab.data import MappedArray
+    from vaelab.data import TestSplit
 
     if n is not None and n < 1:
         raise InputError(f"-n {n}", "at least 1")
-    rows = _given_rows(run, trained, data) if data else _test_rows(run)
-    _check_shape(rows, trained, f"{data or 'the test data'}", run)
+    if data and trained.conditioning is not None:
+        remedy = f"In Python: vaelab.load('{run}').transform(X, y)."
+        raise InputError(f"{data} without conditions, for a conditional run", "the run's own test rows", remedy)
+    split = TestSplit(_given_rows(run, trained, data)) if data else _test_rows(run, trained)
+    _check_shape(split.x, trained, f"{data or 'the test data'}", run)
     if data:
-        trained.scaling.check(rows, name=data)
-    if n is None or n >= len(rows):
-        return rows
-    return rows.subset(torch.arange(n)) if isinstance(rows, MappedArray) else rows[:n]
+        trained.scaling.check(split.x, name=data)
+    return split if n is None or n >= len(split) else split.subset(torch.arange(n))
 
 
 def _given_rows(run: Path, trained: Trained, data: str) -> Rows:
@@ -58,10 +58,10 @@ def _given_rows(run: Path, trained: Trained, data: str) -> Rows:
     return arrange(rows, columns, trained.facts.columns, data)
 
 
-def _test_rows(run: Path) -> Rows:
+def _test_rows(run: Path, trained: Trained) -> Split:
     from vaelab import runs
 
-    return runs.data_of(runs.source_of(run)[1]).test.x
+    return trained.conditioned(runs.data_of(runs.source_of(run)[1])).test
 
 
 def arrange(rows: Rows, columns: Sequence[str] | None, wanted: Sequence[str] | None, data: str) -> Rows:
@@ -91,24 +91,23 @@ def _check_shape(rows: Rows, trained: Trained, data: str, run: Path) -> None:
         raise InputError(f"rows of shape {shape} from {data}", f"{wanted} as in {run}", remedy)
 
 
-def write_codes(out: Path, trained: Trained, rows: Rows) -> None:
+def write_codes(out: Path, trained: Trained, split: Split) -> None:
     """Encode rows and write their codes as .npy or .csv."""
-    from vaelab.data import blocks
-
-    codes = (trained.encode(block).cpu().numpy() for block in blocks(rows, _BLOCK))
-    _write_table(out, codes, len(rows), [f"z{i}" for i in range(trained.settings.latent_dim)])
+    codes = (trained.encode(x, c).cpu().numpy() for x, c in split.parts())
+    _write_table(out, codes, len(split), [f"z{i}" for i in range(trained.settings.latent_dim)])
     _say(out)
 
 
-def write_reconstructions(out: Path, trained: Trained, rows: Rows) -> None:
+def write_reconstructions(out: Path, trained: Trained, split: Split) -> None:
     """Encode and decode rows, and write what comes out; a .png shows the first of them below the originals."""
-    from vaelab.data import blocks
-
     if out.suffix == ".png" and trained.facts.kind == "image":
-        first = next(blocks(rows, _BLOCK))[:_PICTURED]
-        _picture(out, _pixels(trained, trained.reconstruct(first)), above=_pixels(trained, first))
+        import torch
+
+        x, c = next(split.subset(torch.arange(min(_PICTURED, len(split)))).parts())
+        _picture(out, _pixels(trained, trained.reconstruct(x, c)), above=_pixels(trained, x))
     else:
-        _write_blocks(out, trained, (trained.reconstruct(block) for block in blocks(rows, _BLOCK)), len(rows))
+        rebuilt = (trained.reconstruct(x, c) for x, c in split.parts())
+        _write_blocks(out, trained, rebuilt, len(split))
     _say(out)
 
 

@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+_EVERY = "all"
+
 
 def reproduce(
     table: tyro.conf.Positional[str] = "",
     scale: Literal["smoke", "small", "paper"] = "small",
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("tables"),
+    processes: int | None = None,
 ) -> None:
     """Run a paper's table and print measured beside published numbers; finished cells are not run again.
 
     Args:
-        table: its name, such as zheng/table1; left out: list the tables.
+        table: its name, such as zheng/table1, or all; left out: list the tables.
         scale: smoke takes seconds, small minutes on two cores, paper what the paper took.
-        out: folder of results, one file of JSON lines and one of Markdown for each table and scale.
+        out: folder of results; for each table and scale a file of JSON lines, one of Markdown and one of HTML.
+        processes: groups of cells trained at the same time; left out: one per core, and one alone for smoke.
     """
     from vaelab import storage
     from vaelab.errors import InputError
-    from vaelab.experiments import TABLES, render, run
+    from vaelab.experiments import TABLES, Table, markdown, page, run
 
     if not table:
-        print("\n".join(f"{name:<16} {known.title} ({known.source})" for name, known in TABLES.items()))
+        print("\n".join(f"{name:<22} {known.title} ({known.source})" for name, known in TABLES.items()))
         return
-    if table not in TABLES:
-        raise InputError(f"table {table!r}", f"one of {', '.join(TABLES)}")
-    results = run(TABLES[table], scale, out, note=lambda text: print(text, file=sys.stderr, flush=True))
-    text = render(TABLES[table], results)
-    storage.write_text(out / f"{table.replace('/', '-')}-{scale}.md", text)
-    print(text)
+    chosen: list[Table]
+    if table == _EVERY:
+        chosen = [known for known in TABLES.values() if scale in known.scales]
+    elif table in TABLES:
+        chosen = [TABLES[table]]
+    else:
+        raise InputError(f"table {table!r}", f"{_EVERY}, or one of {', '.join(TABLES)}")
+    if processes is None:
+        processes = 1 if scale == "smoke" else _cores()
+    finished = []
+    for one in chosen:
+        results = run(one, scale, out, processes=processes, note=lambda text: print(text, file=sys.stderr, flush=True))
+        finished.append((one, results))
+        stem, text = f"{one.name.replace('/', '-')}-{scale}", markdown(one, results)
+        storage.write_text(out / f"{stem}.md", text)
+        storage.write_text(out / f"{stem}.html", page([(one, results)]))
+        print(text)
+    if len(finished) > 1:
+        storage.write_text(out / f"{_EVERY}-{scale}.html", page(finished))
+
+
+def _cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(argv: list[str]) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+from vaelab.errors import InputError
+
+if TYPE_CHECKING:
+    from vaelab.data import Conditioning
 
 
 def sample(
@@ -13,6 +18,7 @@ def sample(
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("samples.npy"),
     density: str = "auto",
+    condition: tuple[str, ...] = (),
     seed: int = 0,
 ) -> None:
     """Draw new data from a run.
@@ -21,17 +27,43 @@ def sample(
         run: folder of the run.
         n: how many.
         out: file to write: .png for a grid, .npy, .csv for tables; a folder takes one PNG per image.
-        density: where codes come from: auto (the best on held-out codes), prior, gaussian, mixture, second_stage.
+        density: where codes come from: auto (the best on held-out codes), prior, gaussian, mixture, flow, second_stage.
+        condition: of a conditional run: classes, as many draws of each; or the values of one condition for all draws.
+            Left out: all classes in turn.
         seed: of the draws.
     """
     from vaelab import runs
     from vaelab.cli.output import write_rows
-    from vaelab.errors import InputError
 
     if n < 1:
         raise InputError(f"-n {n}", "at least 1")
     trained = runs.load(run)
-    write_rows(out, trained, trained.sample(n, density=density, seed=seed))
+    c = trained.conditions(_spread(trained.conditioning, condition, n), n)
+    write_rows(out, trained, trained.sample(n, c, density=density, seed=seed))
+
+
+def _spread(conditioning: Conditioning | None, given: tuple[str, ...], n: int) -> list[object] | None:
+    """Return n conditions: as many of each class as of any other, in order; or the one given, for all rows."""
+    if conditioning is None:
+        return list(given) or None
+    if conditioning.classes:
+        chosen = given or conditioning.classes
+        return [chosen[i * len(chosen) // n] for i in range(n)]
+    if not given:
+        return None
+    values: list[object] = [
+        value if column.classes else _number(value) for column, value in zip(conditioning.columns, given, strict=False)
+    ]
+    if len(given) != len(conditioning.columns):
+        raise InputError(f"--condition with {len(given)} value(s)", conditioning.describe())
+    return values if conditioning.form == "column" else [values]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--condition {text}", "a number") from None
 
 
 def run(argv: list[str]) -> None:

@@ -11,8 +11,12 @@ from torch import Tensor
 from vaelab.data.mapped import MappedArray, Rows
 from vaelab.data.partition import partition
 from vaelab.data.scaling import Scaling
+from vaelab.data.sequences import Windows
 from vaelab.errors import InputError
 from vaelab.types import Batches
+
+Conditions = Tensor | Windows
+"""What holds the conditions of a data set: (n, *condition_shape) in memory, or windows made when they are asked for."""
 
 
 @final
@@ -27,7 +31,7 @@ class ArrayBatches:
     x
         (n, *event_shape) in the user's units, or in the network's if there is no `scaling`.
     c
-        (n, width) conditions, or None.
+        (n, *condition_shape) conditions, or None.
     scaling
         Map to the network's units.
     dtype
@@ -35,7 +39,12 @@ class ArrayBatches:
     """
 
     def __init__(
-        self, x: Tensor, c: Tensor | None = None, scaling: Scaling | None = None, *, dtype: torch.dtype = torch.float32
+        self,
+        x: Tensor,
+        c: Conditions | None = None,
+        scaling: Scaling | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         _check(x, c, scaling)
         if scaling is not None and scaling.kind == "table":
@@ -67,11 +76,9 @@ class ArrayBatches:
             return self
         moved = copy.copy(self)
         moved._rows = None
-        for name in ("x", "c"):
-            values = getattr(self, name)
-            if values is not None:
-                chosen = values if self._rows is None else values.index_select(0, self._rows)
-                setattr(moved, name, chosen.to(device))
+        moved.x = (self.x if self._rows is None else self.x.index_select(0, self._rows)).to(device)
+        if self.c is not None:
+            moved.c = (self.c if self._rows is None else _some(self.c, self._rows)).to(device)
         return moved
 
     def subset(self, index: Tensor) -> Self:
@@ -100,7 +107,7 @@ class MappedBatches:
     x
         (n, *event_shape) in the user's units, or in the network's if there is no `scaling`.
     c
-        (n, width) conditions, in memory, or None.
+        (n, *condition_shape) conditions, in memory, or None.
     scaling
         Map to the network's units.
     dtype
@@ -110,7 +117,7 @@ class MappedBatches:
     def __init__(
         self,
         x: MappedArray,
-        c: Tensor | None = None,
+        c: Conditions | None = None,
         scaling: Scaling | None = None,
         *,
         dtype: torch.dtype = torch.float32,
@@ -144,7 +151,7 @@ class MappedBatches:
         """Return a view of some rows, in the order given."""
         part = copy.copy(self)
         part.x = self.x.subset(index.cpu())
-        part.c = None if self.c is None else self.c[index.to(self.c.device)]
+        part.c = None if self.c is None else _some(self.c, index.to(self.c.device))
         return part
 
     def take(self, index: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -171,7 +178,7 @@ B = TypeVar("B", bound=Divisible)
 
 
 def as_batches(
-    x: Rows, c: Tensor | None = None, scaling: Scaling | None = None, *, dtype: torch.dtype = torch.float32
+    x: Rows, c: Conditions | None = None, scaling: Scaling | None = None, *, dtype: torch.dtype = torch.float32
 ) -> ArrayBatches | MappedBatches:
     """Return `ArrayBatches` for rows in memory and `MappedBatches` for rows on disk."""
     if isinstance(x, MappedArray):
@@ -200,10 +207,15 @@ def split(batches: B, fraction: float, *, seed: int = 0) -> tuple[B, B]:
     return batches.subset(kept), batches.subset(held_out)
 
 
-def _check(x: Rows, c: Tensor | None, scaling: Scaling | None) -> None:
+def _some(c: Conditions, index: Tensor) -> Conditions:
+    """Return some rows; windows stay unmade."""
+    return c.subset(index) if isinstance(c, Windows) else c.index_select(0, index)
+
+
+def _check(x: Rows, c: Conditions | None, scaling: Scaling | None) -> None:
     given: dict[str, object] = {"x": x, "c": c}
     for name, values in given.items():
-        if values is not None and not isinstance(values, Tensor | MappedArray):
+        if values is not None and not isinstance(values, Tensor | MappedArray | Windows):
             remedy = f"Use torch.from_numpy({name})."
             raise InputError(f"{name} of type {type(values).__name__}", "a torch tensor", remedy)
     if c is not None and len(c) != len(x):

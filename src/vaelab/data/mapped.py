@@ -243,6 +243,11 @@ Rows = Tensor | MappedArray
 """What holds the rows of a data set: in memory, or on disk."""
 
 
+def in_memory(x: Rows) -> Tensor:
+    """Read rows that may be on disk."""
+    return x if isinstance(x, Tensor) else x.rows(torch.arange(len(x)))
+
+
 def blocks(x: Rows, size: int = AT_ONCE) -> Iterator[Tensor]:
     """Iterate over rows in blocks of about `size` bytes, in order."""
     if isinstance(x, MappedArray):

@@ -3,25 +3,28 @@
 A latent dimension is active where the variance of the posterior is a small part of that of the prior. At the optimum
 these ratios fall into two clusters, near 0 and near 1, and the first has as many members as the manifold has
 dimensions, without those that a condition determines (Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with
-Conditional Variational Autoencoders", NeurIPS 2022, Theorems 1 and 2).
+Conditional Variational Autoencoders", NeurIPS 2022, Theorems 1 and 2). With a gate on the code the count may differ
+from condition to condition, so it is taken per class, or per region of a continuous condition, as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from vaelab.diagnostics.groups import groups_of
 from vaelab.errors import InputError
-from vaelab.model import ACTIVE_BELOW, VAE, variance_ratio
+from vaelab.model import ACTIVE_BELOW, VAE, Isotropic, variance_ratio
 from vaelab.training import stream
 from vaelab.types import Batches, rows_at_once
 
 _CLEAR = 3.0  # the least factor between two clusters
 _IDLE_FROM = 0.5  # the least ratio of a dimension that carries next to nothing
+_DRAWN = 4_000_000  # numbers of a block of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,10 @@ class Dimension:
     low, high
         95 % bootstrap interval of `count` over rows.
     ratios
-        (κ,) mean variance ratios; for a full posterior those of its eigenvalues.
+        (κ,) mean variance ratios; for a full posterior those of its eigenvalues, in ascending order.
     by_gap
-        Dimensions below the widest gap between neighbouring ratios, on a logarithmic scale; 1 counts as a neighbour.
+        Dimensions below the gap between the clusters: those below 0.5 where the ratios on its two sides are a factor
+        of 3 or more apart, else those below the widest gap on a logarithmic scale. 1 counts as a neighbour.
     gap
         The factor across that gap.
     latent_dim
@@ -62,38 +66,106 @@ class Dimension:
         return (self.gap >= _CLEAR and bool((idle >= _IDLE_FROM).all())) or bool((self.ratios >= _IDLE_FROM).all())
 
     @property
+    def full(self) -> bool:
+        """Whether every dimension is active, so that there may be more than were given."""
+        return max(self.count, self.by_gap) == self.latent_dim
+
+    @property
+    def active(self) -> Tensor:
+        """(κ,) bool: the dimensions that are counted, by the gap if it is clear, else by the threshold."""
+        counted = self.by_gap if self.clear else self.count
+        return self.ratios.argsort().argsort() < counted
+
+    @property
     def warnings(self) -> list[str]:
         """What makes the count doubtful, in sentences; empty if nothing does."""
-        found = []
-        if max(self.count, self.by_gap) == self.latent_dim:
-            found.append(f"All {self.latent_dim} latent dimensions are active: κ is too small. Raise latent_dim.")
-        elif not self.clear:
-            found.append(
-                f"The ratios do not fall into two clusters (widest gap: a factor {self.gap:.1f}): the training has "
-                "not settled, or the data lie on no manifold. Train for longer, or learn the decoder variance."
-            )
-        elif self.count != self.by_gap:
-            found.append(
+        if self.full:
+            return [f"All {self.latent_dim} latent dimensions are active: κ is too small. Raise latent_dim."]
+        if not self.clear:
+            between = int(((self.ratios >= ACTIVE_BELOW) & (self.ratios < _IDLE_FROM)).sum())
+            return [
+                f"The ratios do not fall into two clusters ({between} of {self.latent_dim} lie between {ACTIVE_BELOW} "
+                f"and {_IDLE_FROM}): the training has not settled, or the data lie on no manifold. Train for longer, "
+                "or learn the decoder variance."
+            ]
+        if self.count != self.by_gap:
+            return [
                 f"{self.count} dimensions are below the threshold and {self.by_gap} below the gap: the clusters are "
                 "apart, but not where the threshold is. The gap is the better count."
-            )
-        return found
+            ]
+        return []
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """Counts over all rows and over groups of them; ``print`` shows a table.
+
+    Attributes
+    ----------
+    all
+        Over all rows.
+    groups
+        Name of a class, or of a region of the condition → its own count; empty without either.
+    """
+
+    all: Dimension
+    groups: dict[str, Dimension] = field(default_factory=dict)
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether every group has a clear count but all rows together have none: each uses dimensions of its own."""
+        return bool(self.groups) and not self.all.clear and all(one.clear for one in self.groups.values())
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes counts doubtful, each sentence once, after the names of those that it is about."""
+        about: dict[str, list[str]] = {}
+        found = {} if self.adaptive else {"all": self.all}
+        for name, one in (found | self.groups).items():
+            for text in one.warnings:
+                about.setdefault(text, []).append(name)
+        said = [f"{', '.join(names)}: {text}" if self.groups else text for text, names in about.items()]
+        if self.adaptive:
+            said.append("all: The groups use different dimensions, so their mean has no clusters; count per group.")
+        return said
+
+    def __str__(self) -> str:
+        """Return a table with a row for all and one per group, the ratios of all, and the warnings."""
+        rows = {"all": self.all, **self.groups}
+        wide = max(8, *(len(name) for name in rows))
+        lines = [f"{'':<{wide}}  {'by gap':>6}  {'gap':>9}  {'by threshold':>14}  {'rows':>9}"]
+        for name, one in rows.items():
+            counted = f"{one.count} ({one.low}–{one.high})"
+            gap = "" if one.gap < _CLEAR else f"× {one.gap:,.0f}"
+            mark = "" if one.clear and not one.full else "  !"
+            lines.append(f"{name:<{wide}}  {one.by_gap:>6}  {gap:>9}  {counted:>14}  {one.rows:>9,}{mark}")
+        return "\n".join([*lines, _listed(self.all.ratios), *(f"! {text}" for text in self.warnings)])
 
 
 @torch.no_grad()
 def variance_ratios_of(vae: VAE, batches: Batches) -> Tensor:
     """(n, κ) variance ratios of every row, float64 on the CPU, in evaluation mode."""
+    return _read(vae, batches)[0]
+
+
+def _read(vae: VAE, batches: Batches) -> tuple[Tensor, Tensor | None]:
+    """Variance ratios and conditions of all rows, on the CPU."""
     was_training = vae.training
     vae.eval()
     device = next(vae.parameters()).device
     batches = batches.to(device)
     size = rows_at_once(batches.event_shape)
-    parts = []
-    for start in range(0, len(batches), size):
-        x, c = batches.take(torch.arange(start, min(start + size, len(batches)), device=device))
-        parts.append(variance_ratio(vae.encode(x, c), vae.prior(c)).double().cpu())
+    ratios, conditions = [], []
+    with torch.no_grad():
+        for start in range(0, len(batches), size):
+            x, c = batches.take(torch.arange(start, min(start + size, len(batches)), device=device))
+            ratios.append(variance_ratio(vae.encode(x, c), vae.prior(c)).expand(len(x), -1).double().cpu())
+            if c is not None:
+                conditions.append(c.cpu())
     vae.train(was_training)
-    return torch.cat(parts)
+    if not ratios:
+        raise InputError("no rows", "at least one row to count on")
+    return torch.cat(ratios), torch.cat(conditions) if conditions else None
 
 
 def count_dimensions(
@@ -108,65 +180,101 @@ def count_dimensions(
     threshold
         Below which a mean ratio counts as active.
     resamples, seed
-        Of the bootstrap over rows.
+        Of the bootstrap over rows; no resamples leave the interval at the count.
 
     Raises
     ------
     InputError
-        No rows.
+        No rows, or ratios that are not finite.
     """
     if ratios.ndim != 2 or not ratios.numel():
         raise InputError(f"ratios of shape {tuple(ratios.shape)}", "(n, κ) with at least one row")
-    n, size = ratios.shape
+    ratios = ratios.double()
+    if not bool(ratios.isfinite().all()):
+        wrong = int((~ratios.isfinite()).any(1).sum())
+        remedy = "The training has diverged: train again with a smaller lr."
+        raise InputError(f"variance ratios that are not finite, in {wrong} of {len(ratios)} rows", "numbers", remedy)
     mean = ratios.mean(0)
-    draws = torch.randint(n, (resamples, n), generator=stream("cpu", seed, "dimension"))
-    counts = torch.stack([(ratios[rows].mean(0) < threshold).sum() for rows in draws]).double()
-    low, high = counts.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    ends = torch.cat([mean.sort().values, torch.ones(1, dtype=mean.dtype)]).clamp(1e-300, 1.0).log()
+    count = int((mean < threshold).sum())
+    low = high = count
+    if resamples and len(ratios) > 1:
+        counts = (_resampled(ratios, resamples, seed) < threshold).sum(1).double()
+        ends = counts.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+        low, high = math.floor(float(ends[0])), math.ceil(float(ends[1]))
+    by_gap, gap = _gap(mean, count)
+    return Dimension(count, low, high, mean, by_gap, gap, len(mean), len(ratios))
+
+
+def _resampled(ratios: Tensor, resamples: int, seed: int) -> Tensor:
+    """(resamples, κ) means over rows drawn with replacement: how often each was drawn, times the rows."""
+    n = len(ratios)
+    generator = stream("cpu", seed, "dimension")
+    at_once = max(1, _DRAWN // n)
+    means = []
+    for start in range(0, resamples, at_once):
+        some = min(at_once, resamples - start)
+        drawn = torch.randint(n, (some, n), generator=generator) + n * torch.arange(some)[:, None]
+        times = torch.bincount(drawn.flatten(), minlength=some * n).view(some, n)
+        means.append(times.double() @ ratios / n)
+    return torch.cat(means)
+
+
+def _gap(mean: Tensor, count: int) -> tuple[int, float]:
+    """Dimensions below the gap, and the factor across it."""
+    ends = torch.cat([mean.sort().values, mean.new_ones(1)]).clamp(1e-300, 1.0).log()
     steps = ends.diff()
+    below = int((mean < _IDLE_FROM).sum())
+    if below and float(steps[below - 1]) >= math.log(_CLEAR):  # the gap may be narrower than one among active ones
+        return below, math.exp(float(steps[below - 1]))
     widest = int(steps.argmax())
-    by_gap = widest + 1 if float(steps[widest]) > math.log(_CLEAR) else int((mean < threshold).sum())
-    return Dimension(
-        count=int((mean < threshold).sum()),
-        low=math.floor(low),
-        high=math.ceil(high),
-        ratios=mean,
-        by_gap=by_gap,
-        gap=math.exp(float(steps[widest])),
-        latent_dim=size,
-        rows=n,
-    )
+    by_gap = widest + 1 if float(steps[widest]) >= math.log(_CLEAR) else count
+    return by_gap, math.exp(float(steps[widest]))
 
 
-def manifold_dimension(
-    vae: VAE, batches: Batches, *, labels: Tensor | None = None, classes: Sequence[str] | None = None, seed: int = 0
-) -> dict[str, Dimension]:
-    """Count the dimensions of the data's manifold, in all and per class.
+def dimensions_of(
+    vae: VAE, batches: Batches, *, groups: Mapping[str, Tensor] | None = None, regions: int = 4, seed: int = 0
+) -> Dimensions:
+    """Count the dimensions of the data's manifold, in all and per group of rows.
 
     Parameters
     ----------
     vae
         Trained with a learned or profiled variance.
     batches
-        Rows in the network's units, with their conditions if the model has one.
-    labels
-        (n,) classes; None counts over all rows alone.
-    classes
-        Their names.
+        Rows in the network's units, with their conditions if the model has any.
+    groups
+        Name → (n,) bool, the rows of a group; empty for none. None groups by the condition: its classes if it is
+        one-hot, else `regions_of` it.
+    regions
+        Of a continuous condition.
     seed
-        Of the bootstrap.
+        Of the bootstrap and the regions.
 
-    Returns
-    -------
-    dict
-        ``"all"``, and every class that has rows.
+    Raises
+    ------
+    InputError
+        No rows, a group of another length, or a posterior whose variance says nothing about single dimensions.
     """
-    ratios = variance_ratios_of(vae, batches)
-    found = {"all": count_dimensions(ratios, seed=seed)}
-    if labels is not None:
-        if len(labels) != len(ratios):
-            raise InputError(f"{len(labels)} labels for {len(ratios)} rows", "one label per row")
-        for label in labels.unique().tolist():
-            name = str(label) if classes is None else classes[label]
-            found[name] = count_dimensions(ratios[labels.cpu() == label], seed=seed)
-    return found
+    if vae.posterior.degenerate or isinstance(vae.posterior, Isotropic):
+        raise InputError(
+            f"a posterior of type {type(vae.posterior).__name__}",
+            "one with a variance for every dimension",
+            "Train with a diagonal or a full posterior.",
+        )
+    ratios, c = _read(vae, batches)
+    if groups is None:
+        groups = {} if c is None else groups_of(c, regions, seed=seed)
+    found = {}
+    for name, rows in groups.items():
+        if rows.shape != (len(ratios),):
+            raise InputError(f"group {name!r} of shape {tuple(rows.shape)} for {len(ratios)} rows", "one bool per row")
+        if bool(rows.any()):
+            found[name] = count_dimensions(ratios[rows.cpu()], seed=seed)
+    return Dimensions(count_dimensions(ratios, seed=seed), found)
+
+
+def _listed(ratios: Tensor, most: int = 40) -> str:
+    """All ratios in ascending order, two digits each."""
+    values = ratios.sort().values.tolist()
+    more = f" … ({len(values)} in all)" if len(values) > most else ""
+    return f"ratios: {' '.join(f'{value:.2g}' for value in values[:most])}{more}"

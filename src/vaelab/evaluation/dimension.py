@@ -1,60 +1,233 @@
-"""`estimate_dimension`: from data to the dimension of their manifold, training what is needed."""
+"""The dimension of a manifold: counted on a model that there is, or on models trained for it."""
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vaelab import runs
 from vaelab.config import Settings
-from vaelab.data import Dataset, as_batches, from_arrays
-from vaelab.diagnostics.dimension import Dimension, manifold_dimension
+from vaelab.data import Conditioning, Dataset, Split, as_batches, check_array, from_arrays
+from vaelab.diagnostics.dimension import Dimensions, dimensions_of
+from vaelab.diagnostics.groups import groups_of, regions_of
 from vaelab.errors import InputError
-from vaelab.evaluation.rows import in_memory, part
-from vaelab.training import stream
+from vaelab.evaluation.search import Search, Training, best_of, counts_of, other_estimates, varying
+from vaelab.model import VAE
+from vaelab.runs import Trained
+from vaelab.types import Batches
 
-_MOST_ROWS = 5_000  # that other estimators, which compare all pairs, are given
+DEFAULTS = Settings(latent_dim=8, lr=5e-3, schedule="one_cycle")
+"""How `estimate_dimension` trains unless told otherwise."""
+
+_FEW_ROWS = 500
+_LARGEST = 128  # code for images
+_BETTER = 0.5  # nats per row by which a smaller code must be better
+
+
+class _Fitted(Protocol):
+    """A fitted estimator of `vaelab.estimators`."""
+
+    trained_: Trained
+
+
+def manifold_dimension(
+    model: VAE | Trained | _Fitted | Path | str,
+    X: object | None = None,
+    c: object | None = None,
+    *,
+    labels: object | None = None,
+    regions: int = 4,
+    seed: int = 0,
+) -> Dimensions:
+    """Count the active dimensions of a trained model: in all, per class, and per region of a continuous condition.
+
+    The count is the dimension of the manifold less what the condition determines, for a model that was trained to its
+    optimum with a learned or profiled variance (Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional
+    Variational Autoencoders", NeurIPS 2022, Theorems 1 and 2).
+
+    Parameters
+    ----------
+    model
+        A fitted estimator, the folder of a run, what `vaelab.runs.train` returns, or a bare `VAE`.
+    X
+        (n, d) or (n, C, H, W) rows like those of the training, or a `Dataset`, of which the test rows are counted on,
+        or the training rows if there are none. None, for the folder of a run, is the run's own data. For a bare VAE a
+        tensor in the network's units.
+    c
+        n conditions in the form that the model was fitted with; for a bare VAE a tensor (n, *condition_shape).
+    labels
+        (n,) classes to count by, where the condition is none; those of a `Dataset` are taken from it.
+    regions
+        Into which conditions other than classes are divided.
+    seed
+        Of the bootstrap and the regions.
+
+    Returns
+    -------
+    Dimensions
+        `all`, and `groups` by name; prints as a table.
+
+    Raises
+    ------
+    InputError
+        The rows, conditions or labels do not fit the model or one another.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaelab.nets import MLPDecoder, MLPEncoder
+    >>> vae = VAE(MLPEncoder((5,), 4), MLPDecoder(2, (5,)), latent_dim=2)
+    >>> manifold_dimension(vae, torch.randn(50, 5)).all.latent_dim
+    2
+    """
+    if isinstance(model, VAE):
+        vae, batches = model, _tensors(X, c)
+        groups = None if labels is None else _by_label(labels, len(batches))
+        return dimensions_of(vae, batches, groups=groups, regions=regions, seed=seed)
+    trained, data = _resolved(model, X)
+    if isinstance(data, Dataset):
+        known = trained.conditioned(data)
+        split: Split = known.test if len(known.test) else known.train
+        batches, conditions = trained.batches_of(split), split.c
+        if labels is None and trained.conditioning is None and split.labels is not None:
+            names = np.asarray(data.classes) if data.classes is not None else None
+            numbers = split.labels.cpu().numpy()
+            labels = numbers if names is None else names[numbers]
+    else:
+        x = check_array(data, min_rows=1)
+        if tuple(x.shape[1:]) != trained.facts.event_shape:
+            raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{trained.facts.event_shape}, as in training")
+        trained.scaling.check(x)
+        conditions = trained.conditions(c, len(x))
+        batches = as_batches(x, conditions, trained.scaling)
+    if labels is not None:
+        groups = _by_label(labels, len(batches))
+    elif trained.conditioning is not None and isinstance(conditions, Tensor):
+        groups = _by_condition(trained.conditioning, conditions, regions, seed)
+    else:
+        groups = None
+    return dimensions_of(trained.vae, batches, groups=groups, regions=regions, seed=seed)
+
+
+def _resolved(model: Trained | _Fitted | Path | str, X: object | None) -> tuple[Trained, object]:
+    """Load a run, and its data where no others are given."""
+    if isinstance(model, str | Path):
+        data = runs.data_of(runs.source_of(Path(model))[1]) if X is None else X
+        return runs.load(Path(model)), data
+    found = getattr(model, "trained_", model)
+    if not isinstance(found, Trained):
+        raise InputError(
+            f"a model of type {type(model).__name__}", "a fitted estimator, a run's folder, or a VAE", "Fit it first."
+        )
+    if X is None:
+        raise InputError("a model without rows", "rows to count on", "Pass those that it was fitted on.")
+    return found, X
+
+
+def _tensors(X: object | None, c: object | None) -> Batches:
+    """Rows of a bare VAE."""
+    if not isinstance(X, Tensor) or not (c is None or isinstance(c, Tensor)):
+        raise InputError(
+            f"X of type {type(X).__name__} and c of type {type(c).__name__}, for a bare VAE",
+            "tensors in the network's units",
+        )
+    return as_batches(X, c, dtype=X.dtype)
+
+
+def _by_label(labels: object, rows: int) -> dict[str, Tensor]:
+    """Rows of each class, in the classes' order."""
+    values = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    if values.shape != (rows,):
+        raise InputError(f"labels of shape {values.shape} for {rows} rows", "one label per row")
+    names, numbers = np.unique(values, return_inverse=True)
+    return {str(name): torch.from_numpy(numbers == i) for i, name in enumerate(names)}
+
+
+def _by_condition(conditioning: Conditioning, c: Tensor, regions: int, seed: int) -> dict[str, Tensor]:
+    """Rows of each class of the condition, or of each region, which is named in the user's units where it has any."""
+    labels = conditioning.labels(c)
+    if labels is not None and conditioning.classes is not None:
+        return {name: labels == i for i, name in enumerate(conditioning.classes)}
+    if conditioning.form == "sequence" or any(column.classes for column in conditioning.columns):
+        return groups_of(c, regions, seed=seed)
+    std, mean = (torch.tensor([getattr(one, name) for one in conditioning.columns]) for name in ("std", "mean"))
+    return regions_of(c, regions, shown=c.cpu() * std + mean, seed=seed)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The dimension of the manifold that data lie on, by several trainings.
+    """The dimension of the manifold that data lie on, by several trainings; ``print`` shows a summary.
 
     Attributes
     ----------
     dimension
-        Median over seeds.
-    counts
-        One per seed: by the gap between the clusters.
+        Median over seeds at `latent_dim`, or the size of a smaller code that describes the data better.
     latent_dim
-        κ of these trainings; the first of 8, 16, 32, … that was not full.
+        κ that was counted on; the first of 8, 16, 32, … of which at most half was active.
     trainings
-        One `Dimension` per seed.
-    tried
-        κ → counts, of smaller codes that were full.
+        κ → one training per seed, in the order in which they were tried.
+    columns
+        Numbers per row that are not constant.
+    rows
+        Training rows.
     others
         Estimators of scikit-dimension, where it is installed: name → dimension.
+    notes
+        What the trainings warned of.
     """
 
     dimension: int
-    counts: tuple[int, ...]
     latent_dim: int
-    trainings: tuple[Dimension, ...]
-    tried: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    trainings: dict[int, tuple[Training, ...]]
+    columns: int
+    rows: int
     others: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """One per seed at `latent_dim`: by the gap between the clusters."""
+        return counts_of(self.trainings[self.latent_dim])
 
     @property
     def warnings(self) -> list[str]:
         """What makes the number doubtful, in sentences."""
-        found = list(dict.fromkeys(text for one in self.trainings for text in one.warnings))
-        if len(set(self.counts)) > 1:
+        found = []
+        trainings = self.trainings[self.latent_dim]
+        if any(one.dimension.full for one in trainings) and self.latent_dim >= self.columns:
+            found.append(f"All {self.columns} dimensions of the data are active: they lie on no manifold.")
+        else:
+            found += dict.fromkeys(text for one in trainings for text in one.dimension.warnings)
+        if self.dimension < round(statistics.median(self.counts)):
+            better = best_of(trainings) - best_of(self.trainings[self.dimension])
+            found.append(
+                f"A code of {self.dimension} describes the data better, by {better:.1f} nats per row, than what the "
+                f"larger code of {self.latent_dim} was trained to, which could do the same. The smaller counts."
+            )
+        elif len(set(self.counts)) > 1:
             found.append(f"Seeds disagree: {', '.join(map(str, self.counts))}. Train for longer.")
-        return found
+        if self.rows < _FEW_ROWS:
+            found.append(f"{self.rows} rows are few for a training: the count may be off.")
+        return found + list(self.notes)
+
+    def __str__(self) -> str:
+        """Return the number, what it rests on, what others say, and what makes it doubtful."""
+        lines = [f"{self.dimension} dimensions, of {self.columns} numbers per row that vary ({self.rows:,} rows)"]
+        for size, trainings in self.trainings.items():
+            counts = ", ".join(map(str, counts_of(trainings)))
+            lines.append(f"  κ = {size}: {counts} active, by seed; lowest loss {best_of(trainings):.2f} nats")
+        for one in self.trainings[self.latent_dim]:
+            values = one.dimension.ratios.sort().values.tolist()
+            lines.append(f"  ratios: {' '.join(f'{value:.2g}' for value in values)}")
+        lines += [f"  {name} (scikit-dimension): {value:.1f}" for name, value in self.others.items()]
+        return "\n".join(lines + [f"! {text}" for text in self.warnings])
 
 
 def estimate_dimension(
@@ -63,59 +236,62 @@ def estimate_dimension(
     settings: Settings | None = None,
     seeds: int = 3,
     largest: int | None = None,
+    smaller: bool = True,
     note: Callable[[str], None] = lambda text: None,
 ) -> Estimate:
-    """Train VAEs with larger and larger codes until some dimensions stay idle, and count the others.
+    """Train VAEs with larger and larger codes until at least half of the code stays idle, and count the rest.
+
+    Then codes of one dimension less than the count are trained. What they can do a larger code can do as well, with
+    idle dimensions to spare, so a lower −ELBO shows that the larger one missed its optimum (it often does where a sheet
+    is rolled up), and the smaller count holds.
+
+    The count is that of a manifold which a code can lay flat. One that closes on itself, such as a circle or a torus,
+    needs a dimension more.
 
     Parameters
     ----------
     data
-        A data set, or an array of rows.
+        A data set, of which the training rows are used, or an array of rows.
     settings
-        How to train; its ``latent_dim`` is where the search starts. The defaults, from 8, if None.
+        How to train; its ``latent_dim`` is where the search starts. `DEFAULTS` if None. A conditional model counts
+        what the condition leaves open.
     seeds
         Trainings per size.
     largest
-        The largest code that is tried; the number of columns, or 128 for images, if None.
+        The largest code that is tried, at most the number of columns that vary; 128 for images if None.
+    smaller
+        Whether to try smaller codes as well.
     note
         Told what is being done.
 
     Raises
     ------
     InputError
-        No seeds, or rows that cannot be trained on.
+        No seeds, a `largest` below 1, rows that are all the same, or that cannot be trained on.
     """
-    if seeds < 1:
-        raise InputError(f"seeds={seeds}", "at least 1")
+    if seeds < 1 or (largest is not None and largest < 1):
+        raise InputError(f"seeds={seeds}, largest={largest}", "at least 1 of each")
+    settings = DEFAULTS if settings is None else settings
+    if settings.posterior == "isotropic":
+        raise InputError("posterior='isotropic'", "one with a variance for every dimension", "Use 'diagonal'.")
     data = data if isinstance(data, Dataset) else from_arrays(data)
-    settings = Settings(latent_dim=8) if settings is None else settings
-    most = largest or (128 if data.kind == "image" else max(2, data.event_shape[0]))
-    tried: dict[int, tuple[int, ...]] = {}
+    columns = varying(data.train.x)
+    if not columns:
+        raise InputError(f"{len(data.train)} rows that are all the same", "rows that differ")
+    most = min(columns, largest or (_LARGEST if data.kind == "image" else columns))
+    search = Search(data, settings, seeds, note)
     size = min(settings.latent_dim, most)
-    while True:
-        found = []
-        for seed in range(seeds):
-            note(f"training with {size} latent dimensions, seed {seed + 1} of {seeds}")
-            own = settings.model_copy(update={"latent_dim": size, "seed": settings.seed + seed, "densities": ()})
-            trained = runs.train(data, own)
-            batches = as_batches(data.train.x, None, trained.scaling)
-            found.append(manifold_dimension(trained.vae, batches)["all"])
-        counts = tuple(one.by_gap for one in found)
-        if max(counts) < size or size == most:
-            others = _others(data)
-            return Estimate(round(statistics.median(counts)), counts, size, tuple(found), tried, others)
-        tried[size] = counts
+    counts = counts_of(search.train(size))
+    while 2 * max(counts) > size and size < most:
         size = min(2 * size, most)
-
-
-def _others(data: Dataset) -> dict[str, float]:
-    """Estimates of scikit-dimension (TwoNN, maximum likelihood), on at most 5,000 rows."""
-    if importlib.util.find_spec("skdim") is None:
-        return {}
-    from skdim.id import MLE, TwoNN
-
-    # at random, since files are often sorted
-    index = torch.randperm(len(data.train), generator=stream("cpu", 0, "rows", "dimension"))[:_MOST_ROWS]
-    rows: Tensor = in_memory(part(data.train.x, index.sort().values))
-    x = rows.flatten(1).double().numpy()
-    return {"TwoNN": float(TwoNN().fit(x).dimension_), "MLE": float(MLE().fit(x).dimension_)}
+        counts = counts_of(search.train(size))
+    dimension = round(statistics.median(counts))
+    loss = best_of(search.trainings[size])
+    while smaller and dimension > 1:
+        trial = best_of(search.train(dimension - 1))
+        if trial > loss - _BETTER:
+            break
+        dimension, loss = dimension - 1, trial
+    return Estimate(
+        dimension, size, search.trainings, columns, len(data.train), other_estimates(data), tuple(search.notes)
+    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from vaelab.data import Rows, as_batches, blocks, content_hash
+from vaelab.data import Rows, Split, blocks, content_hash
 from vaelab.errors import InputError
 from vaelab.evaluation.options import Options
-from vaelab.evaluation.rows import BLOCK, part
+from vaelab.evaluation.rows import BLOCK
 from vaelab.metrics.likelihood import Bounds, Dequantised, bits_per_dim, importance_weighted_bounds
 from vaelab.metrics.report import RowMean
 from vaelab.model import Gaussian
@@ -18,9 +18,9 @@ from vaelab.types import Batches
 _EIGHT_BITS = 1 / 255
 
 
-def likelihoods(trained: Trained, x: Rows, options: Options) -> list[RowMean]:
+def likelihoods(trained: Trained, split: Split, options: Options) -> list[RowMean]:
     """ELBO with its parts and the importance-weighted bound, nats per row of the network's units."""
-    batches, reference = _scored(trained, x, options)
+    batches, reference = _scored(trained, split, options)
     found, caveat = _bounds(trained, batches, options, "bounding the likelihood")
     about = {"protocol": f"iwae-{found.draws}", "reference": reference, "caveat": caveat}
     numbers = []
@@ -30,7 +30,7 @@ def likelihoods(trained: Trained, x: Rows, options: Options) -> list[RowMean]:
     return numbers
 
 
-def bits(trained: Trained, x: Rows, options: Options) -> list[RowMean]:
+def bits(trained: Trained, split: Split, options: Options) -> list[RowMean]:
     """Bits per dimension of dequantised 8-bit images, an upper bound on what a code for their grey levels needs.
 
     Raises
@@ -41,7 +41,7 @@ def bits(trained: Trained, x: Rows, options: Options) -> list[RowMean]:
     scaling = trained.scaling
     if scaling.dtype != "uint8" or scaling.kind != "image" or float(scaling.scale) != 255.0:
         raise InputError(f"metric bits for {scaling.kind} data of {scaling.dtype}", "8-bit images", "Use nll.")
-    batches, reference = _scored(trained, x, options)
+    batches, reference = _scored(trained, split, options)
     noisy = Dequantised(batches, _EIGHT_BITS)
     found, caveat = _bounds(trained, noisy, options, "bounding the likelihood of dequantised pixels")
     size = torch.Size(trained.facts.event_shape).numel()
@@ -70,13 +70,13 @@ def noise_level(trained: Trained, x: Rows) -> list[str]:
     return [text + "These nats are of a density on [0, 1], at quantised pixels; bits per dimension are dequantised."]
 
 
-def _scored(trained: Trained, x: Rows, options: Options) -> tuple[Batches, str]:
+def _scored(trained: Trained, split: Split, options: Options) -> tuple[Batches, str]:
     """Rows in the network's units, and the hash of their content."""
-    n = min(options.likelihood_rows or len(x), len(x))
+    n = min(options.likelihood_rows or len(split), len(split))
     # at random, since test sets are often sorted: the first half of MNIST's is the easier one
-    index = torch.randperm(len(x), generator=stream("cpu", 0, "rows", "likelihood"))[:n].sort().values
-    rows = part(x, index)
-    return as_batches(rows, None, trained.scaling).to(trained.device), content_hash(rows)
+    index = torch.randperm(len(split), generator=stream("cpu", 0, "rows", "likelihood"))[:n].sort().values
+    rows = split.subset(index)
+    return trained.batches_of(rows).to(trained.device), content_hash(rows.x)
 
 
 def _bounds(trained: Trained, batches: Batches, options: Options, text: str) -> tuple[Bounds, str]:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.data import Dataset, Rows, content_hash, load
+from vaelab.data import Dataset, Rows, Split, content_hash, load
 from vaelab.errors import InputError
 from vaelab.evaluation.extractors import extractor_for
 from vaelab.evaluation.likelihood import bits, likelihoods, noise_level
 from vaelab.evaluation.options import Options
-from vaelab.evaluation.rows import BLOCK, blocks_of, chosen_rows, in_parts, in_units, quarter, watched
+from vaelab.evaluation.rows import BLOCK, blocks_of, chosen_of, chosen_rows, in_units, quarter, watched
 from vaelab.evaluation.sets import few
 from vaelab.metrics.evaluator import Blocks, Evaluator
 from vaelab.metrics.features import FeatureStore, hash_of
@@ -65,6 +65,7 @@ def evaluate(
     """
     options = Options() if options is None else options
     trained, data, notes = _resolved(model, data)
+    data = trained.conditioned(data)
     _check_data(trained, data)
     metrics = options.chosen(data.kind, len(data.test), model=True)
     unknown = [name for name in options.densities if name not in trained.densities]
@@ -77,12 +78,12 @@ def evaluate(
         report.readings += samples.readings(metrics)
         report.notes += samples.notes
     if "nll" in metrics:
-        report.rows += likelihoods(trained, data.test.x, options)
+        report.rows += likelihoods(trained, data.test, options)
         report.notes += noise_level(trained, data.test.x)
     if "bits" in metrics:
-        report.rows += bits(trained, data.test.x, options)
+        report.rows += bits(trained, data.test, options)
     if "reconstruction" in metrics:
-        report.rows += reconstruction_errors(trained, data.test.x)
+        report.rows += reconstruction_errors(trained, data.test)
         report.notes.append("Reconstructions are of the reference's own rows, so they may score below the floor.")
     return report
 
@@ -127,8 +128,9 @@ class _Samples:
     def __init__(self, trained: Trained, data: Dataset, chosen: Protocol, options: Options) -> None:
         self.trained, self.data, self.chosen, self.options = trained, data, chosen, options
         self.learned, unseen = quarter(data.train)
-        used, other = (data.test.x, unseen.x) if chosen.reference == "test" else (data.train.x, data.test.x)
-        self.reference = chosen_rows(used, chosen.reference_count, chosen, "reference")
+        used: Split = data.test if chosen.reference == "test" else data.train
+        other = unseen.x if chosen.reference == "test" else data.test.x
+        self.reference = chosen_of(used, chosen.reference_count, chosen, "reference")
         self.n = min(chosen.generated_count, len(self.reference))
         self.floor = chosen_rows(other, self.n, chosen, "floor") if len(other) >= self.n else None
         wanted = min(chosen.generated_count, chosen.reference_count)
@@ -144,7 +146,7 @@ class _Samples:
         evaluator = Evaluator(
             chosen,
             extractor,
-            self._real(self.reference, "reading the reference"),
+            self._real(self.reference.x, "reading the reference"),
             measures=measures or _OF_PAIRS,
             floor=None if self.floor is None else self._real(self.floor, "measuring the floor"),
             store=options.store(chosen),
@@ -171,13 +173,17 @@ class _Samples:
         return watched(blocks_of(rows, self.trained.scaling), self.options.watch, text, len(rows))
 
     def _generated(self, density: str, draw: int) -> Blocks:
-        """Rows from one density; every block has a random stream of its own."""
+        """Rows from one density, under the reference's conditions; every block has a random stream of its own."""
         generator, device, chosen = self.trained.generator(density), self.trained.device, self.chosen
+        c = self.reference.c
 
         def blocks() -> Iterator[Tensor]:
             for start in range(0, self.n, BLOCK):
+                size = min(BLOCK, self.n - start)
+                own = None if c is None else c.index_select(0, torch.arange(start, start + size)).to(device)
                 rows = generator.sample(
-                    min(BLOCK, self.n - start),
+                    size,
+                    own,
                     generator=stream(device, chosen.seed, "evaluate", density, draw, start),
                     observation_noise=chosen.observation_noise,
                 )
@@ -187,26 +193,33 @@ class _Samples:
 
     def _rebuilt(self) -> Blocks:
         def blocks() -> Iterator[Tensor]:
-            for rows in in_parts(self.reference):
-                yield shown(self.trained, self.trained.scaling.to_net(self.trained.reconstruct(rows)))
+            for x, c in self.reference.parts():
+                rebuilt = self.trained.reconstruct(x, c)
+                yield shown(self.trained, self.trained.scaling.to_net(rebuilt))
 
         return watched(blocks, self.options.watch, "rebuilding the reference", len(self.reference))
 
     def _means(self) -> Tensor:
-        return torch.cat([self.trained.encode(rows) for rows in in_parts(self.reference)])
+        return torch.cat([self.trained.encode(x, c) for x, c in self.reference.parts()])
 
     def _between(self, means: Tensor, kind: str, where: str, draw: int) -> Blocks:
-        """Decode points between the codes of random pairs: half way, or at a uniform random share (Takida et al.)."""
+        """Decode points between the codes of random pairs: half way, or at a uniform random share (Takida et al.).
+
+        Under a condition, that of the first of each pair.
+        """
         chosen, trained = self.chosen, self.trained
+        conditions = self.reference.c
 
         def blocks() -> Iterator[Tensor]:
             generator = stream("cpu", chosen.seed, "interpolation", draw)
             both = pairs(len(means), self.n, generator).to(means.device)
             share = torch.rand(self.n, generator=generator).to(means.device)
             for start in range(0, self.n, BLOCK):
+                first = both[start : start + BLOCK, 0].cpu()
+                c = None if conditions is None else conditions.index_select(0, first)
                 a, b = means[both[start : start + BLOCK].T]
                 t = 0.5 if where == "middle" else share[start : start + BLOCK]
-                yield shown(trained, trained.scaling.to_net(trained.decode(_PATHS[kind](a, b, t))))
+                yield shown(trained, trained.scaling.to_net(trained.decode(_PATHS[kind](a, b, t), c)))
 
         text = f"interpolations, {kind}, {where}, draw {draw + 1} of {self.options.draws}"
         return watched(blocks, self.options.watch, text, self.n)
@@ -220,16 +233,16 @@ def shown(trained: Trained, x: Tensor) -> Tensor:
     return trained.scaling.to_net(trained.scaling.from_net(x.double()), dtype=torch.float64)  # constants are exact
 
 
-def reconstruction_errors(trained: Trained, x: Rows) -> list[RowMean]:
+def reconstruction_errors(trained: Trained, split: Split) -> list[RowMean]:
     """Squared error summed over a row, and for images PSNR (dB) and SSIM, network's units."""
     found: dict[str, list[Tensor]] = {}
-    for rows in in_parts(x):
-        real = in_units(rows, trained.scaling)
+    for x, c in split.parts():
+        real = in_units(x, trained.scaling)
         real = real / 255 if real.dtype == torch.uint8 else real
-        rebuilt = shown(trained, trained.scaling.to_net(trained.reconstruct(rows)))
+        rebuilt = shown(trained, trained.scaling.to_net(trained.reconstruct(x, c)))
         found.setdefault("squared_error", []).append(squared_error(real, rebuilt))
         if trained.facts.kind == "image":
             found.setdefault("psnr", []).append(psnr(real, rebuilt))
             found.setdefault("ssim", []).append(ssim(real, rebuilt))
-    about = {"protocol": "decoder mean at the posterior mean", "reference": content_hash(x)}
+    about = {"protocol": "decoder mean at the posterior mean", "reference": content_hash(split.x)}
     return [RowMean.of("reconstructions", name, torch.cat(parts), **about) for name, parts in found.items()]

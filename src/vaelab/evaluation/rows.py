@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from vaelab.data import MappedArray, Rows, Scaling, TrainSplit
+from vaelab.data import MappedArray, Rows, Scaling, Split, TrainSplit
+from vaelab.data.mapped import in_memory
 from vaelab.data.partition import partition
 from vaelab.metrics.evaluator import Blocks
 from vaelab.metrics.protocols import Protocol
 from vaelab.training import stream
+
+S = TypeVar("S", bound=Split)
 
 Watch = Callable[[str, int, int], None]
 """Told what is being done, how many rows of it are done, and of how many."""
@@ -27,10 +31,16 @@ BLOCK = 1000
 
 def chosen_rows(x: Rows, n: int, chosen: Protocol, purpose: str) -> Rows:
     """Return n rows at random but the same each time, in their own order; all of them if there are no more."""
-    if len(x) <= n:
-        return x
-    index = torch.randperm(len(x), generator=stream("cpu", chosen.seed, "rows", purpose))[:n].sort().values
-    return part(x, index)
+    return x if len(x) <= n else part(x, _chosen(len(x), n, chosen, purpose))
+
+
+def chosen_of(split: S, n: int, chosen: Protocol, purpose: str) -> S:
+    """Return n rows of a split, chosen as by `chosen_rows`, with their labels and conditions."""
+    return split if len(split) <= n else split.subset(_chosen(len(split), n, chosen, purpose))
+
+
+def _chosen(rows: int, n: int, chosen: Protocol, purpose: str) -> Tensor:
+    return torch.randperm(rows, generator=stream("cpu", chosen.seed, "rows", purpose))[:n].sort().values
 
 
 def quarter(train: TrainSplit) -> tuple[TrainSplit, TrainSplit]:
@@ -39,20 +49,12 @@ def quarter(train: TrainSplit) -> tuple[TrainSplit, TrainSplit]:
     A classifier knows its own training rows, so a floor measured on those would be too high.
     """
     seen, unseen = partition(len(train), 0.25, 0)
-    return tuple(  # type: ignore[return-value]
-        TrainSplit(part(train.x, index), None if train.labels is None else train.labels[index])
-        for index in (seen, unseen)
-    )
+    return train.subset(seen), train.subset(unseen)
 
 
 def part(x: Rows, index: Tensor) -> Rows:
     """Return some rows."""
     return x.subset(index) if isinstance(x, MappedArray) else x[index]
-
-
-def in_memory(x: Rows) -> Tensor:
-    """Read rows that may be on disk."""
-    return x if isinstance(x, Tensor) else x.rows(torch.arange(len(x)))
 
 
 def in_parts(x: Rows) -> Iterator[Tensor]:

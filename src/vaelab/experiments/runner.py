@@ -1,22 +1,34 @@
-"""Run a table's cells, those of equal shape together; finished ones are read from disk."""
+"""Run a table's cells, those of equal shape together, side by side in processes; finished ones are read from disk."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from vaelab import storage
-from vaelab.diagnostics.dimension import count_dimensions, variance_ratios_of
-from vaelab.experiments.table import Cell, Job, Scale, Table
+from vaelab.errors import InputError, VaelabError
+from vaelab.experiments.measuring import measure
+from vaelab.experiments.table import Cell, Scale, Table
 from vaelab.runs import versions
-from vaelab.training import evaluate, fit_together
-from vaelab.types import rows_at_once
+from vaelab.training import fit_together
+
+_MOST_TOGETHER = 6  # beyond, a step's arithmetic outweighs its calls, and a group would keep other processes waiting
+
+
+class Training(NamedTuple):
+    """One training: a cell and a seed."""
+
+    cell: Cell
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -28,8 +40,7 @@ class Result:
     table, scale, cell, seed
         Which.
     measured
-        Measure → number, in the paper's convention: ``nelbo`` and ``kl`` doubled; ``active`` by the threshold 0.05,
-        ``by_gap`` by the widest gap.
+        Measure → number; see `measure`.
     seconds
         Its share of the training that it was part of.
     settings, versions
@@ -46,8 +57,13 @@ class Result:
     versions: dict[str, str]
 
 
-def run(table: Table, scale: str, folder: Path, *, note: Callable[[str], None] = lambda text: None) -> list[Result]:
+def run(
+    table: Table, scale: str, folder: Path, *, processes: int = 1, note: Callable[[str], None] = lambda text: None
+) -> list[Result]:
     """Run what is not on disk yet.
+
+    How cells are grouped does not depend on `processes`, and each group is trained on one thread, so the results do
+    not depend on it either.
 
     Parameters
     ----------
@@ -57,6 +73,8 @@ def run(table: Table, scale: str, folder: Path, *, note: Callable[[str], None] =
         Its budget: ``"smoke"``, ``"small"`` or ``"paper"``.
     folder
         Results go to ``<table>-<scale>.jsonl`` there, after each group of cells.
+    processes
+        Groups trained at the same time; 1 trains them in this process.
     note
         Told what is being done.
 
@@ -64,29 +82,37 @@ def run(table: Table, scale: str, folder: Path, *, note: Callable[[str], None] =
     -------
     list of Result
         In the table's order; several seeds of a cell one after the other.
+
+    Raises
+    ------
+    InputError
+        There is no such scale, or no process.
+    VaelabError
+        Groups failed; raised when the others have finished and been written.
     """
+    if processes < 1:
+        raise InputError(f"processes={processes}", "at least 1")
     budget = table.scale(scale)
     path = folder / f"{table.name.replace('/', '-')}-{scale}.jsonl"
     settings = _settings(budget)
     found = {(r.cell, r.seed): r for r in read(path) if r.settings == settings}
-    jobs: dict[str, list[tuple[Cell, int, Job]]] = {}
-    for cell in table.cells:
-        for seed in range(budget.seeds):
-            if (cell.name, seed) not in found:
-                job = table.build(cell, budget, seed)
-                jobs.setdefault(_shape(job), []).append((cell, seed, job))
-    for group in jobs.values():
-        note(f"training {len(group)} cells together: {'; '.join(cell.name for cell, _, _ in group)}")
-        start = time.monotonic()
-        fit_together([job.model for _, _, job in group], [job.batches for _, _, job in group], budget.fit)
-        seconds = (time.monotonic() - start) / len(group)
-        for cell, seed, job in group:
-            found[cell.name, seed] = Result(
-                table.name, scale, cell.name, seed, measure(job), seconds, settings, versions()
-            )
-        lines = [json.dumps(asdict(result), ensure_ascii=False) for result in found.values()]
-        storage.write_text(path, "\n".join(lines) + "\n")
-    return [found[cell.name, seed] for cell in table.cells for seed in range(budget.seeds)]
+    wanted = [Training(cell, seed) for cell in table.cells for seed in range(budget.seeds)]
+    groups = _grouped(table, [one for one in wanted if (one.cell.name, one.seed) not in found])
+    failed: list[tuple[str, BaseException]] = []
+    for done, (group, outcome) in enumerate(_outcomes(table, scale, groups, min(processes, len(groups))), 1):
+        names = "; ".join(dict.fromkeys(cell.name for cell, _ in group))
+        if isinstance(outcome, BaseException):
+            failed.append((names, outcome))
+            note(f"{table.name}, group {done} of {len(groups)} failed: {names}")
+            continue
+        found |= {(result.cell, result.seed): result for result in outcome}
+        storage.write_text(path, "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in found.values()))
+        seconds = sum(result.seconds for result in outcome)
+        note(f"{table.name}, group {done} of {len(groups)}, {len(group)} cells in {seconds:.0f} s: {names}")
+    if failed:
+        reasons = " ".join(f"[{names}] {type(error).__name__}: {error}" for names, error in failed)
+        raise VaelabError(f"{len(failed)} of {len(groups)} groups of {table.name} failed: {reasons}") from failed[0][1]
+    return [found[one.cell.name, one.seed] for one in wanted]
 
 
 def read(path: Path) -> list[Result]:
@@ -96,60 +122,78 @@ def read(path: Path) -> list[Result]:
     return [Result(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-@torch.no_grad()
-def measure(job: Job) -> dict[str, float]:
-    """Measure a trained model on its own data, in the convention of the paper."""
-    model, batches = job.model.cpu(), job.batches  # trained on whichever device there was
-    terms = evaluate(model, batches)
-    ratios = variance_ratios_of(model, batches)
-    dimension = count_dimensions(ratios, resamples=1)
-    classes: dict[str, float] = {}
-    if job.labels is not None:
-        for i, name in enumerate(job.classes):
-            own = count_dimensions(ratios[job.labels == i], resamples=1)
-            classes |= {f"active {name}": own.count, f"by_gap {name}": own.by_gap}
-    error = 0.0
-    size = rows_at_once(batches.event_shape)
-    for start in range(0, len(batches), size):
-        x, c = batches.take(torch.arange(start, min(start + size, len(batches))))
-        error += float((model.reconstruct(x, c) - x).square().sum(dtype=torch.float64))
-    return {
-        "active": dimension.count,
-        "by_gap": dimension.by_gap,
-        "recon": error / len(batches),
-        "kl": 2 * terms["kl"],
-        "gamma": terms["gamma"],
-        "nelbo": 2 * terms["loss"],
-        **classes,
-    }
+def train_group(table: Table, scale: str, group: Sequence[Training]) -> list[Result]:
+    """Train and measure models of equal shape, on one thread.
+
+    Parameters
+    ----------
+    table, scale
+        As for `run`.
+    group
+        What to train.
+    """
+    budget = table.scale(scale)
+    with _one_thread():
+        start = time.monotonic()
+        jobs = [table.build(cell, budget, seed) for cell, seed in group]
+        fit_together([job.model for job in jobs], [job.batches for job in jobs], budget.fit)
+        measured = [measure(job) for job in jobs]
+    seconds = (time.monotonic() - start) / len(group)
+    made_with = (seconds, _settings(budget), versions())
+    return [
+        Result(table.name, scale, cell.name, seed, numbers, *made_with)
+        for (cell, seed), numbers in zip(group, measured, strict=True)
+    ]
 
 
-def _shape(job: Job) -> str:
-    """Jobs of one shape can be trained together."""
-    sizes = [(name, tuple(value.shape)) for name, value in job.model.state_dict().items()]
-    return repr((sizes, len(job.batches), job.batches.event_shape))
+def _grouped(table: Table, trainings: Sequence[Training]) -> list[list[Training]]:
+    """Trainings that can share a step, in groups as even as can be; the largest first, so that none is left over."""
+    if table.together is None:
+        return [[one] for one in trainings]
+    alike: dict[str, list[Training]] = {}
+    for one in trainings:
+        shape = {name: value for name, value in one.cell.axes.items() if name not in table.together}
+        alike.setdefault(repr(shape), []).append(one)
+    groups = []
+    for members in alike.values():
+        parts = -(-len(members) // _MOST_TOGETHER)
+        groups += [members[part::parts] for part in range(parts)]
+    return sorted(groups, key=len, reverse=True)
+
+
+def _outcomes(
+    table: Table, scale: str, groups: Sequence[list[Training]], processes: int
+) -> Iterator[tuple[list[Training], list[Result] | BaseException]]:
+    """Yield each group with its results, or with what went wrong, as they finish."""
+    if processes <= 1:
+        for group in groups:
+            try:
+                yield group, train_group(table, scale, group)
+            except Exception as error:  # raised by `run` when the other groups have finished
+                yield group, error
+        return
+    # not forked: a copy of a process that runs threads may hang
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting: dict[Future[list[Result]], list[Training]] = {
+            pool.submit(train_group, table, scale, group): group for group in groups
+        }
+        for future in as_completed(waiting):
+            wrong = future.exception()
+            yield waiting[future], future.result() if wrong is None else wrong
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small models gain nothing from more, and sums do not depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _settings(scale: Scale) -> dict[str, Any]:
     """Return what a result depends on, as it comes back from JSON."""
-    values = {"rows": scale.rows, "hidden": scale.hidden, "fit": scale.fit.model_dump(mode="json")}
-    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
-
-
-def render(table: Table, results: Sequence[Result]) -> str:
-    """Lay measured numbers beside published ones as Markdown, with marks where a check was passed or not."""
-    measures = list(dict.fromkeys(name for cell in table.cells for name in cell.published))
-    head = ["cell", *measures, "by gap", *(f"{check.measure} {check.rule}" for check in table.checks)]
-    lines = [f"**{table.title}** ({table.source}); measured / published", ""]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    cells = {cell.name: cell for cell in table.cells}
-    for result in results:
-        published, measured = cells[result.cell].published, result.measured
-        pairs = [f"{measured[name]:.3g} / {published[name]:.3g}" if name in published else "" for name in measures]
-        marks = []
-        for check in table.checks:
-            known = check.measure in published
-            right = known and check.passed(measured[check.measure], published[check.measure])
-            marks.append(("✓" if right else "✗") if known else "")
-        lines.append("| " + " | ".join([result.cell, *pairs, f"{measured['by_gap']:g}", *marks]) + " |")
-    return "\n".join(lines) + "\n"
+    values = {"rows": scale.rows, "hidden": scale.hidden, "stand_in": scale.stand_in}
+    return json.loads(json.dumps(values | {"fit": scale.fit.model_dump(mode="json")}))  # type: ignore[no-any-return]

@@ -23,18 +23,23 @@ class Cell:
     Attributes
     ----------
     axes
-        What is varied: name → value.
+        What is varied: name → number or word.
     published
         Measure → the paper's number.
     """
 
-    axes: Mapping[str, int | float]
+    axes: Mapping[str, float | str]
     published: Mapping[str, float]
 
     @property
     def name(self) -> str:
         """The axes in words."""
-        return ", ".join(f"{name}={value:g}" for name, value in self.axes.items())
+        texts = {name: value if isinstance(value, str) else f"{value:g}" for name, value in self.axes.items()}
+        return ", ".join(f"{name}={text}" for name, text in texts.items())
+
+    def number(self, axis: str) -> float:
+        """Return the value of an axis of numbers."""
+        return float(self.axes[axis])
 
 
 @dataclass(frozen=True)
@@ -44,19 +49,22 @@ class Scale:
     Attributes
     ----------
     rows
-        Training rows.
+        Training rows; of a data set at most as many as it has.
     hidden
-        Units of the networks' hidden layer.
+        Units of the networks' hidden layer, or channels of a convolutional network's first.
     fit
         Length and schedule.
     seeds
         Independent repetitions, of data and initial weights.
+    stand_in
+        Use a bundled data set of the same form where the table's own has to be downloaded.
     """
 
     rows: int
     hidden: int
     fit: FitSettings
     seeds: int = 1
+    stand_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,37 @@ class Check:
     def passed(self, measured: float, published: float) -> bool:
         """Whether a measured number agrees."""
         return measured == published if self.rule == "equal" else measured <= published
+
+
+class Quantity(NamedTuple):
+    """A measured number: a measure of one cell."""
+
+    cell: str
+    measure: str
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """One measured number below another one, whatever is published.
+
+    Attributes
+    ----------
+    claim
+        In words.
+    lower, upper
+        The two numbers, means over the seeds.
+    by
+        How far apart they are at least; negative where `lower` may be above by so much.
+    """
+
+    claim: str
+    lower: Quantity
+    upper: Quantity
+    by: float
+
+    def passed(self, measured: Callable[[Quantity], float]) -> bool:
+        """Whether the measured numbers are in this order."""
+        return measured(self.lower) + self.by <= measured(self.upper)
 
 
 class Job(NamedTuple):
@@ -96,8 +135,13 @@ class Table:
         Budgets by name.
     build
         (cell, scale, seed) → model and data.
-    checks
+    checks, orderings
         What is judged.
+    shown
+        Measures to show beside those that are published.
+    together
+        Axes on which the shape of a model does not depend: cells that differ in these alone, and all seeds, are
+        trained together. None trains each by itself.
     """
 
     name: str
@@ -106,7 +150,10 @@ class Table:
     cells: tuple[Cell, ...]
     scales: Mapping[ScaleName, Scale]
     build: Callable[[Cell, Scale, int], Job]
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...] = ()
+    orderings: tuple[Ordering, ...] = ()
+    shown: tuple[str, ...] = ()
+    together: tuple[str, ...] | None = None
 
     def scale(self, name: str) -> Scale:
         """Return a budget by name.
@@ -120,3 +167,9 @@ class Table:
             if known == name:
                 return scale
         raise InputError(f"scale {name!r} for {self.name}", f"one of {', '.join(self.scales)}")
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the measures to show, in the order of their appearance."""
+        published = (name for cell in self.cells for name in cell.published)
+        return tuple(dict.fromkeys([*published, *self.shown]))

@@ -1,17 +1,28 @@
 """Latent codes, the densities fitted on them, and generators."""
 
 from vaelab.latent.codes import Codes
-from vaelab.latent.densities import Covariance, LatentDensity, Mixture, PriorDensity, SecondStage
+from vaelab.latent.conditional import density_from_state, fit_mixture
+from vaelab.latent.densities import LatentDensity, PriorDensity, SecondStage
+from vaelab.latent.flow import Flow, build_flow
 from vaelab.latent.generator import Comparison, Generator, compare
+from vaelab.latent.joint import JointMixture
+from vaelab.latent.mixtures import Covariance, Mixture
+from vaelab.latent.per_class import ClassMixture
 
 __all__ = [
+    "ClassMixture",
     "Codes",
     "Comparison",
     "Covariance",
+    "Flow",
     "Generator",
+    "JointMixture",
     "LatentDensity",
     "Mixture",
     "PriorDensity",
     "SecondStage",
+    "build_flow",
     "compare",
+    "density_from_state",
+    "fit_mixture",
 ]

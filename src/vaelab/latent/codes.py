@@ -6,15 +6,30 @@ aggregated posterior q(z) = mean over x of q(z | x), never the means alone and n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
 
 from vaelab.errors import InputError
 from vaelab.model import VAE, DiagonalNormal, draw
 from vaelab.types import Batches, rows_at_once
+
+
+class Conditions(Protocol):
+    """Conditions that are taken by row: a tensor, or windows of sequences that are cut when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def index_select(self, dim: int, index: Tensor, /) -> Tensor:
+        """Return (B, *condition_shape); `dim` is 0."""
+        ...
+
+    def to(self, device: torch.device, /) -> Conditions:
+        """Move to a device."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,14 +39,33 @@ class Codes:
     Attributes
     ----------
     loc, scale
-        (n, κ) posterior means and standard deviations.
+        (n, κ) posterior means and standard deviations; a scale of 0 for deterministic codes.
     c
-        (n, width) conditions, or None.
+        (n, *condition_shape) conditions, or None.
+    scale_tril
+        (n, κ, κ) lower Cholesky factors of full covariances, of which `scale` is then the diagonal's square root;
+        None for independent dimensions.
+
+    Raises
+    ------
+    InputError
+        The parts are not of the same number of rows and dimensions.
     """
 
     loc: Tensor
     scale: Tensor
-    c: Tensor | None = None
+    c: Conditions | None = None
+    scale_tril: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.loc.ndim != 2 or self.scale.shape != self.loc.shape:
+            got = f"means of shape {tuple(self.loc.shape)} and scales of shape {tuple(self.scale.shape)}"
+            raise InputError(got, "(n, κ) both", "Full covariances go to scale_tril.")
+        n, size = self.loc.shape
+        if self.scale_tril is not None and self.scale_tril.shape != (n, size, size):
+            raise InputError(f"scale_tril of shape {tuple(self.scale_tril.shape)}", f"({n}, {size}, {size})")
+        if self.c is not None and len(self.c) != n:
+            raise InputError(f"{len(self.c)} conditions for {n} codes", "one condition per code")
 
     @classmethod
     @torch.no_grad()
@@ -41,34 +75,41 @@ class Codes:
         Parameters
         ----------
         vae
-            Its posterior must be diagonal.
+            Its posterior is Gaussian: diagonal, full or deterministic.
         batches
-            Rows in the network's units.
+            Rows in the network's units, with their conditions if the model has one.
         batch_size
             Rows at a time; fewer for larger rows by default.
+
+        Raises
+        ------
+        InputError
+            The posterior is of another kind.
         """
         batch_size = batch_size or rows_at_once(batches.event_shape)
         was_training = vae.training
         vae.eval()
-        device = next(vae.parameters()).device
-        batches = batches.to(device)
+        kind = next(vae.parameters())
+        batches = batches.to(kind.device)
         n, size = len(batches), vae.latent_dim
         # filled in place: many small results between freed batches would keep the allocator from giving memory back
-        kind = next(vae.parameters())
         loc, scale = kind.new_empty(n, size), kind.new_empty(n, size)
+        tril: Tensor | None = None
         conditions: Tensor | None = None
         for start in range(0, n, batch_size):
             rows = slice(start, min(start + batch_size, n))
-            x, c = batches.take(torch.arange(rows.start, rows.stop, device=device))
+            x, c = batches.take(torch.arange(rows.start, rows.stop, device=kind.device))
             q = vae.encode(x, c)
-            if not isinstance(q, DiagonalNormal):
-                raise InputError(f"a posterior of type {type(q).__name__}", "a diagonal one")
-            loc[rows], scale[rows] = q.loc, q.scale
+            loc[rows], scale[rows] = q.mean, q.stddev
+            own = _factor(q)
+            if own is not None:
+                tril = own.new_empty(n, size, size) if tril is None else tril
+                tril[rows] = own
             if c is not None:
                 conditions = c.new_empty(n, *c.shape[1:]) if conditions is None else conditions
                 conditions[rows] = c
         vae.train(was_training)
-        return cls(loc, scale, conditions)
+        return cls(loc, scale, conditions, tril)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -85,8 +126,22 @@ class Codes:
 
     def to(self, device: torch.device | str) -> Self:
         """Move to a device."""
+        device = torch.device(device)
         c = None if self.c is None else self.c.to(device)
-        return replace(self, loc=self.loc.to(device), scale=self.scale.to(device), c=c)
+        tril = None if self.scale_tril is None else self.scale_tril.to(device)
+        return type(self)(self.loc.to(device), self.scale.to(device), c, tril)
+
+    def subset(self, index: Tensor) -> Self:
+        """Return some rows, in the order given."""
+        tril = None if self.scale_tril is None else self.scale_tril[index]
+        return type(self)(self.loc[index], self.scale[index], self._conditions(index), tril)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """(κ,) mean and (κ,) standard deviation of the aggregated posterior; 1 in place of a deviation of 0."""
+        mean = self.loc.mean(0, dtype=torch.float64)
+        variance = self.loc.double().var(0, correction=0) + self.scale.square().mean(0, dtype=torch.float64)
+        std = variance.sqrt()
+        return mean.to(self.loc), std.where(std > 0, 1.0).to(self.loc)
 
     def take(self, index: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw z ~ q(z | x_i) for the given rows.
@@ -97,15 +152,47 @@ class Codes:
             (B,) rows.
         noise
             (B, κ) standard normals; None takes the posterior means.
-        """
-        loc = self.loc[index]
-        z = loc if noise is None else draw(DiagonalNormal(loc, self.scale[index]), noise.to(loc.dtype))
-        return z, None if self.c is None else self.c[index]
 
-    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draw (n, κ) fresh codes: of n rows at random, or of every row in order if n is None."""
+        Returns
+        -------
+        z, c
+            (B, κ), and (B, *condition_shape) or None.
+        """
+        z = self.loc[index]
+        if noise is not None:
+            noise = noise.to(z.dtype)
+            if self.scale_tril is None:
+                z = draw(DiagonalNormal(z, self.scale[index]), noise)
+            else:
+                z = draw(MultivariateNormal(z, scale_tril=self.scale_tril[index], validate_args=False), noise)
+        return z, self._conditions(index)
+
+    def _conditions(self, index: Tensor) -> Tensor | None:
+        return None if self.c is None else self.c.index_select(0, index)
+
+    def pairs(self, n: int | None = None, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor | None]:
+        """Draw fresh codes with their conditions: of n rows at random, or of every row in order if n is None.
+
+        Returns
+        -------
+        z, c
+            (n, κ), and (n, *condition_shape) or None.
+        """
         rows = torch.arange(len(self), device=self.loc.device)
         if n is not None:
             rows = torch.randint(len(self), (n,), generator=generator, device=self.loc.device)
         noise = torch.randn(len(rows), *self.noise_shape, generator=generator, device=self.loc.device)
-        return self.take(rows, noise)[0]
+        return self.take(rows, noise)
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """(n, κ): the codes of `pairs` without their conditions."""
+        return self.pairs(n, generator=generator)[0]
+
+
+def _factor(q: Distribution) -> Tensor | None:
+    """(B, κ, κ) Cholesky factors of a full covariance, None for a diagonal one."""
+    if isinstance(q, MultivariateNormal):
+        return q.scale_tril
+    if isinstance(q, DiagonalNormal):
+        return None
+    raise InputError(f"a posterior of type {type(q).__name__}", "a Gaussian one")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.latent.codes import Codes
-from vaelab.latent.densities import LatentDensity, clearly_better
+from vaelab.latent.densities import LatentDensity, check_rows, clearly_better
 from vaelab.model import VAE
 
 _BLOCK = 1000  # rows decoded at once
@@ -38,13 +38,22 @@ class Generator(nn.Module):
         n
             How many.
         c
-            (n, width) condition, or None.
+            (n, *condition_shape), or None for a model without a condition.
         generator
             Source of randomness, on the model's device.
         observation_noise
             Add the decoder's noise of variance γ; without it, the decoder's mean, as in the paper.
+
+        Raises
+        ------
+        InputError
+            c is missing, not expected, of another width, or not one condition per row; nothing is drawn.
         """
         self.vae.eval()
+        check_rows(c, n)
+        kind = next(self.vae.parameters())
+        # one row through the decoder, which refuses a wrong condition
+        self.vae.decode(kind.new_zeros(min(n, 1), self.vae.latent_dim), None if c is None else c[:1])
         z = self.density.eval().sample(n, c, generator=generator)
         rows = []
         for start in range(0, n, _BLOCK):
@@ -72,9 +81,15 @@ class Comparison(NamedTuple):
 
 @torch.no_grad()
 def compare(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: int = 0) -> Comparison:
-    """Score densities, given from simple to complex, on one fresh draw of each code."""
-    z = codes.sample(generator=torch.Generator(codes.loc.device).manual_seed(seed))
-    rows = {name: density.eval().log_prob(z).double() for name, density in densities.items()}
+    """Score densities, given from simple to complex, on one fresh draw of each code, under its own condition.
+
+    Raises
+    ------
+    InputError
+        A density is conditional and the codes have no condition, or one of another shape.
+    """
+    z, c = codes.pairs(generator=torch.Generator(codes.loc.device).manual_seed(seed))
+    rows = {name: density.eval().log_prob(z, c).double() for name, density in densities.items()}
     top = max(rows.values(), key=lambda row: float(row.mean()))
     best = next(name for name, row in rows.items() if row is top or not clearly_better(top, row))
     return Comparison({name: float(row.mean()) for name, row in rows.items()}, best)

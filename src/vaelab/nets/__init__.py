@@ -4,25 +4,35 @@ Encoders take ``(event_shape, out_features)``, decoders ``(latent_dim, out_shape
 know nothing of what their output means and apply no link to it.
 """
 
-from vaelab.nets.conditioning import Embedded, Gated
+from vaelab.nets.conditioning import ConditionReader, Embedded, Gated
 from vaelab.nets.infogan import InfoGANDecoder, InfoGANEncoder
 from vaelab.nets.mlp import MLP, MLPDecoder, MLPEncoder
 from vaelab.nets.network import Decoder, Encoder
+from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder, LSTMPrior, SequenceReader, SharedPrior
+from vaelab.nets.residual import ResidualDecoder, ResidualEncoder
 from vaelab.nets.resnet import ResNetDecoder, ResNetEncoder
 from vaelab.nets.wae import WAEDecoder, WAEEncoder
 
 __all__ = [
     "MLP",
+    "ConditionReader",
     "Decoder",
     "Embedded",
     "Encoder",
     "Gated",
     "InfoGANDecoder",
     "InfoGANEncoder",
+    "LSTMDecoder",
+    "LSTMEncoder",
+    "LSTMPrior",
     "MLPDecoder",
     "MLPEncoder",
     "ResNetDecoder",
     "ResNetEncoder",
+    "ResidualDecoder",
+    "ResidualEncoder",
+    "SequenceReader",
+    "SharedPrior",
     "WAEDecoder",
     "WAEEncoder",
 ]

@@ -1,5 +1,7 @@
 """Ways for a condition into any network of the house: an embedding of its own, and a gate on the code.
 
+A condition is a vector (B, width) or a sequence (B, T, channels); its shape without the batch is `condition_shape`.
+
 Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS 2022.
 """
 
@@ -13,29 +15,98 @@ from torch import Tensor, nn
 
 from vaelab.errors import InputError
 from vaelab.nets.mlp import MLP, Activation
-from vaelab.nets.network import whole
+from vaelab.nets.network import shape
+from vaelab.nets.recurrent import SequenceReader
+
+
+def condition_shape_of(value: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of one condition: (width,) or (T, channels), () for none.
+
+    Raises
+    ------
+    InputError
+        It is neither.
+    """
+    sizes = (value,) if isinstance(value, int) else tuple(value)
+    if sizes in {(), (0,)}:
+        return ()
+    if len(sizes) > 2:
+        raise InputError(f"condition_shape={sizes}", "(width,) for vectors or (T, channels) for sequences")
+    return shape("condition_shape", sizes)
+
+
+@final
+class ConditionReader(nn.Module):
+    """c (B, *condition_shape) → (B, features): a perceptron for vectors, an LSTM and a dense layer for sequences.
+
+    Parameters
+    ----------
+    condition_shape
+        (width,) or (T, channels); the width alone will do. Sequences of another length T are read as well.
+    features
+        Width of what comes out.
+    hidden, activation
+        Of the perceptron; the LSTM has as many units as its first layer, or as `features`.
+    """
+
+    def __init__(
+        self,
+        condition_shape: int | Sequence[int],
+        features: int,
+        *,
+        hidden: Sequence[int] = (),
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        self.condition_shape = condition_shape_of(condition_shape)
+        if not self.condition_shape:
+            raise InputError("a reader of no condition", "condition_shape (width,) or (T, channels)")
+        if len(self.condition_shape) == 1:
+            self.body: nn.Module = MLP(self.condition_shape[0], features, hidden, activation=activation)
+        else:
+            units = hidden[0] if hidden else features
+            self.body = nn.Sequential(SequenceReader(self.condition_shape[1], units), nn.Linear(units, features))
+
+    def forward(self, c: Tensor | None) -> Tensor:
+        """Map c to (B, features).
+
+        Raises
+        ------
+        InputError
+            c is missing, or not a floating-point (B, *condition_shape).
+        """
+        wanted = self.condition_shape
+        if c is None:
+            raise InputError("no condition", f"a condition c of shape (B, {', '.join(map(str, wanted))})", "Pass c.")
+        if c.ndim != len(wanted) + 1 or c.shape[-1] != wanted[-1] or not c.is_floating_point():
+            raise InputError(
+                f"a condition of shape {tuple(c.shape)} and dtype {c.dtype}",
+                f"shape (B, {', '.join(map(str, wanted))}) and a floating-point dtype",
+            )
+        out: Tensor = self.body(c)
+        return out
 
 
 @final
 class Embedded(nn.Module):
-    """A network whose condition passes through a perceptron of its own before it is concatenated.
+    """A network whose condition passes through a network of its own before it is concatenated.
 
     Parameters
     ----------
     network
         An encoder or decoder of (input, c) with ``condition_dim`` equal to `features`.
-    condition_dim
-        Width of c.
+    condition_shape
+        Of one condition; the width alone will do for a vector.
     features
         Width of its embedding.
     hidden, activation
-        Of the perceptron.
+        Of the embedding, a `ConditionReader`.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        condition_dim: int,
+        condition_shape: int | Sequence[int],
         features: int,
         *,
         hidden: Sequence[int] = (),
@@ -45,18 +116,14 @@ class Embedded(nn.Module):
         if getattr(network, "condition_dim", features) != features:
             raise InputError(f"a network with condition_dim={network.condition_dim}", f"{features}, as the embedding")
         self.network = network
-        self.embedding = MLP(condition_dim, features, hidden, activation=activation)
-        self.condition_dim = condition_dim
+        self.embedding = ConditionReader(condition_shape, features, hidden=hidden, activation=activation)
         for name in ("out_features", "latent_dim"):
             if hasattr(network, name):
                 setattr(self, name, getattr(network, name))
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Map the input and c (B, condition_dim) to what the network returns."""
-        if c is None or c.shape != (len(x), self.condition_dim):
-            got = "no condition" if c is None else f"a condition of shape {tuple(c.shape)}"
-            raise InputError(got, f"a condition of shape ({len(x)}, {self.condition_dim})")
-        out: Tensor = self.network(x, self.embedding(c.to(x.dtype)))
+        """Map the input and c (B, *condition_shape) to what the network returns."""
+        out: Tensor = self.network(x, self.embedding(None if c is None else c.to(x.dtype)))
         return out
 
 
@@ -70,10 +137,10 @@ class Gated(nn.Module):
     ----------
     decoder
         A decoder of (z, c) with ``latent_dim``.
-    condition_dim
-        Width of c; 0 for none.
+    condition_shape
+        Of one condition; the width alone will do for a vector, 0 for none.
     hidden, activation
-        Of the perceptron from c to w.
+        Of the network from c to w, a `ConditionReader`.
     """
 
     latent_dim: int
@@ -81,7 +148,7 @@ class Gated(nn.Module):
     def __init__(
         self,
         decoder: nn.Module,
-        condition_dim: int = 0,
+        condition_shape: int | Sequence[int] = 0,
         *,
         hidden: Sequence[int] = (),
         activation: Activation = "relu",
@@ -89,20 +156,15 @@ class Gated(nn.Module):
         super().__init__()
         self.decoder = decoder
         self.latent_dim = int(decoder.latent_dim)  # type: ignore[arg-type]
-        self.condition_dim = whole("condition_dim", condition_dim, least=0)
         self.raw: nn.Module | None = None
-        if condition_dim:
-            self.raw = MLP(condition_dim, self.latent_dim, hidden, activation=activation)
+        if condition_shape_of(condition_shape):
+            self.raw = ConditionReader(condition_shape, self.latent_dim, hidden=hidden, activation=activation)
         else:
             self.vector = nn.Parameter(torch.zeros(self.latent_dim))
 
     def weights(self, c: Tensor | None = None) -> Tensor:
         """Return w(c), (B, κ) or (κ,)."""
-        if self.raw is None:
-            return self.vector.sigmoid()
-        if c is None:
-            raise InputError("no condition", f"a condition of shape (B, {self.condition_dim})", "Pass c.")
-        out: Tensor = self.raw(c)
+        out: Tensor = self.vector if self.raw is None else self.raw(c)
         return out.sigmoid()
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
 
-from vaelab.data import as_batches
-from vaelab.data.mapped import Rows
-from vaelab.diagnostics import measures
+from vaelab.data import Split
+from vaelab.diagnostics.dimension import variance_ratios_of
+from vaelab.diagnostics.measures import reconstruction_error
 from vaelab.latent import Codes, compare
 from vaelab.metrics import energy_distance
-from vaelab.model import Gaussian
+from vaelab.model import Gaussian, count_active
 from vaelab.runs.trained import Trained
 from vaelab.training import stream
 from vaelab.types import rows_at_once
@@ -61,18 +60,19 @@ class Assessment:
 
 
 @torch.no_grad()
-def assess(trained: Trained, x: Rows, *, seed: int = 0) -> Assessment:
-    """Measure a trained model on rows in the data's own units."""
-    batches = as_batches(x, None, trained.scaling).to(trained.device)
+def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
+    """Measure a trained model on a split of data, which `Trained.conditioned` returned."""
+    batches = trained.batches_of(split).to(trained.device)
     codes = Codes.of(trained.vae, batches)
+    ratios = variance_ratios_of(trained.vae, batches).mean(0)
     sums = torch.zeros(3, dtype=torch.float64)  # squared error, distortion, KL
     size = rows_at_once(batches.event_shape)
     for start in range(0, len(batches), size):
         rows = torch.arange(start, min(start + size, len(batches)), device=trained.device)
-        block = batches.take(rows)[0]
+        x, c = batches.take(rows)
         generator = stream(trained.device, seed, "assess", start)
-        noise = torch.randn(1, len(block), *trained.vae.noise_shape, generator=generator, device=trained.device)
-        terms = measures.reconstruction_error(trained.vae, block), *trained.vae.elbo(block, noise=noise)
+        noise = torch.randn(1, len(x), *trained.vae.noise_shape, generator=generator, device=trained.device)
+        terms = reconstruction_error(trained.vae, x, c), *trained.vae.elbo(x, c, noise=noise)
         sums += torch.stack(terms).sum(1).cpu().double()
     mse, distortion, kl = (sums / len(batches)).tolist()
     likelihood = trained.vae.likelihood
@@ -83,8 +83,8 @@ def assess(trained: Trained, x: Rows, *, seed: int = 0) -> Assessment:
         distortion=distortion,
         kl=kl,
         gamma=float(likelihood.variance.gamma) if isinstance(likelihood, Gaussian) else None,
-        active_dimensions=measures.active_dimensions(codes),
-        variance_ratios=measures.variance_ratios(codes).tolist(),
+        active_dimensions=count_active(ratios),
+        variance_ratios=ratios.tolist(),
         code_log_density=compare(trained.densities, codes, seed=seed).scores,
         code_distance=_distances(trained, codes, seed),
     )
@@ -95,14 +95,21 @@ def _distances(trained: Trained, codes: Codes, seed: int) -> dict[str, float]:
     n = min(len(codes), _MOST_FOR_DISTANCE)
     if n < 2:
         return {}
-    real: Tensor = codes.sample(n, generator=stream(trained.device, seed, "assess"))
+    generator = stream(trained.device, seed, "assess")
+    real, c = codes.pairs(n, generator=generator)
     return {
-        name: energy_distance(real, density.sample(n, generator=stream(trained.device, seed, "assess", name)))
+        name: energy_distance(real, density.sample(n, c, generator=stream(trained.device, seed, "assess", name)))
         for name, density in trained.densities.items()
     }
 
 
-_LONG = {"prior": "the prior N(0, I)", "gaussian": "one Gaussian", "mixture": "a mixture", "second_stage": "stage two"}
+_LONG = {
+    "prior": "the prior",
+    "gaussian": "one Gaussian",
+    "mixture": "a mixture",
+    "flow": "a flow",
+    "second_stage": "stage two",
+}
 
 
 def findings(trained: Trained, assessment: Assessment) -> list[str]:
@@ -139,6 +146,6 @@ def _on_densities(trained: Trained, found: Assessment) -> str:
         return f"The codes fill the prior: nothing else clearly explains {compared} better. Samples come from it."
     gain = found.code_log_density[best] - found.code_log_density["prior"]
     return (
-        f"The codes do not fill the prior: {_LONG[best]} explains unseen codes {gain:.1f} nats better than N(0, I). "
+        f"The codes do not fill the prior: {_LONG[best]} explains unseen codes {gain:.1f} nats better than the prior. "
         f"Samples come from it, since it is best on {compared}."
     )

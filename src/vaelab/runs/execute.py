@@ -40,7 +40,9 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
         raise RunFolderError(f"{folder}, which is not empty", "a new folder", remedy)
     n = len(data.train)
     resolved = settings.resolve(n - held_out_rows(n, settings), data.event_shape)
-    build_vae(resolved, data.event_shape, data_variance=1.0)  # refuses what a network cannot take
+    conditioning = data.conditioned().conditioning if settings.conditional else None
+    shape = () if conditioning is None else conditioning.shape
+    build_vae(resolved, data.event_shape, data_variance=1.0, condition_shape=shape)  # refuses what it cannot take
     files.write_config(folder, resolved, data={**source, "fingerprint": data.fingerprint()})
 
 
@@ -99,7 +101,8 @@ def execute(
     main = first_process()
     watching = [JsonLines(folder / files.METRICS), *hooks] if main else []
     trained = train(data, settings, hooks=watching, states=folder / files.STATES, resume=resume)
-    found = assess(trained, data.test.x, seed=settings.seed)
+    data = trained.conditioned(data)
+    found = assess(trained, data.test, seed=settings.seed)
     plain = train(data, _plain(settings), hooks=hooks) if source.get("plain") else None
     if main:
         for hook in hooks:
@@ -112,5 +115,13 @@ def execute(
 
 def _plain(settings: Settings) -> Settings:
     """Return the settings of what most programs call a VAE: a squared-error loss, which is γ = 1; one stage."""
-    changes = {"likelihood": "gaussian", "variance": "fixed", "gamma": 1.0, "densities": ()}
+    changes = {
+        "likelihood": "gaussian",
+        "variance": "fixed",
+        "gamma": 1.0,
+        "densities": (),
+        "conditional": False,
+        "prior": "standard",
+        "attention": False,
+    }
     return settings.model_copy(update=changes)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from vaelab import storage
 from vaelab.config import Settings, build_second_stage, build_vae, parse_settings
-from vaelab.data import Scaling
+from vaelab.data import Conditioning, Scaling
 from vaelab.errors import InputError, RunFolderError
-from vaelab.latent import Covariance, LatentDensity, Mixture, PriorDensity, SecondStage
+from vaelab.latent import LatentDensity, PriorDensity, SecondStage, build_flow, density_from_state
 from vaelab.runs.trained import Facts, Trained
 
 FORMAT = 1
@@ -80,6 +80,8 @@ def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] 
     tensors |= {f"scaling/{name}": value for name, value in trained.scaling.state().items()}
     storage.save_tensors(folder / MODEL, tensors, {"format": FORMAT})
     sections = {"facts": trained.facts.model_dump(mode="json"), "scaling": trained.scaling.meta(), **(extra or {})}
+    if trained.conditioning is not None:
+        sections["conditioning"] = trained.conditioning.meta()
     write_config(folder, trained.settings, **sections)
     storage.write_text(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
 
@@ -103,18 +105,20 @@ def load(folder: Path) -> Trained:
         facts = Facts.model_validate(content["facts"])
         parts = _split(tensors)
         scaling = Scaling.from_state(parts.pop("scaling"), content["scaling"])
-        vae = build_vae(settings, facts.event_shape, data_variance=facts.data_variance)
+        conditioning = Conditioning.from_meta(content["conditioning"]) if settings.conditional else None
+        shape = () if conditioning is None else conditioning.shape
+        vae = build_vae(settings, facts.event_shape, data_variance=facts.data_variance, condition_shape=shape)
         vae.load_state_dict(parts.pop("vae"))
         densities: dict[str, LatentDensity] = {"prior": PriorDensity(vae.prior)}
         for name in settings.densities:
-            densities[name] = _density(name, parts[f"density/{name}"], settings, facts)
+            densities[name] = _density(name, parts[f"density/{name}"], settings, facts, shape)
     except (InputError, KeyError, RuntimeError, ValidationError) as error:
         raise RunFolderError(
             f"{folder} whose files do not fit together ({error})", "a whole run", "Restore it from a copy."
         ) from error
     for module in (vae, *densities.values()):
         module.eval()
-    return Trained(settings, facts, scaling, vae, densities)
+    return Trained(settings, facts, scaling, vae, densities, conditioning)
 
 
 def _split(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -126,13 +130,20 @@ def _split(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return parts
 
 
-def _density(name: str, state: dict[str, Tensor], settings: Settings, facts: Facts) -> LatentDensity:
+def _density(
+    name: str, state: dict[str, Tensor], settings: Settings, facts: Facts, condition_shape: tuple[int, ...]
+) -> LatentDensity:
+    """Rebuild a density: those that were trained from the settings, mixtures from their tensors alone."""
+    density: LatentDensity
     if name == "second_stage":
-        density = SecondStage(build_second_stage(settings, code_variance=facts.code_variance))
-        density.load_state_dict(state)
-        return density
-    covariance: Covariance = "diag" if bool((state["scale_trils"].tril(-1) == 0).all()) else "full"
-    return Mixture(state["weights"], state["means"], state["scale_trils"], covariance=covariance)
+        second = build_second_stage(settings, code_variance=facts.code_variance, condition_shape=condition_shape)
+        density = SecondStage(second)
+    elif name == "flow":
+        density = build_flow(settings.latent_dim, condition_shape=condition_shape)
+    else:
+        return density_from_state(name, state)
+    density.load_state_dict(state)
+    return density
 
 
 def versions() -> dict[str, str]:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaelab.data import Dataset, MappedArray
-from vaelab.data.mapped import Rows
+from vaelab.data import Dataset, Split
+from vaelab.data.mapped import in_memory
 from vaelab.diagnostics import pictures
 from vaelab.model import ACTIVE_BELOW
 from vaelab.runs.assess import Assessment
@@ -19,8 +19,13 @@ from vaelab.runs.train import FIRST, SECOND
 from vaelab.runs.trained import Trained
 from vaelab.training import read_records, stream
 
-_TITLES = {"prior": "from the prior N(0, I)", "gaussian": "from one Gaussian", "mixture": "from a mixture"}
-_TITLES["second_stage"] = "from stage two"
+_TITLES = {
+    "prior": "from the prior",
+    "gaussian": "from one Gaussian",
+    "mixture": "from a mixture",
+    "flow": "from a flow",
+    "second_stage": "from stage two",
+}
 
 
 def draw(trained: Trained, data: Dataset, found: Assessment, folder: Path, *, plain: Trained | None = None) -> None:
@@ -47,9 +52,13 @@ def _shown(trained: Trained) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in trained.densities]
 
 
-def _some(x: Rows, n: int, seed: int) -> torch.Tensor:
-    rows = torch.randperm(len(x), generator=stream("cpu", seed, "pictures"))[:n].sort().values
-    return x.rows(rows) if isinstance(x, MappedArray) else x[rows]
+def _some(data: Dataset, n: int, seed: int, least: int) -> Split:
+    """Rows to show: of the test split if that has at least `least`; class after class where labels are conditions."""
+    split: Split = data.test if len(data.test) >= least else data.train
+    rows = torch.randperm(len(split), generator=stream("cpu", seed, "pictures"))[:n].sort().values
+    if split.c is not None and split.labels is not None:
+        rows = rows[split.labels[rows].sort(stable=True).indices]
+    return split.subset(rows)
 
 
 def _restored(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
@@ -58,29 +67,30 @@ def _restored(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
     return pixels
 
 
-def _sampled(trained: Trained, plain: Trained | None, n: int) -> dict[str, torch.Tensor]:
-    """Title → n draws: of the plain VAE if there is one, and from each density worth showing."""
-    seed = trained.settings.seed
+def _sampled(trained: Trained, plain: Trained | None, shown: Split) -> dict[str, torch.Tensor]:
+    """Title → as many draws as rows shown, under their conditions: of the plain VAE, and from each density."""
+    seed, n = trained.settings.seed, len(shown)
     drawn = {} if plain is None else {"a plain VAE (γ = 1)": plain.sample(n, density="prior", seed=seed)}
-    return drawn | {_TITLES[name]: trained.sample(n, density=name, seed=seed) for name in _shown(trained)}
+    return drawn | {_TITLES[name]: trained.sample(n, shown.c, density=name, seed=seed) for name in _shown(trained)}
 
 
 def _draw_images(trained: Trained, data: Dataset, folder: Path, plain: Trained | None) -> None:
     seed = trained.settings.seed
-    rows = data.test.x if len(data.test) >= 64 else data.train.x
-    groups = {title: _restored(trained, drawn) for title, drawn in _sampled(trained, plain, 64).items()}
-    groups["real"] = _restored(trained, _some(rows, 64, seed))
+    shown = _some(data, 64, seed, least=64)
+    groups = {title: _restored(trained, drawn) for title, drawn in _sampled(trained, plain, shown).items()}
+    groups["real"] = _restored(trained, in_memory(shown.x))
     pictures.save(pictures.side_by_side(groups), folder / "samples.png")
-    real = _some(rows, 12, seed + 1)
-    rebuilt = _restored(trained, trained.reconstruct(real))
+    few = _some(data, 12, seed + 1, least=64)
+    real = in_memory(few.x)
+    rebuilt = _restored(trained, trained.reconstruct(real, few.c))
     pictures.save(pictures.reconstructions(_restored(trained, real), rebuilt), folder / "reconstructions.png")
 
 
 def _draw_columns(trained: Trained, data: Dataset, folder: Path, plain: Trained | None) -> None:
-    rows = data.test.x if len(data.test) >= 200 else data.train.x
-    real = _some(rows, 2000, trained.settings.seed).double()
+    shown = _some(data, 2000, trained.settings.seed, least=200)
+    real = in_memory(shown.x).double()
     names = trained.facts.columns or tuple(f"column {i}" for i in range(real.shape[1]))
-    drawn = {title: rows.double().cpu().numpy() for title, rows in _sampled(trained, plain, 2000).items()}
+    drawn = {title: rows.double().cpu().numpy() for title, rows in _sampled(trained, plain, shown).items()}
     pictures.save(pictures.marginals(real.numpy(), drawn, names), folder / "samples.png")
-    rebuilt = trained.reconstruct(real).double().cpu().numpy()
+    rebuilt = trained.reconstruct(real, shown.c).double().cpu().numpy()
     pictures.save(pictures.scatter(real.numpy(), rebuilt, names), folder / "reconstructions.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,18 +13,19 @@ from torch import Tensor
 from vaelab.config import Density, Settings, build_second_stage, build_vae
 from vaelab.data import Dataset, Scaling, as_batches
 from vaelab.data import split as split_rows
-from vaelab.diagnostics.measures import variance_ratios
+from vaelab.diagnostics.dimension import variance_ratios_of
 from vaelab.errors import VaelabWarning
-from vaelab.latent import Codes, LatentDensity, Mixture, PriorDensity, SecondStage, compare
+from vaelab.latent import Codes, LatentDensity, PriorDensity, SecondStage, build_flow, compare, fit_mixture
 from vaelab.model import VAE, Gaussian
 from vaelab.runs.trained import Facts, Trained
 from vaelab.training import Hook, fit, stream
-from vaelab.types import Batches
+from vaelab.types import Batches, Trainable
 
-FIRST, SECOND = "stage one", "stage two"
+FIRST, SECOND, FLOW = "stage one", "stage two", "the flow"
 
-_FROM_SIMPLE_TO_COMPLEX: tuple[Density, ...] = ("gaussian", "mixture", "second_stage")
+_FROM_SIMPLE_TO_COMPLEX: tuple[Density, ...] = ("gaussian", "mixture", "flow", "second_stage")
 _MOST_HELD_OUT = 5_000
+T = TypeVar("T", bound=Trainable)
 _MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
 
 
@@ -53,6 +55,8 @@ def train(
     resume
         Go on from these.
     """
+    if settings.conditional:
+        data = data.conditioned()
     scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns)
     batches, rest = _held_out(data, scaling, settings)
     settings = settings.resolve(len(batches), data.event_shape)
@@ -66,18 +70,20 @@ def train(
         data_variance=_mean_variance(batches),
         scored_on_training=rest is None,
     )
-    vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance)
+    conditioning = data.conditioning if settings.conditional else None
+    shape = () if conditioning is None else conditioning.shape
+    vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance, condition_shape=shape)
     _fit(vae, batches, rest, settings, FIRST, hooks, states, resume=resume)
-    trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)})
-    codes = Codes.of(vae, batches)
-    facts.variance_ratios = tuple(variance_ratios(codes).tolist())
+    trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning)
+    facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())
     if settings.densities:
-        _fit_densities(trained, codes, None if rest is None else Codes.of(vae, rest), hooks, states, resume=resume)
+        codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
+        _fit_densities(trained, codes, unseen, hooks, states, resume=resume)
     return trained
 
 
 def _fit(
-    vae: VAE,
+    model: Trainable,
     batches: Batches,
     held_out: Batches | None,
     settings: Settings,
@@ -92,7 +98,7 @@ def _fit(
     if held_out is None:
         length = length.model_copy(update={"keep_best": False})
     fit(
-        vae,
+        model,
         batches,
         length,
         held_out=held_out,
@@ -101,11 +107,13 @@ def _fit(
         state_file=None if states is None else states / f"{stage.replace(' ', '-')}.safetensors",
         resume=resume,
     )
-    device = next(vae.parameters()).device
-    vae.calibrate(batches.to(device), generator=stream(device, settings.seed, stage, "calibrate"))
-    if isinstance(vae.likelihood, Gaussian) and vae.likelihood.variance.at_floor:
+    if not isinstance(model, VAE):
+        return
+    device = next(model.parameters()).device
+    model.calibrate(batches.to(device), generator=stream(device, settings.seed, stage, "calibrate"))
+    if isinstance(model.likelihood, Gaussian) and model.likelihood.variance.at_floor:
         warnings.warn(
-            f"{stage}: the decoder variance reached its floor, {vae.likelihood.variance.floor:.2g} in the network's "
+            f"{stage}: the decoder variance reached its floor, {model.likelihood.variance.floor:.2g} in the network's "
             "units: the data look noiseless. Likelihoods are then set by gamma_floor, not by the data.",
             VaelabWarning,
             stacklevel=4,
@@ -123,32 +131,41 @@ def _fit_densities(
 ) -> None:
     """Fit every density that the settings name, and score all of them on held-out codes."""
     settings, facts = trained.settings, trained.facts
-    facts.code_variance = float((codes.loc.var(0) + codes.scale.square().mean(0)).mean()) if len(codes) > 1 else 1.0
+    mean, std = codes.moments()
+    facts.code_variance = float(std.square().mean())
+    shape = () if trained.conditioning is None else trained.conditioning.shape
+
+    def trained_on_codes(model: T, stage: str) -> T:
+        _fit(model, codes, held_out, settings, stage, hooks, states, resume=resume)
+        return model
+
     for name in _FROM_SIMPLE_TO_COMPLEX:
         if name not in settings.densities:
             continue
         density: LatentDensity
         if name == "second_stage":
-            second = build_second_stage(settings, code_variance=facts.code_variance)
-            _fit(second, codes, held_out, settings, SECOND, hooks, states, resume=resume)
-            density = SecondStage(second)
+            second = build_second_stage(settings, code_variance=facts.code_variance, condition_shape=shape)
+            density = SecondStage(trained_on_codes(second, SECOND))
+        elif name == "flow":
+            flow = build_flow(settings.latent_dim, condition_shape=shape, loc=mean, scale=std, seed=settings.seed)
+            density = trained_on_codes(flow, FLOW)
         else:
             for hook in hooks:
                 hook.note(f"fitting the {name} to the codes")
-            density = _mixture(codes, settings, single=name == "gaussian")
+            density = fit_mixture(
+                codes,
+                single=name == "gaussian",
+                components=settings.components,
+                covariance=settings.covariance,
+                seed=settings.seed,
+            )
         trained.densities[name] = density
     facts.code_scores, facts.best_density = compare(trained.densities, held_out or codes, seed=settings.seed)
 
 
-def _mixture(codes: Codes, settings: Settings, *, single: bool) -> Mixture:
-    if single:
-        return Mixture.fit(codes, components=1, seed=settings.seed)
-    return Mixture.select(codes, components=settings.components, covariance=settings.covariance, seed=settings.seed)
-
-
 def _held_out(data: Dataset, scaling: Scaling, settings: Settings) -> tuple[Batches, Batches | None]:
     """Set rows aside to compare densities and weights on, unless there are too few to spare."""
-    batches = as_batches(data.train.x, None, scaling)
+    batches = as_batches(data.train.x, data.train.c if settings.conditional else None, scaling)
     rows = held_out_rows(len(batches), settings)
     return split_rows(batches, rows / len(batches), seed=settings.seed) if rows else (batches, None)
 

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from vaelab.config import Settings
-from vaelab.data import Scaling
+from vaelab.data import Conditioning, Conditions, Dataset, Rows, Scaling, Split, as_batches
 from vaelab.errors import InputError
 from vaelab.latent import Generator, LatentDensity
 from vaelab.model import VAE
 from vaelab.training import stream
-from vaelab.types import rows_at_once
+from vaelab.types import Batches, rows_at_once
 
 
 class Facts(BaseModel):
@@ -75,6 +75,8 @@ class Trained:
         Stage one, calibrated, in evaluation mode.
     densities
         Name → density on codes; always has ``"prior"``.
+    conditioning
+        Between the user's conditions and the network's; None for a model without.
     """
 
     settings: Settings
@@ -82,43 +84,83 @@ class Trained:
     scaling: Scaling
     vae: VAE
     densities: dict[str, LatentDensity] = field(default_factory=dict)
+    conditioning: Conditioning | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
         return next(self.vae.parameters()).device
 
-    def blocks(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
-        """Yield blocks of rows in the network's units, on the device."""
-        for part in x.split(rows_at_once(self.facts.event_shape)):
-            yield self.scaling.to_net(part, dtype=dtype).to(self.device)
+    def conditions(self, y: object, rows: int | None = None) -> Tensor | None:
+        """Map conditions in the user's form to (n, *shape); None for a model without.
+
+        Raises
+        ------
+        InputError
+            y is missing or does not fit, or the model takes none.
+        """
+        if self.conditioning is not None:
+            return self.conditioning.to_net(y, rows)
+        if y is not None:
+            remedy = "Leave y out, or train with conditional=True."
+            raise InputError("conditions, for a model that takes none", "no y", remedy)
+        return None
+
+    def batches(self, x: Rows, y: object = None) -> Batches:
+        """Return rows in the data's units, and their conditions in the user's form, as batches for the network."""
+        return as_batches(x, self.conditions(y, len(x)), self.scaling)
+
+    def conditioned(self, data: Dataset) -> Dataset:
+        """Return the data with the conditions that the model takes, or without any where it takes none."""
+        return data.unconditioned() if self.conditioning is None else data.conditioned(self.conditioning)
+
+    def batches_of(self, split: Split) -> Batches:
+        """Return a split, of data that `conditioned` returned, as batches for the network."""
+        return as_batches(split.x, split.c, self.scaling)
+
+    def blocks(
+        self, x: Tensor, c: Conditions | None = None, dtype: torch.dtype = torch.float32
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield blocks of rows and conditions in the network's units, on the device."""
+        size = rows_at_once(self.facts.event_shape)
+        for start in range(0, len(x), size):
+            part = x[start : start + size]
+            own = self._taken(c, start, len(part))
+            yield self.scaling.to_net(part, dtype=dtype).to(self.device), None if own is None else own.to(dtype)
+
+    def _taken(self, c: Conditions | None, start: int, rows: int) -> Tensor | None:
+        """Take some conditions to the device."""
+        if c is None:
+            return None
+        return c.index_select(0, torch.arange(start, start + rows, device=c.device)).to(self.device)
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """(n, κ) posterior means."""
-        return torch.cat([self.vae.encode(block).mean for block in self.blocks(x)])
+    def encode(self, x: Tensor, c: Conditions | None = None) -> Tensor:
+        """(n, κ) posterior means; c is in the network's units, as from `conditions`, here and below."""
+        return torch.cat([self.vae.encode(*block).mean for block in self.blocks(x, c)])
 
     @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, c: Conditions | None = None) -> Tensor:
         """(n, *event) decoder means, floating point, in the data's units."""
-        z = z.to(self.device, torch.float32)
-        return torch.cat(
-            [self.scaling.from_net(self.vae.decode(part)) for part in z.split(rows_at_once(self.facts.event_shape))]
-        )
+        parts = []
+        for start in range(0, len(z), size := rows_at_once(self.facts.event_shape)):
+            part = z[start : start + size]
+            parts.append(self.vae.decode(part.to(self.device, torch.float32), self._taken(c, start, len(part))))
+        return self.scaling.from_net(torch.cat(parts))
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, c: Conditions | None = None) -> Tensor:
         """(n, *event) decoder means at the posterior means, in the data's units."""
-        return torch.cat([self.scaling.from_net(self.vae.reconstruct(block)) for block in self.blocks(x)])
+        return torch.cat([self.scaling.from_net(self.vae.reconstruct(*block)) for block in self.blocks(x, c)])
 
     @torch.no_grad()
-    def bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """(n,) ELBO in nats, a lower bound on log p(x) in the data's units, whatever the weight of the KL in training.
+    def bound(self, x: Tensor, noise: Tensor, c: Conditions | None = None) -> Tensor:
+        """(n,) ELBO, nats: a lower bound on log p(x | c) in the data's units, whatever the KL's weight in training.
 
         Parameters
         ----------
-        x
-            (n, *event).
+        x, c
+            (n, *event) and (n, *shape) or None.
         noise
             (draws, κ) standard normals, the same for every row, so that a row's score depends on that row alone.
         """
@@ -126,7 +168,7 @@ class Trained:
         vae, dtype = self.vae, torch.float32
         if self.facts.kind == "table":  # in float32 the last bits of a score depend on the rows beside it
             vae, dtype = copy.deepcopy(self.vae).double(), torch.float64
-        parts = [vae.elbo(block, noise=shared) for block in self.blocks(x, dtype)]
+        parts = [vae.elbo(*block, noise=shared) for block in self.blocks(x, c, dtype)]
         nats = torch.cat([(distortion + kl).cpu().double() for distortion, kl in parts])
         return -nats - self.scaling.log_volume
 
@@ -138,7 +180,7 @@ class Trained:
             raise InputError(f"density {name!r}", f"one of {known}", "Name it in `densities` when training.")
         return Generator(self.vae, self.densities[name])
 
-    def sample(self, n: int, *, density: str = "auto", seed: int = 0) -> Tensor:
+    def sample(self, n: int, c: Conditions | None = None, *, density: str = "auto", seed: int = 0) -> Tensor:
         """(n, *event) new data in the data's units, floating point."""
-        drawn = self.generator(density).sample(n, generator=stream(self.device, seed, "sample"))
+        drawn = self.generator(density).sample(n, self._taken(c, 0, n), generator=stream(self.device, seed, "sample"))
         return self.scaling.from_net(drawn)

@@ -163,6 +163,9 @@ def fit_together(
     """
     if len(models) != len(batches) or not models:
         raise InputError(f"{len(models)} models and {len(batches)} data sets", "as many of each, at least one")
+    if len(models) == 1:
+        fit(models[0], batches[0], settings, hooks=hooks, stage=stage)
+        return
     stack = Stack(models)
     fit(stack, StackedBatches(tuple(batches)), settings, hooks=hooks, stage=stage)
     stack.unstack()

@@ -1,0 +1,257 @@
+"""What every estimator of rows does: arrays in, arrays out, in the caller's own units, shape, dtype and container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from vaelab import runs
+from vaelab.config import Settings, parse_settings
+from vaelab.data import Conditioning, Dataset, TestSplit, TrainSplit
+from vaelab.data.checks import check_array
+from vaelab.errors import InputError
+from vaelab.model import Gaussian, count_active
+from vaelab.training import Progress, stream
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+Container = Literal["numpy", "torch", "pandas"]
+LARGEST_SEED = 2**31 - 1
+_OWN = ("random_state", "score_draws", "verbose")
+
+
+class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """What `GaussianVAE`, `ConditionalVAE` and `TwoStageVAE` do.
+
+    Attributes
+    ----------
+    trained_ : vaelab.runs.Trained
+        Networks, densities, units and facts.
+    active_dimensions_ : int
+        Latent dimensions whose mean ratio on the training data is below 0.05.
+    gamma_ : float or None
+        Decoder variance in the network's units (columns of variance 1, pixels in [0, 1]).
+    variance_ratios_ : ndarray of shape (latent_dim,)
+        Mean posterior variance of every latent dimension, relative to the prior's.
+    classes_ : tuple of str or None
+        Names of the classes, where the condition is one class.
+    n_features_in_, feature_names_in_
+        As everywhere in scikit-learn.
+    """
+
+    random_state: int | np.random.RandomState | None
+    score_draws: int
+    verbose: bool
+    conditional: bool = False
+
+    def _settings(self, seed: int) -> Settings:
+        values = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
+        return parse_settings({"densities": (), "conditional": self.conditional, **values, "seed": seed})
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X
+            (n, d) table or (n, C, H, W) images; numpy, torch or pandas.
+        y
+            Conditions, for a conditional model: n classes (text, whole numbers or booleans), n floating-point numbers,
+            an (n, k) array or data frame of both, or n sequences (time, features). Not used by others.
+
+        Raises
+        ------
+        InputError
+            Wrong rank, type or range, values that are not finite, too few rows, conditions that are missing, or
+            settings that contradict each other; before training starts.
+        """
+        check_count("score_draws", self.score_draws)
+        x = self._validated(X, reset=True)
+        settings = self._settings(seed_of(self.random_state))
+        conditioning = Conditioning.fit(_required(y)) if self.conditional else None
+        c = None if conditioning is None else conditioning.to_net(y, len(x))
+        labels = None if conditioning is None or c is None else conditioning.labels(c)
+        names = getattr(self, "feature_names_in_", None)
+        data = Dataset(
+            name="array",
+            kind="image" if x.ndim == 4 else "table",
+            train=TrainSplit(x, labels, c),
+            test=TestSplit(x[:0]),
+            columns=None if names is None else tuple(names),
+            classes=None if conditioning is None else conditioning.classes,
+            source="memory",
+            conditioning=conditioning,
+        )
+        self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
+        self._describe()
+        return self
+
+    def _describe(self) -> None:
+        """Set what is learned, from `trained_` alone."""
+        likelihood = self.trained_.vae.likelihood
+        self.variance_ratios_ = np.array(self.trained_.facts.variance_ratios)
+        self.active_dimensions_ = count_active(torch.as_tensor(self.variance_ratios_))
+        self.gamma_ = float(likelihood.variance.gamma) if isinstance(likelihood, Gaussian) else None
+        conditioning = self.trained_.conditioning
+        self.classes_ = None if conditioning is None else conditioning.classes
+        self.score_noise_ = torch.randn(
+            self.score_draws,
+            self.trained_.settings.latent_dim,
+            generator=stream("cpu", self.trained_.settings.seed, "score"),
+        )
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.trained_.settings.latent_dim)
+
+    def _validated(self, X: Any, *, reset: bool) -> Tensor:
+        """Check X as scikit-learn does, then as vaelab does; return a CPU tensor."""
+        if reset:
+            self.container_: Container = _container_of(X)
+        if isinstance(X, Tensor):
+            X = check_array(X, min_rows=1, allow_nan=True).detach().cpu().numpy()
+        images = getattr(X, "ndim", 2) > 2
+        # images keep their dtype, since it says what their range is
+        checked = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=None if images else [np.float64, np.float32],
+            allow_nd=True,
+            ensure_all_finite=False,
+            ensure_min_samples=2 if reset else 1,
+        )
+        x = check_array(checked, min_rows=2 if reset else 1)
+        if not reset and tuple(x.shape[1:]) != self.trained_.facts.event_shape:
+            raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{self.trained_.facts.event_shape} as in fit")
+        if not reset:
+            self.trained_.scaling.check(x)
+        return x
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Train, then encode the same rows."""
+        return self.fit(X, y).transform(X, y if self.conditional else None)
+
+    def transform(self, X: Any, y: Any = None) -> Any:
+        """Encode: (n, latent_dim) posterior means, in X's floating dtype; y as in `fit`."""
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        c = self.trained_.conditions(y, len(x))
+        return self._floats(self.trained_.encode(x, c), x.dtype, as_torch=isinstance(X, Tensor))
+
+    def inverse_transform(self, Z: Any, y: Any = None) -> Any:
+        """Decode (n, latent_dim) codes to decoder means, like X in fit; y as in `fit`."""
+        check_is_fitted(self)
+        z = check_array(Z, name="Z", min_rows=1)
+        if z.ndim != 2 or z.shape[1] != self._n_features_out:
+            raise InputError(
+                f"codes of shape {tuple(z.shape)}", f"(n, {self._n_features_out})", "Use transform's output."
+            )
+        return self._like_x(self.trained_.decode(z, self.trained_.conditions(y, len(z))))
+
+    def reconstruct(self, X: Any, y: Any = None) -> Any:
+        """Return the decoder means at the posterior means, like X in fit; y as in `fit`."""
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        return self._like_x(self.trained_.reconstruct(x, self.trained_.conditions(y, len(x))))
+
+    def score_samples(self, X: Any, y: Any = None) -> np.ndarray[Any, Any]:
+        """(n,) lower bound on log p(x) in nats, in X's own units: the mean ELBO over ``score_draws`` fixed draws of z.
+
+        It is of log p(x | y) for a conditional model.
+        For uint8 images add ``d · log 255`` to compare with numbers for pixels in [0, 1].
+        """
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        return self.trained_.bound(x, self.score_noise_, self.trained_.conditions(y, len(x))).cpu().numpy()
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples`, so that model selection prefers the higher bound."""
+        return float(self.score_samples(X, y if self.conditional else None).mean())
+
+    def _draw(self, n: int, y: Any, density: str, random_state: int | np.random.RandomState | None) -> Any:
+        check_is_fitted(self)
+        check_count("n", n)
+        c = self.trained_.conditions(y, n)
+        source = self.random_state if random_state is None else random_state
+        seed = int(check_random_state(source).randint(LARGEST_SEED))
+        return self._like_x(self.trained_.sample(n, c, density=density, seed=seed))
+
+    def save(self, path: str | Path) -> None:
+        """Write a run folder: YAML and safetensors, no pickle. `vaelab.load` reads it back."""
+        check_is_fitted(self)
+        section = {
+            "container": self.container_,
+            "score_draws": self.score_draws,
+            "n_features_in": int(self.n_features_in_),
+        }
+        runs.save(self.trained_, Path(path), {"estimator": section})
+
+    def _floats(self, values: Tensor, dtype: torch.dtype, *, as_torch: bool) -> Any:
+        out = values.cpu().to(dtype if dtype.is_floating_point else torch.float32)
+        return out if as_torch else out.numpy()
+
+    def _like_x(self, values: Tensor) -> Any:
+        """Turn decoder means in the user's units into the container and dtype of fit's X."""
+        trained = self.trained_
+        name = trained.scaling.dtype
+        out = values.cpu()
+        if name == "uint8" and trained.facts.kind == "image":
+            out = out.clamp(0, 255).round().to(torch.uint8)
+        else:
+            out = out.to(getattr(torch, name, torch.float64))
+        if self.container_ == "torch":
+            return out
+        array = out.numpy()
+        if self.container_ == "pandas":
+            import pandas as pd
+
+            return pd.DataFrame(array, columns=self.feature_names_in_)
+        return array
+
+    def __sklearn_tags__(self) -> Tags:
+        """Declare what scikit-learn wants to know: float32 and float64 stay what they are."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.target_tags.required = self.conditional
+        return tags
+
+
+def keep(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:
+    """Set every argument of ``__init__`` as it was given, as scikit-learn wants."""
+    for name, value in arguments.items():
+        if name != "self":
+            setattr(estimator, name, value)
+
+
+def seed_of(random_state: int | np.random.RandomState | None) -> int:
+    """Return the seed that a ``random_state`` stands for."""
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(LARGEST_SEED))
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no whole number of at least 1."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{name}={value!r}", "a whole number of at least 1")
+
+
+def _container_of(X: Any) -> Container:
+    if isinstance(X, Tensor):
+        return "torch"
+    return "pandas" if type(X).__module__.startswith("pandas") else "numpy"
+
+
+def _required(y: Any) -> Any:
+    if y is None:
+        raise InputError("no y, for a conditional model", "a condition for every row", "Call fit(X, y).")
+    return y

@@ -1,0 +1,302 @@
+"""`SequenceVAE`: p(x_l | x_<l) for sequences of any length, point by point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self, final
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from vaelab import runs
+from vaelab.config import Settings, parse_settings
+from vaelab.data import Conditioning, Dataset, Ragged, TestSplit, TrainSplit, Windows
+from vaelab.data.sequences import advance, context_of, latest_windows, target_rows
+from vaelab.errors import InputError
+from vaelab.estimators.base import LARGEST_SEED, check_count, keep, seed_of
+from vaelab.model import Gaussian, count_active
+from vaelab.runs.trained import Trained
+from vaelab.training import Progress, stream
+from vaelab.training.settings import Accelerator, Schedule
+
+
+@final
+class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Sequential conditional VAE: every point given those before it, x_l ~ p(x_l | z_l, x_<l), z_l ~ p(z_l | x_<l).
+
+    Encoder, prior and decoder are LSTMs. J. Zheng, T. He, Y. Qiu, D. Wipf, "Learning Manifold Dimensions with
+    Conditional Variational Autoencoders", NeurIPS 2022, sections 3.3 and 4.6.
+
+    Parameters
+    ----------
+    latent_dim
+        Latent dimensions of a point; superfluous ones are left idle by training.
+    units
+        Width of each LSTM.
+    context
+        Earlier points that are read; default: the longest past in fit, at most 64.
+    loss
+        ``"all"`` sums over all points; ``"last"`` scores the last point of each sequence only, as the paper does.
+    shared_prior
+        Let the prior read with the encoder's weights. The loss then stays above a constant (Theorem 3); for comparison.
+    variance, gamma, gamma_lr_scale, gamma_floor
+        Of p(x_l | z_l, x_<l); profiled by default. ``gamma_floor`` is relative to the data's variance.
+    kl_weight
+        1 for a bound on log p(x), else β.
+    epochs, batch_size, lr, schedule, halve_every, weight_decay
+        Training on points; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
+    held_out, keep_best
+        Share of the points (at most 5,000) that is set aside, and whether to end with the weights best on it.
+    accelerator
+        Kind of device.
+    random_state
+        Seed of everything random in fit, and of `sample` unless it is given one.
+    score_draws
+        Draws of z per point in `score_samples`.
+    verbose
+        Show progress on a terminal.
+
+    Attributes
+    ----------
+    trained_ : vaelab.runs.Trained
+        Networks, units and facts.
+    context_ : int
+        Earlier points that are read.
+    active_dimensions_ : int
+        Latent dimensions whose mean variance ratio is below 0.05.
+    gamma_ : float
+        Decoder variance in the network's units, where every feature has variance 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vaelab import SequenceVAE
+    >>> X = [np.random.default_rng(i).normal(size=(5 + i, 2)) for i in range(20)]
+    >>> model = SequenceVAE(latent_dim=2, units=8, epochs=2, random_state=0).fit(X)
+    >>> model.score_samples(X).shape, model.sample(3, steps=4, prefix=X[0]).shape
+    ((20,), (3, 4, 2))
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 16,
+        *,
+        units: int = 32,
+        context: int | None = None,
+        loss: Literal["last", "all"] = "all",
+        shared_prior: bool = False,
+        variance: Literal["profiled", "learned", "fixed"] = "profiled",
+        gamma: float | None = None,
+        gamma_lr_scale: float = 10.0,
+        gamma_floor: float = 1e-6,
+        kl_weight: float = 1.0,
+        epochs: int | None = None,
+        batch_size: int = 100,
+        lr: float = 1e-3,
+        schedule: Schedule = "cosine",
+        halve_every: int | None = None,
+        weight_decay: float = 0.0,
+        held_out: float = 0.1,
+        keep_best: bool = True,
+        accelerator: Accelerator = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        score_draws: int = 16,
+        verbose: bool = False,
+    ) -> None:
+        keep(self, locals())
+
+    def _settings(self, seed: int) -> Settings:
+        own = ("units", "context", "loss", "shared_prior", "random_state", "score_draws", "verbose")
+        values = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
+        return parse_settings(
+            {
+                **values,
+                "network": "lstm",
+                "hidden": (self.units,),
+                "conditional": True,
+                "prior": "shared" if self.shared_prior else "conditional",
+                "attention": False,
+                "densities": (),
+                "seed": seed,
+            }
+        )
+
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X
+            A list of n arrays (time, features) of any lengths, or an array (n, time, features) in which sequences that
+            end early are filled up with NaN; numpy, torch or pandas.
+        y
+            Not used.
+
+        Raises
+        ------
+        InputError
+            No sequences, other numbers of features, values that are not finite, or settings that contradict each
+            other; before training starts.
+        """
+        check_count("score_draws", self.score_draws)
+        sequences = Ragged.of(X)
+        settings = self._settings(seed_of(self.random_state))
+        self.context_ = context_of(sequences, self.context)
+        conditioning = Conditioning.fit(sequences, steps=self.context_)
+        rows = target_rows(sequences, self.loss)
+        windows = Windows.before(conditioning.standardised(sequences), rows, self.context_)
+        points = sequences.points[rows]
+        data = Dataset(
+            name="sequences",
+            kind="table",
+            train=TrainSplit(points, None, windows),
+            test=TestSplit(points[:0]),
+            source="memory",
+            conditioning=conditioning,
+        )
+        self.trained_: Trained = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
+        self.starts_ = self.loss == "all"
+        self._describe()
+        return self
+
+    def _describe(self) -> None:
+        """Set what is learned, from `trained_` alone."""
+        likelihood = self.trained_.vae.likelihood
+        assert isinstance(likelihood, Gaussian)
+        self.gamma_ = float(likelihood.variance.gamma)
+        self.active_dimensions_ = count_active(torch.as_tensor(self.trained_.facts.variance_ratios))
+        self.n_features_in_ = self.trained_.facts.event_shape[0]
+        seed = self.trained_.settings.seed
+        self.score_noise_ = torch.randn(self.score_draws, self.latent_dim, generator=stream("cpu", seed, "score"))
+
+    def _read(self, X: Any, name: str = "X") -> Ragged:
+        """Check sequences, as wide as those of fit."""
+        sequences = Ragged.of(X, name=name)
+        if sequences.points.shape[1] != self.n_features_in_:
+            raise InputError(
+                f"{name} with {sequences.points.shape[1]} features per step", f"{self.n_features_in_} as in fit"
+            )
+        return sequences
+
+    def _windows(self, sequences: Ragged, rows: Tensor) -> Windows:
+        conditioning = self.trained_.conditioning
+        assert conditioning is not None
+        return Windows.before(conditioning.standardised(sequences), rows, self.context_)
+
+    def transform(self, X: Any) -> np.ndarray[Any, Any]:
+        """Encode the last point of each sequence given those before it: (n, latent_dim) posterior means."""
+        check_is_fitted(self)
+        sequences = self._read(X)
+        rows = target_rows(sequences, "last")
+        z = self.trained_.encode(sequences.points[rows], self._windows(sequences, rows))
+        return z.cpu().numpy()
+
+    def score_samples(self, X: Any) -> np.ndarray[Any, Any]:
+        """(n,) lower bound on log p(x_1 … x_t) of each sequence, nats in X's own units; the sum over its points.
+
+        After ``loss="last"`` it is of the last point given the others alone.
+        """
+        check_is_fitted(self)
+        sequences = self._read(X)
+        rows = target_rows(sequences, "all" if self.starts_ else "last")
+        bounds = self.trained_.bound(sequences.points[rows], self.score_noise_, self._windows(sequences, rows))
+        owner = torch.searchsorted(sequences.offsets, rows, right=True) - 1
+        return torch.zeros(len(sequences), dtype=bounds.dtype).index_add_(0, owner, bounds.cpu()).numpy()
+
+    def score(self, X: Any, y: object = None) -> float:
+        """Mean of `score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int = 1,
+        steps: int = 10,
+        *,
+        prefix: Any = None,
+        observation_noise: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray[Any, Any]:
+        """Draw what comes next, one point after the other: z_l ~ p(z_l | x_<l), x_l ~ p(x_l | z_l, x_<l).
+
+        Parameters
+        ----------
+        n
+            How many sequences.
+        steps
+            How many points of each.
+        prefix
+            The beginning: one sequence (time, features) for all draws, or n of them; nothing if None.
+        observation_noise
+            Draw x_l with the decoder's noise; without it, its mean.
+        random_state
+            Seed or generator; ``self.random_state`` if None.
+
+        Returns
+        -------
+        ndarray
+            (n, steps, features), without the prefix, in X's own units.
+
+        Raises
+        ------
+        InputError
+            The prefix has other features, or there are neither 1 nor n; or there is none after ``loss="last"``, which
+            never saw a sequence begin.
+        """
+        check_is_fitted(self)
+        check_count("n", n)
+        check_count("steps", steps)
+        if prefix is None and not self.starts_:
+            raise InputError("no prefix, after loss='last'", "the points to go on from", "Or fit with loss='all'.")
+        trained = self.trained_
+        source = self.random_state if random_state is None else random_state
+        generator = stream(trained.device, int(check_random_state(source).randint(LARGEST_SEED)), "sequences")
+        windows = self._started(prefix, n).to(trained.device)
+        conditioning = trained.conditioning
+        assert conditioning is not None
+        drawn = []
+        for _ in range(steps):
+            x = trained.vae.sample(n, windows, generator=generator, observation_noise=observation_noise)
+            drawn.append(trained.scaling.from_net(x).cpu())
+            one = Ragged(drawn[-1], torch.arange(n + 1))
+            windows = advance(windows, conditioning.standardised(one).points.to(windows))
+        return torch.stack(drawn, 1).numpy()
+
+    def _started(self, prefix: Any, n: int) -> Tensor:
+        """(n, context, features + 1), the windows that drawing starts from."""
+        conditioning = self.trained_.conditioning
+        assert conditioning is not None
+        if prefix is None:
+            return torch.zeros(n, *conditioning.shape)
+        one = getattr(prefix, "ndim", None) == 2
+        sequences = self._read([prefix] if one else prefix, "prefix")
+        if len(sequences) not in (1, n):
+            raise InputError(f"{len(sequences)} prefixes for n={n}", "one for all, or one for each")
+        windows = latest_windows(conditioning.standardised(sequences), self.context_)
+        return windows.expand(n, *windows.shape[1:]).contiguous() if len(windows) == 1 else windows
+
+    def save(self, path: str | Path) -> None:
+        """Write a run folder: YAML and safetensors, no pickle. `vaelab.load` reads it back."""
+        check_is_fitted(self)
+        section = {"score_draws": self.score_draws, "context": self.context_, "loss": self.loss}
+        runs.save(self.trained_, Path(path), {"estimator": section})
+
+    @classmethod
+    def of(cls, trained: Trained, section: dict[str, Any]) -> Self:
+        """Return what `save` wrote, from its two parts."""
+        settings = trained.settings
+        fields = set(Settings.model_fields) & set(cls().get_params())
+        model = cls(
+            **{name: getattr(settings, name) for name in fields},
+            units=settings.hidden[0],
+            shared_prior=settings.prior == "shared",
+            random_state=settings.seed,
+            **{name: section[name] for name in ("score_draws", "context", "loss")},
+        )
+        model.trained_, model.context_, model.starts_ = trained, section["context"], section["loss"] == "all"
+        model._describe()
+        return model

@@ -1,0 +1,74 @@
+"""Which mixture suits the conditions of the codes, and which one a saved state is of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from vaelab.errors import InputError
+from vaelab.latent.codes import Codes
+from vaelab.latent.densities import LatentDensity
+from vaelab.latent.joint import JointMixture
+from vaelab.latent.mixtures import Covariance, Mixture, vector_conditions
+from vaelab.latent.per_class import ClassMixture, is_one_hot
+
+
+def fit_mixture(
+    codes: Codes,
+    *,
+    single: bool,
+    components: int | None = None,
+    covariance: Covariance | None = None,
+    seed: int = 0,
+) -> LatentDensity:
+    """Fit the mixture that the codes' conditions ask for: plain, per class for one-hot ones, joint for other vectors.
+
+    Parameters
+    ----------
+    codes
+        With or without conditions.
+    single
+        One Gaussian of full covariance (per class, or over z and c) instead of a mixture of chosen size.
+    components, covariance
+        Of the mixture, where they are not to be chosen on held-out codes.
+    seed
+        Of draws and fits.
+
+    Raises
+    ------
+    InputError
+        The conditions are sequences, or there are too few codes.
+    """
+    if single:
+        components, covariance = 1, "full"
+    if codes.c is None:
+        return Mixture.select(codes, components=components, covariance=covariance, seed=seed)
+    kind = ClassMixture if is_one_hot(vector_conditions(codes)) else JointMixture
+    return kind.select(codes, components=components, covariance=covariance, seed=seed)
+
+
+def density_from_state(name: str, state: Mapping[str, Tensor]) -> LatentDensity:
+    """Rebuild what `fit_mixture` returned from its `state_dict`.
+
+    Parameters
+    ----------
+    name
+        ``"gaussian"`` or ``"mixture"``.
+    state
+        Whose keys say which kind it is.
+
+    Raises
+    ------
+    InputError
+        Another name, or a state that no mixture has.
+    """
+    if name not in {"gaussian", "mixture"}:
+        raise InputError(f"density {name!r}", "gaussian or mixture")
+    if "gains" in state:
+        return JointMixture.from_state(state)
+    if "means" in state:
+        return Mixture.from_state(state)
+    if "parts.0.means" in state:
+        return ClassMixture.from_state(state)
+    raise InputError(f"a state of {', '.join(state) or 'no tensors'}", "the state of a mixture")

@@ -1,0 +1,225 @@
+"""A neural spline flow on codes: standard normals bent into p(z) or p(z | c), with an exact density.
+
+    y = (z − m) / s,   u = f(y; c),   log p(z | c) = log N(u; 0, I) + log |det ∂f/∂y| − Σ log s
+
+f is a chain of autoregressive transforms, each a monotonic rational-quadratic spline on [−5, 5] of one dimension after
+another, the identity outside. Couplings would be quicker to invert, but explain curved codes far worse.
+
+C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, "Neural Spline Flows", NeurIPS 2019, section 3.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaelab.errors import InputError, MissingExtraError
+from vaelab.latent.densities import LatentDensity, check_condition
+from vaelab.nets.conditioning import ConditionReader, condition_shape_of
+from vaelab.nets.network import whole
+from vaelab.training import forked
+from vaelab.types import Objective, Trainable
+
+_READ = 32  # numbers that a sequence is read into
+_BLOCK = 4096  # rows transformed at once
+
+
+@final
+class Flow(LatentDensity, Trainable):
+    """A normalising flow, trained by `vaelab.training.fit` on `Codes`; make one with `build_flow`.
+
+    Parameters
+    ----------
+    transform
+        Module of (context or None) → invertible map from y to u, with its log-determinant.
+    reader
+        Module of c → (B, features), the context; None gives vectors c themselves.
+    loc, scale
+        (κ,) m and s.
+    condition_shape
+        Of one c; () for none.
+    """
+
+    name = "flow"
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        transform: nn.Module,
+        reader: nn.Module | None,
+        *,
+        loc: Tensor,
+        scale: Tensor,
+        condition_shape: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.transform, self.reader, self.condition_shape = transform, reader, condition_shape
+        self.register_buffer("loc", loc)
+        self.register_buffer("scale", scale)
+
+    @property
+    def latent_dim(self) -> int:
+        """κ."""
+        return len(self.loc)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(0,): its objective is not random."""
+        return (0,)
+
+    def forward(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor | None = None) -> Objective:
+        """Score one minibatch of codes.
+
+        Parameters
+        ----------
+        x
+            (B, κ) codes z.
+        c
+            (B, *condition_shape), or None for a flow without a condition.
+        noise
+            Not used.
+
+        Returns
+        -------
+        Objective
+            −log p(z | c) as the distortion, nats.
+        """
+        return Objective(-self._score(x, self._checked(c, len(x))), {}, {})
+
+    def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw (n, κ); an unexpected c is refused, as networks do."""
+        c = self._checked(c, n)
+        u = torch.randn(n, self.latent_dim, generator=generator, device=self.loc.device).to(self.loc)
+        parts = []
+        for start in range(0, n, _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            own = None if c is None else c[rows]
+            parts.append(self._invert(u[rows], None if own is None else self._context(own)))
+        return self.loc + self.scale * torch.cat(parts) if parts else u
+
+    def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """(n,) nats; an unexpected c is refused, as networks do."""
+        c = self._checked(c, len(z))
+        starts = range(0, max(len(z), 1), _BLOCK)
+        rows = [slice(start, start + _BLOCK) for start in starts]
+        return torch.cat([self._score(z[part], None if c is None else c[part]) for part in rows])
+
+    def _checked(self, c: Tensor | None, rows: int) -> Tensor | None:
+        if self.condition_shape:
+            return check_condition(c, rows, self.condition_shape).to(self.loc)
+        if c is not None:
+            remedy = f"Leave c out, or build the flow with condition_shape={tuple(c.shape[1:])}."
+            raise InputError(f"c of shape {tuple(c.shape)}", "no condition", remedy)
+        return None
+
+    def _context(self, c: Tensor) -> Tensor:
+        return c if self.reader is None else self.reader(c)
+
+    def _invert(self, u: Tensor, context: Tensor | None) -> Tensor:
+        """(n, κ) y for u, a dimension at a time: zuko's own inverse computes all κ splines again for each of them."""
+        if self.latent_dim == 1:
+            return self.transform(context).inv(u)  # type: ignore[no-any-return]
+        y = u
+        for step in reversed(list(cast("Iterable[nn.Module]", self.transform.transforms))):
+            y = _invert_step(step, y, context)
+        return y
+
+    def _score(self, z: Tensor, c: Tensor | None) -> Tensor:
+        f = self.transform(None if c is None else self._context(c))
+        u, log_det = f.call_and_ladj((z - self.loc) / self.scale)
+        constant = self.scale.log().sum() + 0.5 * self.latent_dim * math.log(2 * math.pi)
+        out: Tensor = log_det - 0.5 * u.square().sum(-1) - constant
+        return out
+
+    def extra_repr(self) -> str:
+        """Show the sizes in ``repr``."""
+        return f"latent_dim={self.latent_dim}, condition_shape={self.condition_shape}"
+
+
+def build_flow(
+    latent_dim: int,
+    *,
+    condition_shape: int | Sequence[int] = (),
+    hidden: Sequence[int] = (64, 64),
+    transforms: int = 3,
+    loc: Tensor | None = None,
+    scale: Tensor | None = None,
+    seed: int = 0,
+) -> Flow:
+    """Build an untrained flow; with the same sizes, a `state_dict` makes it any trained one.
+
+    Parameters
+    ----------
+    latent_dim
+        κ.
+    condition_shape
+        (width,) for vectors, (T, channels) for sequences, () for none.
+    hidden
+        Widths of the networks that give the splines' parameters.
+    transforms
+        How many; every other one takes the dimensions in reverse order.
+    loc, scale
+        (κ,) mean and standard deviation of the codes, as `Codes.moments` gives them; 0 and 1 by default.
+    seed
+        Of the first weights.
+
+    Raises
+    ------
+    MissingExtraError
+        zuko is not installed.
+    InputError
+        A size is not a whole number of at least 1, or a scale is not positive.
+    """
+    size, shape = whole("latent_dim", latent_dim), condition_shape_of(condition_shape)
+    loc = torch.zeros(size) if loc is None else loc
+    scale = torch.ones(size) if scale is None else scale
+    if loc.shape != (size,) or scale.shape != (size,) or not bool((scale > 0).all()):
+        got = f"loc of shape {tuple(loc.shape)} and scale {scale.tolist()}"
+        raise InputError(got, f"({size},) both, and a positive scale", "Use Codes.moments().")
+    zuko = _zuko()
+    reads = len(shape) > 1
+    with forked("cpu", seed, "flow"):
+        flow = zuko.flows.NSF(
+            size,
+            context=_READ if reads else sum(shape),
+            transforms=whole("transforms", transforms),
+            hidden_features=[whole("hidden width", width) for width in hidden],
+        )
+        reader = ConditionReader(shape, _READ) if reads else None
+    return Flow(flow.transform, reader, loc=loc, scale=scale, condition_shape=shape)
+
+
+def _invert_step(step: Any, u: Tensor, context: Tensor | None) -> Tensor:
+    """(n, κ) input of one autoregressive transform of zuko's, from its output."""
+    *body, last = step.hyper
+    weight = (last.weight * last.mask).view(-1, step.total, last.weight.shape[1])  # dimension, its spline's numbers, h
+    bias = last.bias.view(-1, step.total)
+    y = torch.zeros_like(u)
+    for j in step.order.argsort().tolist():
+        h = y if context is None else torch.cat([y, context], 1)
+        for layer in body:
+            h = layer(h)
+        numbers = torch.addmm(bias[j], h, weight[j].T).split([shape[0] for shape in step.shapes], 1)
+        y = y.index_copy(1, step.order.new_tensor([j]), step.univariate(*numbers).inv(u[:, j])[:, None])
+    return y
+
+
+def _zuko() -> Any:
+    """Import zuko, which is optional, and put back the argument checks of distributions that it switches off."""
+    checks = Distribution._validate_args
+    try:
+        return importlib.import_module("zuko")
+    except ModuleNotFoundError as error:
+        # a broken installation must not be reported as an absent one
+        if error.name != "zuko":
+            raise
+        raise MissingExtraError("zuko", "flow", "The density 'flow'") from error
+    finally:
+        Distribution.set_default_validate_args(checks)

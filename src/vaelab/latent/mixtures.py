@@ -1,0 +1,238 @@
+"""Gaussian mixtures on latent codes, and how the size of a mixture is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, Self, TypeVar, final
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from vaelab.errors import InputError
+from vaelab.latent.codes import Codes
+from vaelab.latent.densities import LatentDensity, clearly_better
+from vaelab.training import stream
+
+Covariance = Literal["full", "diag"]
+
+LEAST_TO_CHOOSE = 20
+"""Codes; with fewer, no two mixtures can be told apart."""
+
+RIDGE = 1e-5
+"""Added to the variances of every component."""
+
+_BLOCK = 4096  # rows scored at once
+
+
+@final
+class Mixture(LatentDensity):
+    """A mixture of k Gaussians, fitted by scikit-learn's EM; k = 1 is the single Gaussian.
+
+    Parameters
+    ----------
+    weights
+        (k,) summing to one.
+    means
+        (k, κ).
+    scale_trils
+        (k, κ, κ) lower Cholesky factors of the covariances.
+    covariance
+        Which structure was fitted.
+    """
+
+    name = "mixture"
+    weights: Tensor
+    means: Tensor
+    scale_trils: Tensor
+
+    def __init__(self, weights: Tensor, means: Tensor, scale_trils: Tensor, *, covariance: Covariance = "full") -> None:
+        super().__init__()
+        self.covariance = covariance
+        self.register_buffer("weights", weights)
+        self.register_buffer("means", means)
+        # rows first, as a loaded one has it: products of another layout differ in their last bits
+        self.register_buffer("scale_trils", scale_trils.contiguous())
+
+    @property
+    def components(self) -> int:
+        """K."""
+        return len(self.weights)
+
+    @classmethod
+    def fit(cls, codes: Codes, *, components: int, covariance: Covariance = "full", seed: int = 0) -> Self:
+        """Fit on one fresh draw per row (at most 50,000 rows).
+
+        Raises
+        ------
+        InputError
+            Fewer rows than components.
+        """
+        found = maximise(draws(codes, 50_000, seed)[0], components, covariance, seed)
+        placed = [part.to(codes.loc) for part in (found.weights, found.means, torch.linalg.cholesky(found.covariances))]
+        return cls(placed[0], placed[1], placed[2], covariance=covariance)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
+        """Rebuild from `state_dict`."""
+        factors = state["scale_trils"]
+        covariance: Covariance = "diag" if bool((factors.tril(-1) == 0).all()) else "full"
+        return cls(state["weights"], state["means"], factors, covariance=covariance)
+
+    @classmethod
+    def select(
+        cls, codes: Codes, *, components: int | None = None, covariance: Covariance | None = None, seed: int = 0
+    ) -> Self:
+        """Choose k and the covariance structure, where not given, on codes held out of the fit: see `choose`."""
+
+        def of(part: Codes, k: int, structure: Covariance) -> Self:
+            return cls.fit(part, components=k, covariance=structure, seed=seed)
+
+        return choose(of, codes, components=components, covariance=covariance, seed=seed)
+
+    def _law(self) -> MixtureSameFamily:
+        parts = MultivariateNormal(self.means, scale_tril=self.scale_trils, validate_args=False)
+        return MixtureSameFamily(Categorical(self.weights, validate_args=False), parts, validate_args=False)
+
+    def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw (n, κ)."""
+        if not n:
+            return self.means.new_empty(0, self.means.shape[1])
+        which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        noise = torch.randn(n, self.means.shape[1], generator=generator, device=self.means.device).to(self.means)
+        out = torch.empty_like(noise)
+        for k in range(self.components):  # one factor at a time, instead of n copies of κ × κ
+            chosen = which == k
+            out[chosen] = self.means[k] + noise[chosen] @ self.scale_trils[k].T
+        return out
+
+    def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """(n,) nats."""
+        law, block = self._law(), max(1, _BLOCK * 10 // self.components)
+        return torch.cat([law.log_prob(part) for part in z.split(block)])
+
+    def extra_repr(self) -> str:
+        """Show what was fitted in ``repr``."""
+        return f"components={self.components}, covariance={self.covariance!r}"
+
+
+class Maximum(NamedTuple):
+    """A Gaussian mixture where its likelihood is greatest, float64 on the CPU.
+
+    Attributes
+    ----------
+    weights, means, covariances
+        (k,), (k, d), (k, d, d).
+    """
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+
+def maximise(rows: Tensor, components: int, covariance: Covariance, seed: int) -> Maximum:
+    """Fit k Gaussians to (n, d) rows by scikit-learn's EM.
+
+    Raises
+    ------
+    InputError
+        Fewer rows than components.
+    """
+    from sklearn.mixture import GaussianMixture
+
+    if len(rows) < max(components, 2):
+        raise InputError(f"{len(rows)} codes", f"at least {max(components, 2)} for {components} components")
+    # float64 and a ridge well above rounding, since idle dimensions make some covariances nearly alike
+    model = GaussianMixture(
+        components,
+        covariance_type=covariance,
+        max_iter=200,
+        reg_covar=RIDGE,
+        random_state=seed,
+        init_params="k-means++",
+    ).fit(rows.double().cpu().numpy())
+    covariances = torch.as_tensor(model.covariances_)
+    full = torch.diag_embed(covariances) if covariance == "diag" else covariances
+    return Maximum(torch.as_tensor(model.weights_), torch.as_tensor(model.means_), full)
+
+
+D = TypeVar("D", bound=LatentDensity)
+
+
+def choose(
+    fit: Callable[[Codes, int, Covariance], D],
+    codes: Codes,
+    *,
+    components: int | None,
+    covariance: Covariance | None,
+    seed: int,
+) -> D:
+    """Fit mixtures, and choose k and the covariance structure, where not given, by the likelihood of held-out codes.
+
+    Candidates are fitted on at most 10,000 codes, the winner on all. A larger mixture must be better than the best
+    smaller one by more than twice the standard error of their difference, or the search stops.
+
+    Parameters
+    ----------
+    fit
+        Fits k components of a structure to codes.
+    codes
+        To fit, with their conditions if the density is conditional; its score is then log p(z | c).
+    components, covariance
+        What is given.
+    seed
+        Of the split and the draws.
+    """
+    if components is not None and covariance is not None:
+        return fit(codes, components, covariance)
+    if len(codes) < LEAST_TO_CHOOSE:
+        return fit(codes, components or 1, covariance or "diag")
+    order = torch.randperm(len(codes), generator=stream("cpu", seed, "select")).to(codes.loc.device)[:12_500]
+    cut = max(1, len(order) // 5)
+    rest = codes.subset(order[cut:])
+    z, c = draws(codes.subset(order[:cut]), None, seed + 1)
+    counts = [k for k in (1, 2, 5, 10, 20, 50, 100) if k * 10 <= len(rest)] or [1]
+    best: tuple[Tensor, int, Covariance] | None = None
+    for structure in [covariance] if covariance else _structures():
+        for k in [components] if components else counts:
+            scores = fit(rest, k, structure).log_prob(z, c).double()
+            if best is not None and not clearly_better(scores, best[0]):
+                if structure == best[2]:
+                    break
+                continue
+            best = scores, k, structure
+    assert best is not None
+    return fit(codes, best[1], best[2])
+
+
+def draws(codes: Codes, most: int | None, seed: int) -> tuple[Tensor, Tensor | None]:
+    """One fresh (z, c) for every row, or for `most` rows chosen at random."""
+    if most is not None and len(codes) > most:
+        chosen = torch.randperm(len(codes), generator=stream("cpu", seed, "rows"))[:most].to(codes.loc.device)
+        codes = codes.subset(chosen)
+    return codes.pairs(generator=stream(codes.loc.device, seed, "draws"))
+
+
+def vector_conditions(codes: Codes) -> Tensor:
+    """(n, width) conditions of the codes.
+
+    Raises
+    ------
+    InputError
+        They have none, or sequences.
+    """
+    if codes.c is None:
+        raise InputError("codes without conditions", "codes with conditions", "Fit a Mixture.")
+    index = torch.arange(len(codes), device=codes.loc.device)
+    shape = tuple(codes.c.index_select(0, index[:1]).shape[1:])
+    if len(shape) != 1:
+        raise InputError(
+            f"a mixture given conditions of shape {shape}",
+            "vectors of shape (width,)",
+            'Use the density "second_stage" or "flow", which read sequences.',
+        )
+    return codes.c.index_select(0, index)
+
+
+def _structures() -> tuple[Covariance, ...]:
+    return ("full", "diag")
