@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks import memory, metrics, startup, steps
+from benchmarks import memory, metrics, stacked, startup, steps
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,39 @@ def metric_rows(rounds: int, full: bool) -> list[Row]:
     return [*found, Row(what, f"{bound / bare:.2f}", "≤ 1.2", f"bound {bound:.1f} s, decoder {bare:.1f} s")]
 
 
+def stacked_rows(rounds: int) -> list[Row]:
+    """Cells per second of a table's small trainings, of those of one training after another."""
+    times = [stacked.seconds_per_cell(3000) for _ in range(rounds)]
+    first, *others = times[0]
+    apart = statistics.median(one[first] for one in times)
+    found = []
+    for name, target in zip(others, ("≥ 2", "≥ 3"), strict=True):
+        ratio = statistics.median(one[first] / one[name] for one in times)
+        detail = f"{statistics.median(one[name] for one in times):.1f} s a cell, {first} {apart:.1f} s"
+        what = f"{stacked.CELLS} MLPs of 16 units {name}: speed, of {first}"
+        found.append(Row(what, f"{ratio:.1f}", target, detail))
+    return found
+
+
 def main() -> None:
     """Run what was asked for and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved repetitions")
-    parser.add_argument("--only", choices=["mlp", "infogan", "codes", "metrics", "memory", "import"], help="one part")
+    parser.add_argument(
+        "--only", choices=["mlp", "infogan", "codes", "stacked", "metrics", "memory", "import"], help="one part"
+    )
     parser.add_argument("--full", action="store_true", help="the likelihood at 1,000 images and k = 500: minutes")
     chosen = parser.parse_args()
     rows: list[Row] = []
-    wanted = [chosen.only] if chosen.only else ["mlp", "infogan", "codes", "metrics", "import", "memory"]
+    wanted = [chosen.only] if chosen.only else ["mlp", "infogan", "codes", "stacked", "metrics", "import", "memory"]
     if "mlp" in wanted:
         rows += speed_rows(steps.mlp(), chosen.rounds, 0.85, 2.0)
     if "infogan" in wanted:
         rows += speed_rows(steps.infogan(), chosen.rounds, 0.97, 1.4)
     if "codes" in wanted:
         rows += speed_rows(steps.codes(), chosen.rounds, 0.95, None)
+    if "stacked" in wanted:
+        rows += stacked_rows(min(chosen.rounds, 3))
     if "metrics" in wanted:
         rows += metric_rows(chosen.rounds, chosen.full)
     if "import" in wanted:

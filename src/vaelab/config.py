@@ -39,7 +39,9 @@ class Settings(BaseModel):
     network: Network = Field("auto", description="auto: infogan for images, mlp for tables")
     hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths of the mlp")
     base_width: int = Field(32, ge=1, description="channels after the first convolution of the resnet")
-    norm_decay: float = Field(0.99, gt=0, lt=1, description="decay of batch norm's running averages")
+    norm_decay: float | None = Field(
+        None, gt=0, lt=1, description="decay of batch norm's running averages; default: 0.99, less in short trainings"
+    )
     posterior: Literal["diagonal", "isotropic", "full"] = Field("diagonal", description="covariance of q(z|x)")
     conditional: bool = Field(False, description="give every network a condition: the label, from a data set")
     prior: Literal["standard", "conditional", "shared"] = Field(
@@ -147,11 +149,15 @@ class Settings(BaseModel):
         per_epoch = max(1, rows // self.batch_size)
         usual = min(max(math.ceil(_STEPS / per_epoch), _LEAST_EPOCHS), _MOST_EPOCHS)
         usual = max(usual, math.ceil(_LEAST_STEPS / per_epoch))
+        epochs = self.epochs or usual
+        # averages over more than a twentieth of a training lag behind its weights, and spoil what is seen of it
+        decay = self.norm_decay or min(0.99, max(0.5, 1 - 20 / (epochs * per_epoch)))
         return self.model_copy(
             update={
                 "network": network,
                 "attention": self.conditional if self.attention is None else self.attention,
-                "epochs": self.epochs or usual,
+                "epochs": epochs,
+                "norm_decay": decay,
                 "second_epochs": self.second_epochs or usual,
             }
         )
@@ -280,6 +286,9 @@ def _networks(
     encoder: nn.Module
     decoder: nn.Module
     if settings.network == "lstm":
+        if len(condition_shape) != 2:
+            got = f"network='lstm' with a condition of shape {condition_shape}"
+            raise InputError(got, "windows of earlier points (T, channels)", "Use SequenceVAE.")
         units = settings.hidden[0]
         encoder = nets.LSTMEncoder(event_shape, outputs, condition_shape=condition_shape, units=units)
         decoder = nets.LSTMDecoder(size, event_shape, condition_shape=condition_shape, units=units)
@@ -313,7 +322,7 @@ def _plain_networks(
             nets.MLPEncoder(event_shape, outputs, hidden=settings.hidden, condition_dim=condition_dim),
             nets.MLPDecoder(size, event_shape, hidden=settings.hidden[::-1], condition_dim=condition_dim),
         )
-    decay = settings.norm_decay
+    decay = settings.norm_decay or 0.99
     if settings.network in ("resnet", "residual"):
         wide = {
             "resnet": (nets.ResNetEncoder, nets.ResNetDecoder),

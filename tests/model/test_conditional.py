@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from vaelab.errors import InputError
@@ -23,7 +24,7 @@ from vaelab.model import (
     kl,
     variance_ratio,
 )
-from vaelab.nets import MLP, Embedded, Gated, MLPDecoder, MLPEncoder
+from vaelab.nets import MLP, ConditionReader, Embedded, Gated, MLPDecoder, MLPEncoder
 
 D, K, W = 7, 3, 4
 
@@ -189,3 +190,124 @@ def test_full_posteriors_train_with_few_decompositions():
     readings = vae(x, c).readings["variance_ratio"]
     assert readings.shape == (64, K)
     torch.testing.assert_close(readings, vae.eval()(x, c).readings["variance_ratio"][:64])
+
+
+class _Diagonal(nn.Module):
+    """The numbers of a diagonal posterior as those of a full one whose factor is diagonal."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x, c=None):
+        return torch.cat([self.encoder(x, c), x.new_zeros(len(x), K * (K - 1) // 2)], 1)
+
+
+def test_a_model_with_a_diagonal_factor_is_the_diagonal_model():
+    """Same loss, readings and gradient for every input, condition and noise."""
+    diagonal = _conditional(Diagonal()).eval()
+    full = VAE(
+        _Diagonal(diagonal.encoder),
+        diagonal.decoder,
+        latent_dim=K,
+        posterior=FullCovariance(),
+        prior=diagonal.prior,
+        likelihood=diagonal.likelihood,
+    ).eval()
+    x, c, noise = torch.randn(6, D).double(), torch.randn(6, W).double(), torch.randn(6, K).double()
+    ours, theirs = full(x, c, noise=noise), diagonal(x, c, noise=noise)
+    torch.testing.assert_close(ours.per_sample, theirs.per_sample, rtol=1e-11, atol=1e-11)
+    ratios = theirs.readings["variance_ratio"].sort(-1).values
+    torch.testing.assert_close(ours.readings["variance_ratio"], ratios, rtol=1e-9, atol=1e-12)
+    parameters = list(diagonal.parameters())
+    gradients = [torch.autograd.grad(each.total, parameters) for each in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-10)
+
+
+class _Turned(nn.Module):
+    """An encoder in another basis: mean Q μ, covariance Q Σ Qᵀ."""
+
+    def __init__(self, encoder, turn):
+        super().__init__()
+        self.encoder, self.turn = encoder, turn
+
+    def forward(self, x, c=None):
+        q = FullCovariance()(self.encoder(x, c))
+        tril = torch.linalg.cholesky(self.turn @ q.covariance_matrix @ self.turn.T)
+        row, column = torch.tril_indices(K, K, -1)
+        logs = tril.diagonal(dim1=-2, dim2=-1).log()
+        return torch.cat([q.loc @ self.turn.T, logs, tril[:, row, column]], 1)
+
+
+class _TurnedBack(nn.Module):
+    """A decoder that reads Qᵀ z."""
+
+    def __init__(self, decoder, turn):
+        super().__init__()
+        self.decoder, self.turn = decoder, turn
+
+    def forward(self, z, c=None):
+        return self.decoder(z @ self.turn, c)
+
+
+def test_a_full_model_in_another_basis_is_the_same_and_has_the_same_dimensions():
+    posterior = FullCovariance()
+    encoder = MLPEncoder((D,), posterior.parameter_count(K), hidden=(8,), condition_dim=W)
+    with torch.no_grad():  # one dimension of little variance
+        encoder.head.output.bias[K] = -5.0
+    decoder = MLPDecoder(K, (D,), hidden=(8,), condition_dim=W)
+    turn = torch.linalg.qr(torch.randn(K, K).double()).Q
+    parts = {"latent_dim": K, "posterior": posterior, "likelihood": Gaussian(FixedVariance(0.1))}
+    vae = VAE(encoder, decoder, **parts).double().eval()
+    other = VAE(_Turned(encoder, turn), _TurnedBack(decoder, turn), **parts).double().eval()
+    x, c = torch.randn(20, D).double(), torch.randn(20, W).double()
+    ours, theirs = vae.encode(x, c), other.encode(x, c)
+    torch.testing.assert_close(kl(ours, vae.prior(c), x), kl(theirs, other.prior(c), x), rtol=1e-9, atol=1e-9)
+    noise = torch.randn(20, K).double()
+    # the noise that gives the same point: L' ε' = Q L ε
+    same = torch.linalg.solve_triangular(theirs.scale_tril, turn @ ours.scale_tril @ noise[..., None], upper=False)
+    before, after = vae(x, c, noise=noise), other(x, c, noise=same[..., 0])
+    torch.testing.assert_close(before.distortion, after.distortion, rtol=1e-9, atol=1e-9)
+    ratios = before.readings["variance_ratio"], after.readings["variance_ratio"]
+    torch.testing.assert_close(*ratios, rtol=1e-6, atol=1e-9)
+    assert [count_active(each.mean(0)) for each in ratios] == [1, 1]
+
+
+def _embedded():
+    """Everything that a condition passes through: embeddings, a gate and a prior."""
+    encoder = MLPEncoder((D,), 2 * K, hidden=(8,), condition_dim=5)
+    decoder = MLPDecoder(K, (D,), hidden=(8,), condition_dim=5)
+    return VAE(
+        Embedded(encoder, W, 5),
+        Gated(Embedded(decoder, W, 5), W),
+        latent_dim=K,
+        prior=Conditional(ConditionReader(W, 2 * K), K),
+    )
+
+
+CALLS = {
+    "forward": lambda vae, c: vae(torch.randn(4, D), c),
+    "encode": lambda vae, c: vae.encode(torch.randn(4, D), c),
+    "decode": lambda vae, c: vae.decode(torch.randn(4, K), c),
+    "reconstruct": lambda vae, c: vae.reconstruct(torch.randn(4, D), c),
+    "sample": lambda vae, c: vae.sample(4, c),
+    "elbo": lambda vae, c: vae.elbo(torch.randn(4, D), c, noise=torch.randn(2, 4, K)),
+    "importance": lambda vae, c: vae.importance(torch.randn(4, D), c, noise=torch.randn(2, 4, K)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_conditional_model_says_which_condition_it_wants(call):
+    vae = _embedded()
+    call(vae, torch.randn(4, W))
+    with pytest.raises(InputError, match="condition"):
+        call(vae, None)
+    with pytest.raises(InputError, match=f"shape \\(B, {W}\\)"):
+        call(vae, torch.randn(4, W + 1))
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_unconditional_model_refuses_a_condition(call):
+    vae = VAE(MLPEncoder((D,), 2 * K, hidden=(8,)), MLPDecoder(K, (D,), hidden=(8,)), latent_dim=K)
+    with pytest.raises(InputError, match="no condition"):
+        call(vae, torch.randn(4, W))

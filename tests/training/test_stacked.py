@@ -67,3 +67,38 @@ def test_what_does_not_stack_is_refused():
         StackedBatches((Rows(torch.randn(5, 6)), Rows(torch.randn(4, 6))))
     with pytest.raises(InputError, match="as many of each"):
         fit_together([small_vae()], [], SETTINGS)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_step_is_the_sum_of_the_members_recorded_or_not(monkeypatch, recorded):
+    if not recorded:
+        monkeypatch.setattr("vaelab.training.stacked.record", lambda function, arguments: None)
+    models = _models(ProfiledVariance)
+    x, noise = torch.randn(10, 3, 6).double(), torch.randn(10, 3).double()
+    stack = Stack(models).train()
+    for _ in range(2):  # recorded, then repeated
+        objective = stack(x, noise=noise)
+        apart = [model.train()(x[:, i], noise=noise) for i, model in enumerate(models)]
+        torch.testing.assert_close(objective.per_sample, sum(one.per_sample for one in apart))
+        assert list(objective.penalties) == ["kl"]
+    (recording,) = stack._recordings.values()
+    assert isinstance(recording, torch.fx.GraphModule) is recorded
+
+
+def test_training_and_evaluation_are_recorded_apart():
+    stack = Stack(_models(ProfiledVariance)).train()
+    x, noise = torch.randn(10, 3, 6).double(), torch.randn(10, 3).double()
+    fitted = stack(x, noise=noise).distortion.detach()
+    stack.eval()
+    torch.testing.assert_close(stack(x, noise=noise).distortion.detach(), fitted)  # γ was kept from the batch
+    moved = stack(2 * x, noise=noise).distortion.detach()
+    assert not torch.allclose(stack.train()(2 * x, noise=noise).distortion.detach(), moved)
+
+
+def test_one_model_is_trained_as_it_is():
+    together, data = _models(ProfiledVariance, 1), _data(1)
+    apart = copy.deepcopy(together)
+    fit_together(together, data, SETTINGS)
+    fit(apart[0], data[0], SETTINGS)
+    for name, value in together[0].state_dict().items():
+        assert torch.equal(value, apart[0].state_dict()[name]), name

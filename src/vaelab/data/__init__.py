@@ -5,36 +5,58 @@ from vaelab.data.batches import ArrayBatches, Conditions, MappedBatches, as_batc
 from vaelab.data.checks import check_array
 from vaelab.data.conditions import Conditioning
 from vaelab.data.dataset import Dataset, Split, TestSplit, TrainSplit
+from vaelab.data.manifolds import MANIFOLDS, Manifold, circles, s_curve, sphere, swiss_roll, torus
 from vaelab.data.mapped import MappedArray, Rows, blocks, content_hash
 from vaelab.data.named import CatalogueEntry, catalogue, names
 from vaelab.data.scaling import Kind, Scaling
 from vaelab.data.sequences import Ragged, Windows
 from vaelab.data.sources import load, load_rows
+from vaelab.data.synthetic import (
+    Sequences,
+    arma_sequences,
+    mixture_coordinates,
+    sigmoid_manifold,
+    union_of_manifolds,
+    varying_condition,
+)
 
 __all__ = [
+    "MANIFOLDS",
     "ArrayBatches",
     "CatalogueEntry",
     "Conditioning",
     "Conditions",
     "Dataset",
     "Kind",
+    "Manifold",
     "MappedArray",
     "MappedBatches",
     "Ragged",
     "Rows",
     "Scaling",
+    "Sequences",
     "Split",
     "TestSplit",
     "TrainSplit",
     "Windows",
+    "arma_sequences",
     "as_batches",
     "blocks",
     "catalogue",
     "check_array",
+    "circles",
     "content_hash",
     "from_arrays",
     "load",
     "load_rows",
+    "mixture_coordinates",
     "names",
+    "s_curve",
+    "sigmoid_manifold",
+    "sphere",
     "split",
+    "swiss_roll",
+    "torus",
+    "union_of_manifolds",
+    "varying_condition",
 ]

@@ -246,8 +246,12 @@ def _quantity(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _dtype_of(y: object) -> type | None:
     """Keep rows of text and numbers apart: numpy alone would turn the numbers into text."""
-    rows = isinstance(y, Sequence) and len(y) > 0 and isinstance(y[0], Sequence) and not isinstance(y[0], str)
-    return object if rows else None
+    if not isinstance(y, Sequence) or isinstance(y, str):
+        return None
+    widths = {len(row) for row in y if isinstance(row, Sequence) and not isinstance(row, str)}
+    if len(widths) > 1:
+        raise ValueError(f"rows of {', '.join(map(str, sorted(widths)))} values")
+    return object if widths else None
 
 
 def _narrowed(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

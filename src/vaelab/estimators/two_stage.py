@@ -65,7 +65,7 @@ class TwoStageVAE(Estimator):
         network: Network = "auto",
         hidden: Sequence[int] = (256, 256),
         base_width: int = 32,
-        norm_decay: float = 0.99,
+        norm_decay: float | None = None,
         posterior: Literal["diagonal", "isotropic", "full"] = "diagonal",
         conditional: bool = False,
         prior: Literal["standard", "conditional"] = "standard",

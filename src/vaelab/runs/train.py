@@ -55,6 +55,7 @@ def train(
     resume
         Go on from these.
     """
+    fingerprint = data.fingerprint()  # as it came, by which a later run knows it again
     if settings.conditional:
         data = data.conditioned()
     scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns)
@@ -64,7 +65,7 @@ def train(
         kind=data.kind,
         event_shape=data.event_shape,
         rows=len(batches),
-        fingerprint=data.fingerprint(),
+        fingerprint=fingerprint,
         columns=data.columns,
         classes=data.classes,
         data_variance=_mean_variance(batches),

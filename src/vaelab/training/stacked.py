@@ -1,8 +1,9 @@
 """Many small models of equal shape trained together: one set of tensors with a leading axis, one step for all.
 
 A step of a small network is bound by the cost of its calls, not by arithmetic. With the models' parameters stacked, the
-calls of one step serve all of them. Adam works on each number by itself, so every model takes the steps that it would
-take alone with the same settings, to rounding.
+calls of one step serve all of them; and the calls are recorded, so that a step repeats the tensor operations alone. Adam
+works on each number by itself, so every model takes the steps that it would take alone with the same settings, to
+rounding.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self, final
 
 import torch
@@ -19,6 +21,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from vaelab.errors import InputError
 from vaelab.training.hooks import Hook
 from vaelab.training.loop import fit
+from vaelab.training.recorded import Function, record
 from vaelab.training.settings import FitSettings
 from vaelab.types import Batches, Objective, ParameterGroup, Trainable
 
@@ -44,6 +47,8 @@ class Stack(Trainable):
         self.stacked = nn.ParameterDict({_key(name): nn.Parameter(value) for name, value in parameters.items()})
         self._names = list(parameters)
         self._buffers_of = list(buffers)
+        self._penalties: list[str] = []  # names, in the order of what `_score` returns
+        self._recordings: dict[tuple[Any, ...], Function] = {}
         for name, value in buffers.items():
             self.register_buffer(_key(name), value)
 
@@ -67,17 +72,40 @@ class Stack(Trainable):
         noise
             (B, *noise_shape), shared.
         """
+        state = [*(self.stacked[_key(name)] for name in self._names), *self._own_buffers()]
+        arguments = [*state, *(value for value in (x, c, noise) if value is not None)]
+        distortion, *penalties = self._function(arguments, c is not None)(arguments)
+        return Objective(distortion, dict(zip(self._penalties, penalties, strict=True)), {})
+
+    def _own_buffers(self) -> list[Tensor]:
+        return [getattr(self, _key(name)) for name in self._buffers_of]
+
+    def _function(self, arguments: list[Tensor], conditioned: bool) -> Function:
+        """Return the sums of the members' terms as a function of state and minibatch, recorded where it can be."""
+        function = partial(self._score, conditioned)
+        if torch.compiler.is_compiling():
+            return function
+        x = arguments[len(self._names) + len(self._buffers_of)]
+        key = (self.training, conditioned, x.dtype, x.device, *(value.shape for value in arguments))
+        if key not in self._recordings:
+            self._recordings[key] = record(function, arguments) or function
+        return self._recordings[key]
+
+    def _score(self, conditioned: bool, arguments: list[Tensor]) -> list[Tensor]:
+        names = [*self._names, *self._buffers_of]
+        x, *rest = arguments[len(names) :]
+        c = rest.pop(0) if conditioned else None
+        noise = rest[0] if rest else None
         template = self._template[0]
 
         def one(state: dict[str, Tensor], x: Tensor, c: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
             found: Objective = functional_call(template, state, (x, c), {"noise": noise})
             return found.distortion, found.penalties
 
-        state = {name: self.stacked[_key(name)] for name in self._names}
-        state |= {name: getattr(self, _key(name)) for name in self._buffers_of}
         axes: tuple[Any, ...] = (0, 1, None if c is None else 1)
-        distortion, penalties = vmap(one, in_dims=axes)(state, x, c)
-        return Objective(distortion.sum(0), {name: value.sum(0) for name, value in penalties.items()}, {})
+        distortion, penalties = vmap(one, in_dims=axes)(dict(zip(names, arguments, strict=False)), x, c)
+        self._penalties = list(penalties)
+        return [distortion.sum(0), *(value.sum(0) for value in penalties.values())]
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Those of the members."""
@@ -94,7 +122,7 @@ class Stack(Trainable):
         for i, member in enumerate(self._members):
             member.to(next(self.parameters()).device)
             state = {name: self.stacked[_key(name)][i] for name in self._names}
-            state |= {name: getattr(self, _key(name))[i] for name in self._buffers_of}
+            state |= {name: value[i] for name, value in zip(self._buffers_of, self._own_buffers(), strict=True)}
             member.load_state_dict(state, strict=False)  # buffers that are not kept hold constants
             member.train(self.training)
 

@@ -1,0 +1,224 @@
+"""`fit(X, y)`, `sample(n, y)`, `transform(X, y)` of conditional estimators, in every form of y; and sequences."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+import vaelab
+from vaelab import ConditionalVAE, GaussianVAE, SequenceVAE, TwoStageVAE
+from vaelab.errors import InputError
+
+QUICK = {"latent_dim": 2, "hidden": (16,), "condition_hidden": (8,), "epochs": 2, "batch_size": 20, "score_draws": 2}
+QUICK |= {"random_state": 0, "accelerator": "cpu"}
+TWO = {**QUICK, "conditional": True, "second_hidden": (8,), "second_epochs": 2, "components": 1, "covariance": "diag"}
+N = 60
+KINDS = np.array(["left", "middle", "right"])[np.arange(N) % 3]
+
+
+def rows(kind=KINDS, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.array([-4.0, 0.0, 4.0])[np.unique(kind, return_inverse=True)[1]][:, None] + rng.normal(
+        size=(len(kind), 3)
+    )
+
+
+FORMS = {
+    "text": (KINDS, "left"),
+    "whole numbers": (np.arange(N) % 3, 2),
+    "numbers": (np.linspace(0, 1, N), 0.5),
+    "vectors": (np.random.default_rng(1).normal(size=(N, 4)), [0.1, 0.2, 0.3, 0.4]),
+    "a mixed table": (pd.DataFrame({"a": np.linspace(0, 1, N), "b": KINDS}), [0.5, "left"]),
+    "sequences": ([np.ones((2 + i % 3, 2)) * i for i in range(N)], np.zeros((4, 2))),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_condition(form, tmp_path):
+    y, one = FORMS[form]
+    X = rows()
+    model = ConditionalVAE(**QUICK).fit(X, y)
+    assert model.transform(X, y).shape == (N, 2)
+    assert model.inverse_transform(np.zeros((N, 2)), y).shape == X.shape
+    assert model.reconstruct(X, y).shape == X.shape
+    assert np.isfinite(model.score_samples(X, y)).all()
+    assert model.sample(5, one).shape == (5, 3)
+    assert model.sample(N, y).shape == (N, 3)
+    model.save(tmp_path / "run")
+    again = vaelab.load(tmp_path / "run")
+    assert type(again) is ConditionalVAE
+    assert np.array_equal(again.sample(5, one, random_state=1), model.sample(5, one, random_state=1))
+    for call in (
+        lambda: model.sample(5),
+        lambda: model.transform(X),
+        lambda: model.score_samples(X),
+        lambda: model.inverse_transform(np.zeros((2, 2))),
+        lambda: clone(model).fit(X),
+    ):
+        with pytest.raises(InputError, match="no y, for a conditional model"):
+            call()
+
+
+@pytest.mark.parametrize("form", ["text", "vectors"])
+def test_two_stages_are_conditional_throughout(form, tmp_path):
+    y, one = FORMS[form]
+    X = rows()
+    model = TwoStageVAE(**TWO, densities=("gaussian", "mixture", "flow", "second_stage")).fit(X, y)
+    assert set(model.code_scores_) == {"prior", "gaussian", "mixture", "flow", "second_stage"}
+    model.save(tmp_path / "run")
+    again = vaelab.load(tmp_path / "run")
+    for density in ("auto", *model.code_scores_):
+        drawn = model.sample(4, one, density=density, random_state=3)
+        assert drawn.shape == (4, 3)
+        assert np.array_equal(again.sample(4, one, density=density, random_state=3), drawn), density
+        with pytest.raises(InputError, match="no y"):
+            model.sample(4, density=density)
+
+
+def test_samples_follow_the_class():
+    """A short training suffices to tell three clusters apart, whatever the density of the codes."""
+    y = np.repeat(KINDS, 10)
+    X = rows(y)
+    settings = {**TWO, "epochs": 40, "second_epochs": 10, "lr": 5e-3}
+    model = TwoStageVAE(**settings, densities=("mixture", "second_stage")).fit(X, y)
+    for density in ("prior", "mixture", "second_stage"):
+        means = [model.sample(200, kind, density=density).mean() for kind in ("left", "middle", "right")]
+        assert means == pytest.approx([-4, 0, 4], abs=0.8), density
+    assert model.classes_ == ("left", "middle", "right")
+
+
+@pytest.mark.parametrize("prior", ["standard", "conditional"])
+@pytest.mark.parametrize("posterior", ["diagonal", "isotropic", "full"])
+@pytest.mark.parametrize("attention", [True, False])
+def test_the_axes_combine(posterior, prior, attention, tmp_path):
+    X = rows()
+    settings = {**TWO, "posterior": posterior, "prior": prior, "attention": attention}
+    model = TwoStageVAE(**settings, densities=("gaussian",)).fit(X, KINDS)
+    assert np.isfinite(model.score(X, KINDS))
+    model.save(tmp_path / "run")
+    again = vaelab.load(tmp_path / "run")
+    assert np.array_equal(again.transform(X, KINDS), model.transform(X, KINDS))
+    assert len(model.variance_ratios_) == 2
+
+
+def test_an_unconditional_full_posterior_and_a_gate_without_condition():
+    model = GaussianVAE(latent_dim=2, hidden=(8,), epochs=2, posterior="full", attention=True, random_state=0)
+    assert model.fit(rows()).transform(rows()).shape == (N, 2)
+
+
+def test_a_conditional_image_model():
+    X = (np.random.default_rng(0).random((N, 1, 8, 8)) * 255).astype(np.uint8)
+    model = ConditionalVAE(latent_dim=2, epochs=1, random_state=0, accelerator="cpu").fit(X, KINDS)
+    assert model.sample(2, "left").shape == (2, 1, 8, 8)
+
+
+def test_pipelines_pass_targets_that_are_no_conditions():
+    model = make_pipeline(TwoStageVAE(**{**TWO, "conditional": False}, densities=("gaussian",)), LogisticRegression())
+    assert model.fit(rows(), KINDS).predict(rows()).shape == (N,)
+    with pytest.raises(InputError, match="takes none.*conditional=True"):
+        GaussianVAE(latent_dim=2, hidden=(8,), epochs=1).fit(rows()).transform(rows(), KINDS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"prior": "shared"}, "lstm"),
+        ({"network": "lstm"}, "SequenceVAE"),
+        ({"conditional": False, "prior": "conditional"}, "without a condition"),
+    ],
+)
+def test_contradictions_are_refused(settings, text):
+    with pytest.raises(InputError, match=text):
+        TwoStageVAE(**{**TWO, **settings}).fit(rows(), KINDS)
+
+
+def test_an_unknown_class_and_a_class_of_one():
+    y = KINDS.copy()
+    y[0] = "once"
+    model = TwoStageVAE(**TWO, densities=("mixture",)).fit(rows(), y)
+    assert model.sample(3, "once", density="mixture").shape == (3, 3)
+    with pytest.raises(InputError, match="unknown class nowhere.*left"):
+        model.sample(3, "nowhere")
+    with pytest.raises(InputError, match="2 conditions in y for 3 rows"):
+        model.sample(3, ["left", "right"])
+
+
+def waves(n, seed):
+    """Points that go round a circle by half a radian a step."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for steps in rng.integers(3, 9, n):
+        angle = rng.uniform(0, 2 * np.pi) + 0.5 * np.arange(steps)
+        found.append(10 + 3 * np.stack([np.cos(angle), np.sin(angle)], 1) + 0.01 * rng.normal(size=(steps, 2)))
+    return found
+
+
+SHORT = {"latent_dim": 2, "units": 16, "epochs": 2, "score_draws": 2, "random_state": 0, "accelerator": "cpu"}
+
+
+def test_sequences_go_on_where_the_prefix_ends(tmp_path):
+    X = waves(200, 0)
+    model = SequenceVAE(**{**SHORT, "epochs": 60, "lr": 1e-2}).fit(X)
+    unseen = waves(20, 1)
+    prefixes = [x[:-1] for x in unseen if len(x) > 3]
+    last = np.stack([x[-1] for x in unseen if len(x) > 3])
+    drawn = model.sample(len(prefixes), steps=1, prefix=prefixes, observation_noise=False)[:, 0]
+    assert ((drawn - last) ** 2).mean() < 0.02 * last.var(0).mean()
+    assert model.score(waves(20, 2)) > model.score([x[::-1] for x in waves(20, 2)]), "backwards is another direction"
+    model.save(tmp_path / "run")
+    again = vaelab.load(tmp_path / "run")
+    assert type(again) is SequenceVAE
+    assert again.get_params() == {**model.get_params(), "schedule": again.schedule}
+    assert np.array_equal(again.sample(2, 3, random_state=1), model.sample(2, 3, random_state=1))
+    assert np.allclose(again.score_samples(X), model.score_samples(X))
+
+
+def test_scores_of_a_sequence_add_up_over_its_points():
+    X = waves(30, 0)
+    model = SequenceVAE(**SHORT).fit(X)
+    whole = model.score_samples([X[0]])
+    parts = [model.score_samples([X[0][:end]])[0] for end in range(1, len(X[0]) + 1)]
+    assert whole[0] == pytest.approx(parts[-1])
+    assert np.diff(parts) == pytest.approx(
+        [
+            model.score_samples([X[0][:end]])[0] - model.score_samples([X[0][: end - 1]])[0]
+            for end in range(2, len(X[0]) + 1)
+        ]
+    )
+    only_last = SequenceVAE(**SHORT, loss="last").fit(X)
+    assert only_last.score_samples(X[:4]).shape == (4,)
+    assert only_last.transform(X).shape == (30, 2)
+
+
+def test_sequences_in_every_form():
+    X = np.stack([x[:3] for x in waves(20, 0)])
+    padded = np.full((20, 5, 2), np.nan)
+    padded[:, :3] = X
+    first = SequenceVAE(**SHORT).fit(X)
+    for same in (list(X), torch.tensor(X), padded, [pd.DataFrame(x) for x in X]):
+        other = clone(first).fit(same)
+        assert np.allclose(other.score_samples(X), first.score_samples(X))
+    shared = SequenceVAE(**SHORT, shared_prior=True, context=2).fit(X)
+    assert shared.context_ == 2
+    assert shared.sample(3, 2, prefix=X[0]).shape == (3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda m, X: m.sample(2, 3, prefix=X[:3]), "3 prefixes for n=2"),
+        (lambda m, X: m.sample(2, 3, prefix=X[0][:, :1]), "1 features per step.*2"),
+        (lambda m, X: m.score_samples([X[0], X[1][:, :1]]), "same features"),
+        (lambda m, X: m.sample(2, 0), "steps=0"),
+        (lambda m, X: clone(m).fit([]), "without a sequence"),
+        (lambda m, X: clone(m).set_params(loss="last").fit(X).sample(2, 3), "no prefix"),
+    ],
+)
+def test_wrong_sequences_are_refused(call, text):
+    X = waves(20, 0)
+    model = SequenceVAE(**SHORT).fit(X)
+    with pytest.raises(InputError, match=text):
+        call(model, X)
