@@ -147,7 +147,7 @@ def test_labels_of_a_data_set_become_conditions():
     assert plain.conditioned(model).train.c.shape == (3, 3), "a trained model's classes, in its order"
     with pytest.raises(InputError, match="unknown class b"):
         plain.conditioned(Conditioning.of_classes(("a", "c")))
-    with pytest.raises(InputError, match="without labels.*label_column"):
+    with pytest.raises(InputError, match=r"without labels.*label_column"):
         from_arrays(np.zeros((3, 2))).conditioned()
 
 
