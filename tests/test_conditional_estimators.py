@@ -222,3 +222,28 @@ def test_wrong_sequences_are_refused(call, text):
     model = SequenceVAE(**SHORT).fit(X)
     with pytest.raises(InputError, match=text):
         call(model, X)
+
+
+def test_pruning_leaves_an_ordinary_model(tmp_path):
+    """Idle dimensions go; reconstructions and samples stay, in memory and through a file."""
+    rng = np.random.default_rng(0)
+    y = np.array(["flat", "steep"])[np.arange(600) % 2]
+    X = rng.normal(size=(600, 1)) * np.where(y == "flat", 0.5, 2.0)[:, None] * np.ones((1, 4))
+    X = X + 0.01 * rng.normal(size=X.shape)
+    settings = {**TWO, "latent_dim": 6, "epochs": 200, "batch_size": 60, "lr": 5e-3, "schedule": "one_cycle"}
+    settings |= {"hidden": (16,), "attention": False, "variance": "learned"}
+    model = TwoStageVAE(**settings, densities=("gaussian",)).fit(X, y)
+    small = model.prune(X, y)
+    assert small.latent_dim == len(small.pruned_.kept) < 6
+    assert small.pruned_.parity, small.pruned_
+    assert small.transform(X, y) == pytest.approx(model.transform(X, y)[:, list(small.pruned_.kept)], abs=1e-5)
+    assert np.abs(small.reconstruct(X, y) - model.reconstruct(X, y)).max() < 0.05
+    assert set(small.code_scores_) == {"prior", "gaussian"}
+    small.save(tmp_path / "small")
+    again = vaelab.load(tmp_path / "small")
+    assert np.array_equal(again.sample(4, "flat", random_state=1), small.sample(4, "flat", random_state=1))
+    model.save(tmp_path / "whole")
+    assert vaelab.prune(tmp_path / "whole", X, y, keep=[0, 1]).latent_dim == 2
+    assert vaelab.prune(model.trained_.vae, torch.randn(9, 4), torch.eye(2)[[0] * 9], keep=[3]).vae.latent_dim == 1
+    with pytest.raises(InputError, match="without rows"):
+        vaelab.prune(model)

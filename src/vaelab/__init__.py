@@ -6,8 +6,8 @@ from vaelab.lazy import attach
 
 if TYPE_CHECKING:
     from vaelab.config import Settings
-    from vaelab.estimators import ConditionalVAE, GaussianVAE, SequenceVAE, TwoStageVAE, load
-    from vaelab.evaluation import compare, evaluate
+    from vaelab.estimators import ConditionalVAE, GaussianVAE, SequenceVAE, TwoStageVAE, load, prune
+    from vaelab.evaluation import compare, estimate_dimension, evaluate, manifold_dimension
     from vaelab.model import VAE
     from vaelab.training import FitSettings, fit
 
@@ -23,9 +23,12 @@ __all__ = [
     "TwoStageVAE",
     "__version__",
     "compare",
+    "estimate_dimension",
     "evaluate",
     "fit",
     "load",
+    "manifold_dimension",
+    "prune",
 ]
 
 _PLACES = {
@@ -35,8 +38,11 @@ _PLACES = {
     "SequenceVAE": "estimators",
     "TwoStageVAE": "estimators",
     "load": "estimators",
+    "prune": "estimators",
     "compare": "evaluation",
+    "estimate_dimension": "evaluation",
     "evaluate": "evaluation",
+    "manifold_dimension": "evaluation",
     "VAE": "model",
     "FitSettings": "training",
     "fit": "training",

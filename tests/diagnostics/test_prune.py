@@ -204,6 +204,8 @@ def test_wrong_input_is_refused():
     for keep in ([], [3], [-1]):
         with pytest.raises(InputError, match="to keep"):
             prune(vae, x, keep=keep)
+    with pytest.raises(InputError, match="no active dimension"):
+        prune(vae, x, dimension=count_dimensions(torch.ones(4, 3)))
     with pytest.raises(InputError, match="a count over 2 dimensions"):
         prune(vae, x, dimension=count_dimensions(torch.ones(4, 2)))
     posterior = FullCovariance()

@@ -113,6 +113,8 @@ def prune(
     if keep is None:
         found = dimensions_of(vae, batches, seed=seed) if dimension is None else dimension
         keep = _active(found, vae.latent_dim)
+        if not keep:
+            raise InputError("no active dimension", "at least one", "Train for longer, or name some as keep=[…].")
     kept = sorted(set(keep))
     if not kept or kept[0] < 0 or kept[-1] >= vae.latent_dim:
         raise InputError(

@@ -7,8 +7,8 @@ are the fields of `vaelab.config.Settings`, apart from ``random_state``, which i
 """
 
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
-from vaelab.estimators.saved import load
+from vaelab.estimators.saved import load, prune
 from vaelab.estimators.sequence import SequenceVAE
 from vaelab.estimators.two_stage import TwoStageVAE
 
-__all__ = ["ConditionalVAE", "GaussianVAE", "SequenceVAE", "TwoStageVAE", "load"]
+__all__ = ["ConditionalVAE", "GaussianVAE", "SequenceVAE", "TwoStageVAE", "load", "prune"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -16,8 +17,10 @@ from vaelab import runs
 from vaelab.config import Settings, parse_settings
 from vaelab.data import Conditioning, Dataset, TestSplit, TrainSplit
 from vaelab.data.checks import check_array
+from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
 from vaelab.model import Gaussian, count_active
+from vaelab.runs.trained import Trained
 from vaelab.training import Progress, stream
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     score_draws: int
     verbose: bool
     conditional: bool = False
+    trained_: Trained
+    pruned_: Pruned
 
     def _settings(self, seed: int) -> Settings:
         values = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
@@ -184,6 +189,34 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         source = self.random_state if random_state is None else random_state
         seed = int(check_random_state(source).randint(LARGEST_SEED))
         return self._like_x(self.trained_.sample(n, c, density=density, seed=seed))
+
+    def prune(self, X: Any, y: Any = None, *, keep: Sequence[int] | None = None, tolerance: float = 0.1) -> Self:
+        """Return the same model without its idle latent dimensions; latent densities are fitted again.
+
+        Parameters
+        ----------
+        X, y
+            Rows and conditions, as in `fit`, to count and to compare on.
+        keep
+            Dimensions to keep; those that are active in all rows or in a class if None.
+        tolerance
+            Largest change of reconstructions and samples, in units of √γ, that passes without a warning.
+
+        Returns
+        -------
+        Estimator
+            Fitted, with a smaller ``latent_dim``; its ``pruned_`` says what was kept and what that changed.
+        """
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        trained, pruned = runs.prune(self.trained_, self.trained_.batches(x, y), keep=keep, tolerance=tolerance)
+        smaller: Self = clone(self).set_params(latent_dim=trained.settings.latent_dim)
+        for name in ("container_", "n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(smaller, name, getattr(self, name))
+        smaller.trained_, smaller.pruned_ = trained, pruned
+        smaller._describe()
+        return smaller
 
     def save(self, path: str | Path) -> None:
         """Write a run folder: YAML and safetensors, no pickle. `vaelab.load` reads it back."""

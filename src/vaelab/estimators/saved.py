@@ -2,18 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
+from torch import Tensor
 
 from vaelab import runs
+from vaelab.data import as_batches
+from vaelab.diagnostics.prune import Pruned
+from vaelab.diagnostics.prune import prune as prune_vae
+from vaelab.errors import InputError
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
 from vaelab.estimators.sequence import SequenceVAE
 from vaelab.estimators.two_stage import TwoStageVAE
+from vaelab.model import VAE
 from vaelab.runs.trained import Trained
 
+Rowwise = GaussianVAE | ConditionalVAE | TwoStageVAE
+"""An estimator of independent rows."""
 
-def load(path: str | Path) -> GaussianVAE | ConditionalVAE | TwoStageVAE | SequenceVAE:
+
+@overload
+def prune(
+    model: VAE, X: Tensor, c: Tensor | None = None, *, keep: Sequence[int] | None = None, tolerance: float = 0.1
+) -> Pruned: ...
+
+
+@overload
+def prune(
+    model: Rowwise | Path | str,
+    X: object = None,
+    c: object = None,
+    *,
+    keep: Sequence[int] | None = None,
+    tolerance: float = 0.1,
+) -> Rowwise: ...
+
+
+def prune(
+    model: VAE | Rowwise | Path | str,
+    X: Any = None,
+    c: Any = None,
+    *,
+    keep: Sequence[int] | None = None,
+    tolerance: float = 0.1,
+) -> Pruned | Rowwise:
+    """Return a model without its idle latent dimensions, after checking that reconstructions and samples stay.
+
+    Parameters
+    ----------
+    model
+        A fitted estimator, the folder of a run, or a `VAE`.
+    X, c
+        Rows and conditions to count and compare on: as in ``fit`` for an estimator; for a run its own training rows if
+        None; for a VAE tensors in the network's units.
+    keep, tolerance
+        As for `vaelab.diagnostics.prune.prune`.
+
+    Returns
+    -------
+    Pruned or estimator
+        For a VAE the record with the smaller one; else a fitted estimator, with the record as ``pruned_``.
+
+    Raises
+    ------
+    InputError
+        The posterior is not diagonal, no dimension is left, or there are no rows.
+    """
+    if isinstance(model, VAE):
+        if not isinstance(X, Tensor):
+            raise InputError(f"X of type {type(X).__name__}, for a bare VAE", "a tensor in the network's units")
+        return prune_vae(model, as_batches(X, c, dtype=X.dtype), keep=keep, tolerance=tolerance)
+    if isinstance(model, str | Path):
+        folder, model = Path(model), _rowwise(load(model))
+        if X is None:
+            data = runs.data_of(runs.source_of(folder)[1])
+            X = data.train.x
+            c = data.train.labels if model.conditional else None
+            c = None if c is None else np.asarray(data.classes)[c.numpy()]
+    if X is None:
+        raise InputError("a model without rows", "rows to count and compare on", "Pass those that it was fitted on.")
+    return model.prune(X, c, keep=keep, tolerance=tolerance)
+
+
+def _rowwise(model: Rowwise | SequenceVAE) -> Rowwise:
+    if isinstance(model, SequenceVAE):
+        raise InputError("a SequenceVAE", "a model of rows", "Train it again with a smaller latent_dim.")
+    return model
+
+
+def load(path: str | Path) -> Rowwise | SequenceVAE:
     """Read a run folder, made by `save` or by ``vaelab train``, as an estimator.
 
     Raises

@@ -1,20 +1,23 @@
 """Table 8 of Zheng et al. (NeurIPS 2022): a prior that shares the encoder's weights, on sequences.
 
-See `vaelab.experiments.zheng` for the paper and its conventions. With shared weights the loss stays above a constant
-(Theorem 3); with weights of its own the prior learns to leave to z what the past does not tell.
+See `vaelab.experiments.zheng` for the paper and its conventions. Theorem 3 is about a loss over every point l of the
+sequence (eq. 3): with shared weights q(z_l | x_≤l) is p(z_{l+1} | x_≤l), so one of them has the wrong variance and the
+loss stays above a constant. The authors' program scores the last point alone, where an encoder can tell from the number
+of points whether it is asked for q or p; both losses stand here, per point.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, final
 
 import torch
+from torch import Tensor, nn
 
 from vaelab.data import ArrayBatches
 from vaelab.data.synthetic import arma_sequences
 from vaelab.experiments.table import Cell, Check, Job, Ordering, Quantity, Scale, Table
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
-from vaelab.nets import LSTMDecoder, LSTMEncoder, LSTMPrior, SharedPrior
+from vaelab.nets import LSTMDecoder, LSTMEncoder, LSTMPrior
 from vaelab.training import FitSettings, forked
 
 _SIZE: Final = 20  # κ and d
@@ -24,14 +27,38 @@ def _fit(epochs: int, batch_size: int) -> FitSettings:
     return FitSettings(epochs=epochs, batch_size=batch_size, lr=1e-2, schedule="one_cycle", accelerator="auto")
 
 
+@final
+class _Unaware(nn.Module):
+    """The encoder on the window alone, with one empty step more in front: as many steps as it reads for q."""
+
+    def __init__(self, encoder: LSTMEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, c: Tensor) -> Tensor:
+        """Map windows ``(B, T, k + 1)`` to ``(B, 2κ)``."""
+        return self.encoder.before(torch.cat([torch.zeros_like(c[:, :1]), c], dim=1))
+
+
+def _windows(scale: Scale, seed: int, *, every: bool) -> tuple[Tensor, Tensor]:
+    """Points (n, k) and the points before them in their windows (n, T, k + 1): the last one, or every one, of each."""
+    sequences = arma_sequences(scale.rows, r=10, d=_SIZE, seed=seed).sequences
+    steps = sequences.shape[1]
+    present = torch.cat([sequences, sequences.new_ones(*sequences.shape[:2], 1)], dim=2)
+    empty = torch.zeros_like(present)
+    last = [present[:, : steps - 1]]
+    before = [torch.cat([empty[:, : steps - 1 - l], present[:, :l]], dim=1) for l in range(steps)] if every else last
+    points = [sequences[:, l] for l in range(steps)] if every else [sequences[:, -1]]
+    return torch.cat(points), torch.cat(before)
+
+
 def _shared_or_not(cell: Cell, scale: Scale, seed: int) -> Job:
-    data = arma_sequences(scale.rows, r=10, d=_SIZE, seed=seed)
-    c = torch.cat([data.c, data.c.new_ones(*data.c.shape[:2], 1)], dim=2)  # every step of every window is present
+    x, c = _windows(scale, seed, every=cell.axes["loss"] == "every point")
     window = tuple(c.shape[1:])
     with forked("cpu", seed, "zheng", cell.name):
         encoder = LSTMEncoder((_SIZE,), 2 * _SIZE, condition_shape=window, units=scale.hidden)
         shared = cell.axes["weights"] == "shared"
-        network = SharedPrior(encoder, _SIZE) if shared else LSTMPrior(window, _SIZE, units=scale.hidden)
+        network = _Unaware(encoder) if shared else LSTMPrior(window, _SIZE, units=scale.hidden)
         model = VAE(
             encoder,
             LSTMDecoder(_SIZE, (_SIZE,), condition_shape=window, units=scale.hidden),
@@ -39,16 +66,22 @@ def _shared_or_not(cell: Cell, scale: Scale, seed: int) -> Job:
             prior=Conditional(network, _SIZE),
             likelihood=Gaussian(LearnedVariance(1.0, lr_scale=1.0)),
         )
-    return Job(model, ArrayBatches(data.x, c))
+    return Job(model, ArrayBatches(x, c))
 
+
+_TABLE_8 = {
+    "shared": {"recon": 0.374, "kl": 18.1, "gamma": 0.012, "nelbo": -2.49},
+    "separate": {"recon": 1.8e-5, "kl": 176, "gamma": 7.3e-7, "nelbo": -45.0},
+}
 
 TABLE_8 = Table(
     name="zheng/table8",
     title="The prior of a sequential CVAE with the encoder's weights and with its own (d = κ = 20, r = 10)",
     source="Zheng et al., NeurIPS 2022, Table 8",
-    cells=(
-        Cell({"weights": "shared"}, {"recon": 0.374, "kl": 18.1, "gamma": 0.012, "nelbo": -2.49}),
-        Cell({"weights": "separate"}, {"recon": 1.8e-5, "kl": 176, "gamma": 7.3e-7, "nelbo": -45.0}),
+    cells=tuple(
+        Cell({"loss": loss, "weights": weights}, published if loss == "last point" else {})
+        for loss in ("last point", "every point")
+        for weights, published in _TABLE_8.items()
     ),
     scales={
         "smoke": Scale(200, 4, _fit(1, 100)),
@@ -59,9 +92,9 @@ TABLE_8 = Table(
     checks=(Check("nelbo", "at most"),),
     orderings=(
         Ordering(
-            "weights of its own lower −ELBO by at least 10 nats (20 as it is written here, doubled)",
-            Quantity("weights=separate", "nelbo"),
-            Quantity("weights=shared", "nelbo"),
+            "over every point, weights of its own lower −ELBO by at least 10 nats (20 as it is written here, doubled)",
+            Quantity("loss=every point, weights=separate", "nelbo"),
+            Quantity("loss=every point, weights=shared", "nelbo"),
             by=20,
         ),
     ),

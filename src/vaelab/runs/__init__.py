@@ -3,6 +3,7 @@
 from vaelab.runs.assess import Assessment, assess, findings
 from vaelab.runs.execute import data_of, execute, first_process, prepare, source_of
 from vaelab.runs.folder import load, read_config, save, versions, write_config
+from vaelab.runs.pruning import prune
 from vaelab.runs.train import FIRST, SECOND, train
 from vaelab.runs.trained import Facts, Trained
 
@@ -19,6 +20,7 @@ __all__ = [
     "first_process",
     "load",
     "prepare",
+    "prune",
     "read_config",
     "save",
     "source_of",

@@ -79,7 +79,7 @@ def train(
     facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())
     if settings.densities:
         codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
-        _fit_densities(trained, codes, unseen, hooks, states, resume=resume)
+        fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)
     return trained
 
 
@@ -121,14 +121,14 @@ def _fit(
         )
 
 
-def _fit_densities(
+def fit_densities(
     trained: Trained,
     codes: Codes,
     held_out: Codes | None,
-    hooks: Sequence[Hook],
-    states: Path | None,
     *,
-    resume: bool,
+    hooks: Sequence[Hook] = (),
+    states: Path | None = None,
+    resume: bool = False,
 ) -> None:
     """Fit every density that the settings name, and score all of them on held-out codes."""
     settings, facts = trained.settings, trained.facts

@@ -12,12 +12,22 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from vaelab.config import Settings
-from vaelab.data import Conditioning, Conditions, Dataset, Rows, Scaling, Split, as_batches
+from vaelab.data import (
+    ArrayBatches,
+    Conditioning,
+    Conditions,
+    Dataset,
+    MappedBatches,
+    Rows,
+    Scaling,
+    Split,
+    as_batches,
+)
 from vaelab.errors import InputError
 from vaelab.latent import Generator, LatentDensity
 from vaelab.model import VAE
 from vaelab.training import stream
-from vaelab.types import Batches, rows_at_once
+from vaelab.types import rows_at_once
 
 
 class Facts(BaseModel):
@@ -106,7 +116,7 @@ class Trained:
             raise InputError("conditions, for a model that takes none", "no y", remedy)
         return None
 
-    def batches(self, x: Rows, y: object = None) -> Batches:
+    def batches(self, x: Rows, y: object = None) -> ArrayBatches | MappedBatches:
         """Return rows in the data's units, and their conditions in the user's form, as batches for the network."""
         return as_batches(x, self.conditions(y, len(x)), self.scaling)
 
@@ -114,7 +124,7 @@ class Trained:
         """Return the data with the conditions that the model takes, or without any where it takes none."""
         return data.unconditioned() if self.conditioning is None else data.conditioned(self.conditioning)
 
-    def batches_of(self, split: Split) -> Batches:
+    def batches_of(self, split: Split) -> ArrayBatches | MappedBatches:
         """Return a split, of data that `conditioned` returned, as batches for the network."""
         return as_batches(split.x, split.c, self.scaling)
 
