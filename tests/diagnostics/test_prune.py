@@ -37,6 +37,7 @@ from vaelab.nets import (
 )
 from vaelab.nets.conditioning import ConditionReader
 from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder, LSTMPrior, SharedPrior
+from vaelab.nets.residual import ResidualDecoder, ResidualEncoder
 from vaelab.training import FitSettings, fit
 
 KAPPA, KEEP, D = 5, [0, 3], 6
@@ -74,7 +75,12 @@ def _wae(size, width):
     return WAEEncoder(IMAGE, 2 * size, **options), WAEDecoder(size, IMAGE, **options)
 
 
-FAMILIES = {f.__name__.strip("_"): f for f in (_mlp, _affine, _skip, _infogan, _resnet, _wae)}
+def _residual(size, width):
+    options = {"base_width": 2, "condition_dim": width}
+    return ResidualEncoder(IMAGE, 2 * size, dense_width=8, **options), ResidualDecoder(size, IMAGE, **options)
+
+
+FAMILIES = {f.__name__.strip("_"): f for f in (_mlp, _affine, _skip, _infogan, _resnet, _residual, _wae)}
 
 
 def _model(family, size, condition, posterior=None):

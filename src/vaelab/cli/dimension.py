@@ -34,8 +34,8 @@ def dimension(
     from vaelab.data import load
     from vaelab.evaluation.dimension import DEFAULTS, estimate_dimension
 
-    settings = parse_settings({**DEFAULTS.model_dump(), "latent_dim": latent_dim, "epochs": epochs})
     rows = load(data, home=home, label_column=label_column)
+    settings = parse_settings({**DEFAULTS[rows.kind].model_dump(), "latent_dim": latent_dim, "epochs": epochs})
     found = estimate_dimension(rows, settings=settings, seeds=seeds, note=lambda text: print(text, file=sys.stderr))
     print(f"{data}: {found}")
 

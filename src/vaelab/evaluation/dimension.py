@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaelab import runs
 from vaelab.config import Settings
-from vaelab.data import Conditioning, Dataset, Split, as_batches, check_array, from_arrays
+from vaelab.data import Conditioning, Dataset, Kind, Split, as_batches, check_array, from_arrays
 from vaelab.diagnostics.dimension import Dimensions, dimensions_of
 from vaelab.diagnostics.groups import groups_of, regions_of
 from vaelab.errors import InputError
@@ -23,7 +23,10 @@ from vaelab.model import VAE
 from vaelab.runs import Trained
 from vaelab.types import Batches
 
-DEFAULTS = Settings(latent_dim=8, lr=5e-3, schedule="one_cycle")
+DEFAULTS: dict[Kind, Settings] = {
+    "table": Settings(latent_dim=8, lr=5e-3, schedule="one_cycle"),
+    "image": Settings(latent_dim=8),
+}
 """How `estimate_dimension` trains unless told otherwise."""
 
 _FEW_ROWS = 500
@@ -243,7 +246,8 @@ def estimate_dimension(
 
     Then codes of one dimension less than the count are trained. What they can do a larger code can do as well, with
     idle dimensions to spare, so a lower −ELBO shows that the larger one missed its optimum (it often does where a sheet
-    is rolled up), and the smaller count holds.
+    is rolled up), and the smaller count holds. It has to be lower by more than the seeds differ, and by half a nat.
+    Images are left out of this, since their trainings differ by more than a dimension is worth.
 
     The count is that of a manifold which a code can lay flat. One that closes on itself, such as a circle or a torus,
     needs a dimension more.
@@ -260,7 +264,7 @@ def estimate_dimension(
     largest
         The largest code that is tried, at most the number of columns that vary; 128 for images if None.
     smaller
-        Whether to try smaller codes as well.
+        Whether to try smaller codes as well, for tables.
     note
         Told what is being done.
 
@@ -271,10 +275,10 @@ def estimate_dimension(
     """
     if seeds < 1 or (largest is not None and largest < 1):
         raise InputError(f"seeds={seeds}, largest={largest}", "at least 1 of each")
-    settings = DEFAULTS if settings is None else settings
-    if settings.posterior == "isotropic":
+    if settings is not None and settings.posterior == "isotropic":
         raise InputError("posterior='isotropic'", "one with a variance for every dimension", "Use 'diagonal'.")
     data = data if isinstance(data, Dataset) else from_arrays(data)
+    settings = DEFAULTS[data.kind] if settings is None else settings
     columns = varying(data.train.x)
     if not columns:
         raise InputError(f"{len(data.train)} rows that are all the same", "rows that differ")
@@ -286,10 +290,11 @@ def estimate_dimension(
         size = min(2 * size, most)
         counts = counts_of(search.train(size))
     dimension = round(statistics.median(counts))
-    loss = best_of(search.trainings[size])
-    while smaller and dimension > 1:
+    losses = [one.loss for one in search.trainings[size]]
+    loss, margin = min(losses), max(_BETTER, max(losses) - min(losses))
+    while smaller and data.kind == "table" and dimension > 1:
         trial = best_of(search.train(dimension - 1))
-        if trial > loss - _BETTER:
+        if trial > loss - margin:
             break
         dimension, loss = dimension - 1, trial
     return Estimate(

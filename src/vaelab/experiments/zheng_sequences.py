@@ -21,6 +21,7 @@ from vaelab.nets import LSTMDecoder, LSTMEncoder, LSTMPrior
 from vaelab.training import FitSettings, forked
 
 _SIZE: Final = 20  # κ and d
+_WINDOW: Final = 6  # points, of which the first may be the only one
 
 
 def _fit(epochs: int, batch_size: int) -> FitSettings:
@@ -41,14 +42,15 @@ class _Unaware(nn.Module):
 
 
 def _windows(scale: Scale, seed: int, *, every: bool) -> tuple[Tensor, Tensor]:
-    """Points (n, k) and the points before them in their windows (n, T, k + 1): the last one, or every one, of each."""
-    sequences = arma_sequences(scale.rows, r=10, d=_SIZE, seed=seed).sequences
-    steps = sequences.shape[1]
+    """About `scale.rows` points (n, k), the last or all of their windows, and those before them (n, T, k + 1)."""
+    rows = scale.rows // _WINDOW if every else scale.rows
+    sequences = arma_sequences(rows + _WINDOW - 1, r=10, d=_SIZE, window=_WINDOW, seed=seed).sequences
     present = torch.cat([sequences, sequences.new_ones(*sequences.shape[:2], 1)], dim=2)
     empty = torch.zeros_like(present)
-    last = [present[:, : steps - 1]]
-    before = [torch.cat([empty[:, : steps - 1 - l], present[:, :l]], dim=1) for l in range(steps)] if every else last
-    points = [sequences[:, l] for l in range(steps)] if every else [sequences[:, -1]]
+    points, before = [], []
+    for i in range(0 if every else _WINDOW - 1, _WINDOW):
+        points.append(sequences[:, i])
+        before.append(torch.cat([empty[:, i + 1 :], present[:, :i]], dim=1))
     return torch.cat(points), torch.cat(before)
 
 
@@ -85,7 +87,7 @@ TABLE_8 = Table(
     ),
     scales={
         "smoke": Scale(200, 4, _fit(1, 100)),
-        "small": Scale(20_000, 32, _fit(1000, 2000)),
+        "small": Scale(20_000, 32, _fit(80, 200)),
         "paper": Scale(20_000, 32, _fit(10_000, 2000)),
     },
     build=_shared_or_not,
