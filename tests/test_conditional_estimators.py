@@ -176,6 +176,16 @@ def test_sequences_go_on_where_the_prefix_ends(tmp_path):
     assert np.allclose(again.score_samples(X), model.score_samples(X))
 
 
+def test_dimensions_of_points_by_their_place():
+    """On circles only the first point is open; a circle closes on itself, which takes a dimension more."""
+    X = waves(200, 0)
+    model = SequenceVAE(**{**SHORT, "epochs": 200, "lr": 1e-2, "latent_dim": 4}).fit(X)
+    found = vaelab.manifold_dimension(model, X)
+    assert list(found.groups)[:2] == ["point 1", "point 2"]
+    assert found.groups["point 1"].by_gap == 2
+    assert {one.by_gap for name, one in found.groups.items() if name != "point 1"} == {0}
+
+
 def test_scores_of_a_sequence_add_up_over_its_points():
     X = waves(30, 0)
     model = SequenceVAE(**SHORT).fit(X)

@@ -12,7 +12,7 @@ from vaelab.data import ArrayBatches, MappedArray, MappedBatches, Ragged, Window
 from vaelab.data.sequences import advance, context_of, is_sequence, latest_windows, target_rows
 from vaelab.errors import InputError
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
-from vaelab.nets import LSTMDecoder, LSTMEncoder, LSTMPrior
+from vaelab.nets import ConditionReader, LSTMDecoder, LSTMEncoder
 
 LENGTHS = [4, 1, 7, 2, 3]
 K, T = 2, 3
@@ -264,7 +264,7 @@ def test_objectives_of_all_points_add_up_to_that_of_the_sequence():
         LSTMEncoder((K,), 4, condition_shape=window, units=5),
         LSTMDecoder(2, (K,), condition_shape=window, units=5),
         latent_dim=2,
-        prior=Conditional(LSTMPrior(window, 2, units=5), 2),
+        prior=Conditional(ConditionReader(window, 4, hidden=(5,)), 2),
         likelihood=Gaussian(LearnedVariance(0.5)),
     ).double()
     rows = target_rows(sequences, "all")

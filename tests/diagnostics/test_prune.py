@@ -36,7 +36,7 @@ from vaelab.nets import (
     WAEEncoder,
 )
 from vaelab.nets.conditioning import ConditionReader
-from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder, LSTMPrior, SharedPrior
+from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder, SharedPrior
 from vaelab.nets.residual import ResidualDecoder, ResidualEncoder
 from vaelab.training import FitSettings, fit
 
@@ -156,7 +156,9 @@ def test_sequence_networks_are_sliced(shared):
         encoder,
         LSTMDecoder(KAPPA, (2,), condition_shape=window, units=6),
         latent_dim=KAPPA,
-        prior=Conditional(SharedPrior(encoder, KAPPA) if shared else LSTMPrior(window, KAPPA, units=6), KAPPA),
+        prior=Conditional(
+            SharedPrior(encoder, KAPPA) if shared else ConditionReader(window, 2 * KAPPA, hidden=(6,)), KAPPA
+        ),
         likelihood=Gaussian(LearnedVariance(0.1)),
     ).double()
     _silence(vae)

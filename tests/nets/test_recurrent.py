@@ -13,7 +13,7 @@ from vaelab.data.sequences import Ragged, Windows, latest_windows, target_rows
 from vaelab.data.synthetic import arma_sequences
 from vaelab.errors import InputError
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance, absorb_prior
-from vaelab.nets import Gated, LSTMDecoder, LSTMEncoder, LSTMPrior, SequenceReader, SharedPrior
+from vaelab.nets import ConditionReader, Gated, LSTMDecoder, LSTMEncoder, SequenceReader, SharedPrior
 from vaelab.training import FitSettings, fit
 
 K, T, LATENT, UNITS = 3, 5, 2, 8
@@ -29,7 +29,7 @@ def model(
     torch.manual_seed(seed)
     window = (T, features + 1)
     reads = LSTMEncoder((features,), 2 * latent_dim, condition_shape=window, units=units)
-    prior = SharedPrior(reads, latent_dim) if shared else LSTMPrior(window, latent_dim, units=units)
+    prior = SharedPrior(reads, latent_dim) if shared else ConditionReader(window, 2 * latent_dim, hidden=(units,))
     return VAE(
         reads,
         LSTMDecoder(latent_dim, (features,), condition_shape=window, units=units),
@@ -165,14 +165,14 @@ X, C = torch.zeros(4, K), torch.zeros(4, T, K + 1)
         (lambda: SequenceReader(4, 8)(None), "no sequence"),
         (lambda: SequenceReader(4, 8)(C[:, :0]), "T ≥ 1"),
         (lambda: SequenceReader(4, 8)(C.long()), "int64"),
-        (lambda: LSTMPrior((T, 4), 2)(C[..., :3]), r"\(B, T, 4\)"),
+        (lambda: ConditionReader((T, 4), 2)(C[..., :3]), r"\(B, 5, 4\)"),
         (lambda: model().sample(4), "Pass c"),
         (lambda: model().decoder(torch.zeros(4, LATENT)), "no sequence"),
         (lambda: model().decoder(torch.zeros(4, LATENT + 1), C), r"z of shape \(4, 3\)"),
         (lambda: model().decoder(torch.zeros(3, LATENT), C), "4 windows for 3 rows"),
         (lambda: LSTMEncoder((1, 8, 8), 4, condition_shape=(T, 65)), "Flatten every point"),
         (lambda: LSTMEncoder((K,), 4, condition_shape=(T, K)), r"condition_shape=\(5, 3\); wanted \(T, 4\)"),
-        (lambda: LSTMPrior((4,), 2), r"wanted \(T, channels\)"),
+        (lambda: ConditionReader((1, 5, 4), 2), r"\(T, channels\) for sequences"),
         (lambda: SharedPrior(encoder(), LATENT + 1), "wanted 6, the means and scales of 3"),
     ],
 )

@@ -146,22 +146,38 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         sequences = Ragged.of(X)
         settings = self._settings(seed_of(self.random_state))
         self.context_ = context_of(sequences, self.context)
-        conditioning = Conditioning.fit(sequences, steps=self.context_)
-        rows = target_rows(sequences, self.loss)
+        self.starts_ = self.loss == "all"
+        data = self._points(sequences, Conditioning.fit(sequences, steps=self.context_))
+        self.trained_: Trained = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
+        self._describe()
+        return self
+
+    def as_dataset(self, X: Any) -> Dataset:
+        """Return the points that are scored and the windows before them, labelled by their place in the sequence.
+
+        This is what `vaelab.manifold_dimension` counts on: a point with much before it has fewer dimensions left.
+        """
+        check_is_fitted(self)
+        conditioning = self.trained_.conditioning
+        assert conditioning is not None
+        return self._points(self._read(X), conditioning)
+
+    def _points(self, sequences: Ragged, conditioning: Conditioning) -> Dataset:
+        rows = target_rows(sequences, "all" if self.starts_ else "last")
         windows = Windows.before(conditioning.standardised(sequences), rows, self.context_)
+        owner = torch.searchsorted(sequences.offsets, rows, right=True) - 1
+        place = (rows - sequences.offsets[owner]).clamp(max=self.context_)
+        names = (*(f"point {i + 1}" for i in range(self.context_)), f"from {self.context_ + 1}")
         points = sequences.points[rows]
-        data = Dataset(
+        return Dataset(
             name="sequences",
             kind="table",
-            train=TrainSplit(points, None, windows),
+            train=TrainSplit(points, place, windows),
             test=TestSplit(points[:0]),
+            classes=names,
             source="memory",
             conditioning=conditioning,
         )
-        self.trained_: Trained = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
-        self.starts_ = self.loss == "all"
-        self._describe()
-        return self
 
     def _describe(self) -> None:
         """Set what is learned, from `trained_` alone."""

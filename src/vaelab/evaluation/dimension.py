@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -40,6 +40,15 @@ class _Fitted(Protocol):
     trained_: Trained
 
 
+@runtime_checkable
+class _OfSequences(Protocol):
+    """An estimator whose rows are points of sequences."""
+
+    def as_dataset(self, X: object) -> Dataset:
+        """Return points and their windows."""
+        ...
+
+
 def manifold_dimension(
     model: VAE | Trained | _Fitted | Path | str,
     X: object | None = None,
@@ -62,7 +71,7 @@ def manifold_dimension(
     X
         (n, d) or (n, C, H, W) rows like those of the training, or a `Dataset`, of which the test rows are counted on,
         or the training rows if there are none. None, for the folder of a run, is the run's own data. For a bare VAE a
-        tensor in the network's units.
+        tensor in the network's units. For a `SequenceVAE` sequences, which are counted by place.
     c
         n conditions in the form that the model was fitted with; for a bare VAE a tensor (n, *condition_shape).
     labels
@@ -95,14 +104,14 @@ def manifold_dimension(
         groups = None if labels is None else _by_label(labels, len(batches))
         return dimensions_of(vae, batches, groups=groups, regions=regions, seed=seed)
     trained, data = _resolved(model, X)
+    names: tuple[str, ...] | None = None
     if isinstance(data, Dataset):
         known = trained.conditioned(data)
         split: Split = known.test if len(known.test) else known.train
         batches, conditions = trained.batches_of(split), split.c
-        if labels is None and trained.conditioning is None and split.labels is not None:
-            names = np.asarray(data.classes) if data.classes is not None else None
-            numbers = split.labels.cpu().numpy()
-            labels = numbers if names is None else names[numbers]
+        other = trained.conditioning is None or trained.conditioning.form == "sequence"
+        if labels is None and other and split.labels is not None:
+            labels, names = split.labels, data.classes
     else:
         x = check_array(data, min_rows=1)
         if tuple(x.shape[1:]) != trained.facts.event_shape:
@@ -111,7 +120,7 @@ def manifold_dimension(
         conditions = trained.conditions(c, len(x))
         batches = as_batches(x, conditions, trained.scaling)
     if labels is not None:
-        groups = _by_label(labels, len(batches))
+        groups = _by_label(labels, len(batches), names)
     elif trained.conditioning is not None and isinstance(conditions, Tensor):
         groups = _by_condition(trained.conditioning, conditions, regions, seed)
     else:
@@ -131,7 +140,7 @@ def _resolved(model: Trained | _Fitted | Path | str, X: object | None) -> tuple[
         )
     if X is None:
         raise InputError("a model without rows", "rows to count on", "Pass those that it was fitted on.")
-    return found, X
+    return found, model.as_dataset(X) if isinstance(model, _OfSequences) else X
 
 
 def _tensors(X: object | None, c: object | None) -> Batches:
@@ -144,13 +153,14 @@ def _tensors(X: object | None, c: object | None) -> Batches:
     return as_batches(X, c, dtype=X.dtype)
 
 
-def _by_label(labels: object, rows: int) -> dict[str, Tensor]:
-    """Rows of each class, in the classes' order."""
+def _by_label(labels: object, rows: int, classes: tuple[str, ...] | None = None) -> dict[str, Tensor]:
+    """Rows of each class, in the classes' order; labels count the classes if these are given."""
     values = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if values.shape != (rows,):
         raise InputError(f"labels of shape {values.shape} for {rows} rows", "one label per row")
     names, numbers = np.unique(values, return_inverse=True)
-    return {str(name): torch.from_numpy(numbers == i) for i, name in enumerate(names)}
+    shown = names.tolist() if classes is None else [classes[int(label)] for label in names]
+    return {str(name): torch.from_numpy(numbers == i) for i, name in enumerate(shown)}
 
 
 def _by_condition(conditioning: Conditioning, c: Tensor, regions: int, seed: int) -> dict[str, Tensor]:

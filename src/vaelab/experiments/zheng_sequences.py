@@ -17,7 +17,7 @@ from vaelab.data import ArrayBatches
 from vaelab.data.synthetic import arma_sequences
 from vaelab.experiments.table import Cell, Check, Job, Ordering, Quantity, Scale, Table
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
-from vaelab.nets import LSTMDecoder, LSTMEncoder, LSTMPrior
+from vaelab.nets import ConditionReader, LSTMDecoder, LSTMEncoder
 from vaelab.training import FitSettings, forked
 
 _SIZE: Final = 20  # κ and d
@@ -60,7 +60,7 @@ def _shared_or_not(cell: Cell, scale: Scale, seed: int) -> Job:
     with forked("cpu", seed, "zheng", cell.name):
         encoder = LSTMEncoder((_SIZE,), 2 * _SIZE, condition_shape=window, units=scale.hidden)
         shared = cell.axes["weights"] == "shared"
-        network = _Unaware(encoder) if shared else LSTMPrior(window, _SIZE, units=scale.hidden)
+        network = _Unaware(encoder) if shared else ConditionReader(window, 2 * _SIZE, hidden=(scale.hidden,))
         model = VAE(
             encoder,
             LSTMDecoder(_SIZE, (_SIZE,), condition_shape=window, units=scale.hidden),

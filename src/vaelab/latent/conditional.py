@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from vaelab.data.conditions import is_one_hot
 from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
 from vaelab.latent.densities import LatentDensity
 from vaelab.latent.joint import JointMixture
 from vaelab.latent.mixtures import Covariance, Mixture, vector_conditions
-from vaelab.latent.per_class import ClassMixture, is_one_hot
+from vaelab.latent.per_class import ClassMixture
 
 
 def fit_mixture(

@@ -117,11 +117,6 @@ class ClassMixture(LatentDensity):
         return out
 
 
-def is_one_hot(c: Tensor) -> bool:
-    """Whether every row of (n, width) is one 1 among zeros."""
-    return bool(_hot(c).all())
-
-
 def _hot(c: Tensor) -> Tensor:
     return ((c == 0) | (c == 1)).all(1) & (c.sum(1) == 1)
 

@@ -8,7 +8,7 @@ from vaelab.nets.conditioning import ConditionReader, Embedded, Gated
 from vaelab.nets.infogan import InfoGANDecoder, InfoGANEncoder
 from vaelab.nets.mlp import MLP, MLPDecoder, MLPEncoder
 from vaelab.nets.network import Decoder, Encoder
-from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder, LSTMPrior, SequenceReader, SharedPrior
+from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder, SequenceReader, SharedPrior
 from vaelab.nets.residual import ResidualDecoder, ResidualEncoder
 from vaelab.nets.resnet import ResNetDecoder, ResNetEncoder
 from vaelab.nets.wae import WAEDecoder, WAEEncoder
@@ -24,7 +24,6 @@ __all__ = [
     "InfoGANEncoder",
     "LSTMDecoder",
     "LSTMEncoder",
-    "LSTMPrior",
     "MLPDecoder",
     "MLPEncoder",
     "ResNetDecoder",

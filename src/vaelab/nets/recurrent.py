@@ -1,7 +1,7 @@
 """LSTMs for sequences: x is one point, its condition c is the window of points before it.
 
     q(z_l | x_≤l)    LSTMEncoder        reads the window, then x
-    p(z_l | x_<l)    LSTMPrior          reads the window with weights of its own
+    p(z_l | x_<l)    ConditionReader    reads the window with weights of its own
                      SharedPrior        reads it with the encoder's
     p(x_l | z_l, x_<l)    LSTMDecoder   z beside the last state of an LSTM of its own
 
@@ -122,43 +122,12 @@ class LSTMEncoder(nn.Module):
 
 
 @final
-class LSTMPrior(nn.Module):
-    """c → the numbers of p(z | c), by an LSTM of its own; for `vaelab.model.Conditional`.
-
-    Parameters
-    ----------
-    condition_shape
-        (T, channels) of a window.
-    latent_dim
-        κ.
-    units
-        Width of the LSTM.
-
-    Examples
-    --------
-    >>> LSTMPrior((5, 3), 4)(torch.zeros(2, 5, 3)).shape
-    torch.Size([2, 8])
-    """
-
-    def __init__(self, condition_shape: Sequence[int], latent_dim: int, *, units: int = 32) -> None:
-        super().__init__()
-        self.condition_shape = _window(condition_shape)
-        self.latent_dim = whole("latent_dim", latent_dim)
-        self.reader = SequenceReader(self.condition_shape[1], units)
-        self.head = nn.Linear(units, 2 * self.latent_dim)
-
-    def forward(self, c: Tensor) -> Tensor:
-        """Map windows ``(B, T, channels)`` to ``(B, 2κ)``: means, then log σ_p."""
-        out: Tensor = self.head(self.reader(c))
-        return out
-
-
-@final
 class SharedPrior(nn.Module):
     """c → the numbers of p(z | c), by the encoder itself on the window alone; for `vaelab.model.Conditional`.
 
     Zheng et al. 2022, Theorem 3: with shared weights the loss stays above a constant unless the sequence is
-    deterministic, so this is for comparison; `LSTMPrior` is the one to use.
+    deterministic, so this is for comparison; a
+    `ConditionReader` is the one to use.
 
     Parameters
     ----------
@@ -179,7 +148,7 @@ class SharedPrior(nn.Module):
             raise InputError(
                 f"an encoder with {encoder.out_features} outputs",
                 f"{2 * latent_dim}, the means and scales of {latent_dim} dimensions",
-                "Use a diagonal posterior, or an LSTMPrior.",
+                "Use a diagonal posterior, or a ConditionReader.",
             )
         self.encoder, self.latent_dim = encoder, latent_dim
         self.condition_shape = encoder.condition_shape

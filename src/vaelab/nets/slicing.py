@@ -15,7 +15,7 @@ from vaelab.nets.conditioning import ConditionReader, Embedded, Gated
 from vaelab.nets.convolution import SpectralLinear
 from vaelab.nets.mlp import MLP
 from vaelab.nets.network import Decoder, Encoder
-from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder, LSTMPrior
+from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder
 
 
 @singledispatch
@@ -66,12 +66,6 @@ def _(network: Encoder, index: Tensor) -> None:
 def _(network: LSTMEncoder, index: Tensor) -> None:
     _keep_rows(network.head, index)
     network.out_features = len(index)
-
-
-@keep_outputs.register
-def _(network: LSTMPrior, index: Tensor) -> None:
-    _keep_rows(network.head, index)
-    network.latent_dim = len(index) // 2
 
 
 @keep_outputs.register(MLP)
