@@ -36,9 +36,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent_dim: int = Field(32, ge=1, description="latent dimensions; superfluous ones are left idle by training")
-    network: Network = Field("auto", description="auto: infogan for images, mlp for tables")
-    hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths of the mlp")
-    base_width: int = Field(32, ge=1, description="channels after the first convolution of the resnet")
+    network: Network = Field("auto", description="auto: infogan for images, mlp for tables; lstm: of SequenceVAE")
+    hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths of the mlp; units of the lstm")
+    base_width: int = Field(32, ge=1, description="channels after the first convolution of resnet and residual")
     norm_decay: float | None = Field(
         None, gt=0, lt=1, description="decay of batch norm's running averages; default: 0.99, less in short trainings"
     )

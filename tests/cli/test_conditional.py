@@ -45,7 +45,7 @@ def test_samples_of_all_classes_of_some_and_of_one(table, tmp_path):
         (("--condition", "elm"), "elm"),
     ):
         assert run("sample", folder, "-n", 12, "-o", tmp_path / "s.npy", *given) == 0
-        expected = model.trained_.sample(12, model.trained_.conditions(wanted, 12)).numpy()
+        expected = model.trained_.sample(12, model.trained_.conditions(wanted, 12, spread=True)).numpy()
         assert np.allclose(np.load(tmp_path / "s.npy"), expected)
 
 

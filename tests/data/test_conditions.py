@@ -34,7 +34,40 @@ def test_whole_numbers_are_classes_and_so_are_their_names(y):
     conditioning = Conditioning.fit(y)
     assert conditioning.classes == ("1", "3")
     for same in (3, np.int64(3), "3", 3.0):
-        assert torch.equal(conditioning.to_net(same, 2), torch.tensor([[0.0, 1], [0, 1]]))
+        assert torch.equal(conditioning.to_net(same, 2, spread=True), torch.tensor([[0.0, 1], [0, 1]]))
+
+
+def test_pandas_categories_and_missing_values():
+    numbers = pd.Categorical([1, 2, 3, 1])
+    for y in (numbers, pd.Series(numbers), pd.DataFrame({"a": numbers}), pd.Series([1, 2, 3, 1], dtype="Int64")):
+        assert Conditioning.fit(y).classes == ("1", "2", "3")
+    assert Conditioning.fit(pd.DataFrame({"a": numbers, "b": pd.Categorical([0.5, 1.5, 0.5, 0.5])})).shape == (5,)
+    assert Conditioning.fit(pd.DataFrame({"a": [1, 2], "b": pd.array([1, 2], dtype="Int64")})).shape == (2,)
+    for gap in (
+        pd.Series([1, None, 2], dtype="Int64"),
+        pd.Series(["a", None], dtype="string"),
+        pd.Series([True, None], dtype="boolean"),
+        pd.Categorical(["a", None]),
+    ):
+        with pytest.raises(InputError, match=r"missing|NaN"):
+            Conditioning.fit(gap)
+
+
+def test_one_column_is_no_table():
+    """A frame of one column, or (n, 1), is read as the column alone is."""
+    frame = pd.DataFrame({"kind": ["a", "b", "a"]})
+    conditioning = Conditioning.fit(frame)
+    assert conditioning.classes == ("a", "b")
+    assert torch.equal(conditioning.to_net(frame), conditioning.to_net(["a", "b", "a"]))
+    assert torch.equal(conditioning.to_net("b"), torch.tensor([[0.0, 1]]))
+    assert Conditioning.fit(np.array([[0], [1]])).classes == ("0", "1")
+
+
+def test_columns_go_by_their_names():
+    conditioning = Conditioning.fit(pd.DataFrame({"height": [1.0, 2], "weight": [3.0, 5]}))
+    with pytest.raises(InputError, match="without height, but with Height"):
+        conditioning.to_net(pd.DataFrame({"weight": [3.0], "Height": [1.0]}))
+    assert torch.equal(conditioning.to_net(np.array([[1.0, 3]])), torch.tensor([[-1.0, -1]]))
 
 
 def test_booleans_are_classes():
@@ -61,13 +94,17 @@ def test_a_table_of_both_kinds_by_name():
 
 def test_rows_of_text_and_numbers():
     conditioning = Conditioning.fit([[1.0, "x"], [3.0, "y"]])
-    assert torch.equal(conditioning.to_net([3.0, "x"], 2), torch.tensor([[1.0, 1, 0], [1, 1, 0]]))
+    assert torch.equal(conditioning.to_net([3.0, "x"], 2, spread=True), torch.tensor([[1.0, 1, 0], [1, 1, 0]]))
     assert torch.equal(conditioning.to_net([[1, "y"]]), torch.tensor([[-1.0, 0, 1]]))
 
 
 def test_a_constant_column_has_no_infinities():
-    c = Conditioning.fit(np.ones((4, 2))).to_net(np.ones((4, 2)))
-    assert torch.equal(c, torch.zeros(4, 2))
+    for value in (1.0, 0.1):  # of 0.1 a standard deviation by formula is 1e-17
+        y = np.full((60, 2), value)
+        assert torch.equal(Conditioning.fit(y).to_net(y), torch.zeros(60, 2))
+        assert Conditioning.fit(y).to_net(y + 0.1).max() == pytest.approx(0.1)
+        steps = [np.full((4, 1), value)] * 7
+        assert Conditioning.fit(steps).to_net([steps[0] + 0.1]).max() == pytest.approx(1.0), "the channel of presence"
 
 
 def test_sequences_are_padded_on_the_left():
@@ -82,7 +119,9 @@ def test_sequences_are_padded_on_the_left():
     assert float(c[1, 2, 0]) == pytest.approx(standard[3], abs=1e-6)
     assert torch.equal(c[..., 1], torch.tensor([[1.0, 1, 1], [0, 0, 1]]))
     longer = np.arange(5.0)[:, None]
-    assert conditioning.to_net(longer, 2).shape == (2, 3, 2), "the last three steps of one sequence, for both rows"
+    assert conditioning.to_net(longer, 2, spread=True).shape == (2, 3, 2), (
+        "the last three steps of one sequence, for both rows"
+    )
     assert torch.equal(conditioning.to_net([longer]), conditioning.to_net([longer[2:]]))
 
 
@@ -118,6 +157,8 @@ STEPS = Conditioning.fit(np.zeros((3, 4, 2)))
         (lambda: CLASSES.to_net(None, 3), "no y.*one of the classes a, b.*Pass y"),
         (lambda: CLASSES.to_net(["a", "z"]), "unknown class z.*one of a, b"),
         (lambda: CLASSES.to_net(["a", "b"], 3), "2 conditions in y for 3 rows"),
+        (lambda: CLASSES.to_net(["a"], 3), "1 conditions in y for 3 rows; wanted one per row"),
+        (lambda: CLASSES.to_net(["a", "b"], 3, spread=True), "one per row, or a single one"),
         (lambda: CLASSES.to_net(np.zeros((2, 2))), "2 column"),
         (lambda: NUMBERS.to_net(np.zeros((2, 3))), "3 column.*2 columns"),
         (lambda: NUMBERS.to_net([0.0], 2), "1 column"),
@@ -149,6 +190,15 @@ def test_labels_of_a_data_set_become_conditions():
         plain.conditioned(Conditioning.of_classes(("a", "c")))
     with pytest.raises(InputError, match=r"without labels.*label_column"):
         from_arrays(np.zeros((3, 2))).conditioned()
+
+
+def test_conditions_of_arrays_and_those_of_another_model():
+    y = np.array([1.0, 2, 3])
+    data = from_arrays(np.zeros((3, 2)), y=y)
+    assert data.conditioned(Conditioning.fit(y)) is data
+    with pytest.raises(InputError, match="units of its own"):
+        data.conditioned(Conditioning.fit(10 * y))
+    assert from_arrays(np.zeros((3, 2)), y=["b", "a", "b"]).classes == ("a", "b")
 
 
 def test_one_hot_rows():

@@ -39,11 +39,11 @@ RESULTS = [result(2, 2, -50.0), result(4, 3, -30.5), result(6, 6, -1234.5)]
 def test_markdown_marks_what_is_checked():
     lines = markdown(TABLE, RESULTS).splitlines()
     assert lines[0] == r"**Dimensions <of> & \| all** (nobody, 1999); measured / published"
-    assert lines[2] == "| cell | active dimensions (equal) | −ELBO (at most) | active by gap |"
+    assert lines[2] == "| cell | active dimensions (equal) | −ELBO (at most) |"
     assert lines[4:7] == [
-        "| r=2 | 2 / 2 ✓ | −50 / −58.3 ✗ | 2 |",
-        "| r=4 | 3 / 4 ✗ | −30.5 / −29.8 ✓ | 4 |",
-        "| r=6 | 6 / 6 ✓ | −1,234 | 6 |",
+        "| r=2 | 2 / 2 ✓ | −50 / −58.3 ✗ |",
+        "| r=4 | 3 (4 by gap) / 4 ✗ | −30.5 / −29.8 ✓ |",
+        "| r=6 | 6 / 6 ✓ | −1,234 |",
     ]
     assert "- ✓ counts grow: 2 and 3, holds" in lines
     assert "- ✗ losses fall: −30.5 and −50, does not hold" in lines

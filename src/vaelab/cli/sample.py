@@ -38,7 +38,7 @@ def sample(
     if n < 1:
         raise InputError(f"-n {n}", "at least 1")
     trained = runs.load(run)
-    c = trained.conditions(_spread(trained.conditioning, condition, n), n)
+    c = trained.conditions(_spread(trained.conditioning, condition, n), n, spread=True)
     write_rows(out, trained, trained.sample(n, c, density=density, seed=seed))
 
 
@@ -49,13 +49,17 @@ def _spread(conditioning: Conditioning | None, given: tuple[str, ...], n: int) -
     if conditioning.classes:
         chosen = given or conditioning.classes
         return [chosen[i * len(chosen) // n] for i in range(n)]
+    if conditioning.form == "sequence":
+        raise InputError(
+            "a run whose conditions are sequences", "a run with others", "In Python: vaelab.load(run).sample"
+        )
     if not given:
         return None
-    values: list[object] = [
-        value if column.classes else _number(value) for column, value in zip(conditioning.columns, given, strict=False)
-    ]
     if len(given) != len(conditioning.columns):
         raise InputError(f"--condition with {len(given)} value(s)", conditioning.describe())
+    values: list[object] = [
+        value if column.classes else _number(value) for column, value in zip(conditioning.columns, given, strict=True)
+    ]
     return values if conditioning.form == "column" else [values]
 
 

@@ -12,6 +12,7 @@ import torch
 
 from vaelab.data.assembly import assemble
 from vaelab.data.checks import check_array, check_finite, check_shape
+from vaelab.data.conditions import Conditioning
 from vaelab.data.dataset import Dataset, TestSplit, TrainSplit
 from vaelab.data.labels import count_classes
 from vaelab.data.mapped import MappedArray
@@ -131,7 +132,12 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def from_arrays(
-    train: object, test: object | None = None, *, labels: object | None = None, name: str = "arrays"
+    train: object,
+    test: object | None = None,
+    *,
+    labels: object | None = None,
+    y: object | None = None,
+    name: str = "arrays",
 ) -> Dataset:
     """Join arrays to a data set.
 
@@ -141,6 +147,8 @@ def from_arrays(
         (n, d) or (n, C, H, W) each: arrays, tensors or data frames in the same units; no test rows if None.
     labels
         (n,) classes of the training rows, numbers or text, or None.
+    y
+        n conditions of the training rows in any form that `Conditioning.fit` reads, or None.
     name
         For people.
 
@@ -155,4 +163,8 @@ def from_arrays(
     kind: Kind = "image" if x.ndim == 4 else "table"
     columns = getattr(train, "columns", None)
     names = None if columns is None else tuple(str(column) for column in columns)
-    return Dataset(name, kind, TrainSplit(x, counted), TestSplit(held), names, classes, "memory")
+    conditioning = None if y is None else Conditioning.fit(y)
+    c = None if conditioning is None else conditioning.to_net(y, len(x))
+    if conditioning is not None and counted is None and c is not None:
+        counted, classes = conditioning.labels(c), conditioning.classes
+    return Dataset(name, kind, TrainSplit(x, counted, c), TestSplit(held), names, classes, "memory", conditioning)

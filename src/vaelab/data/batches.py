@@ -72,7 +72,8 @@ class ArrayBatches:
 
     def to(self, device: torch.device | str) -> Self:
         """Move to a device; a subset leaves the other rows behind."""
-        if torch.empty(0, device=device).device == self.x.device:
+        wanted = torch.empty(0, device=device).device
+        if self.x.device == wanted and (self.c is None or self.c.device == wanted):
             return self
         moved = copy.copy(self)
         moved._rows = None

@@ -74,8 +74,9 @@ class Conditioning:
         Parameters
         ----------
         y
-            (n,) text, whole numbers or booleans: classes. (n,) floating-point numbers: one number. (n, k) array or data
-            frame: k columns, of which text, booleans and pandas categories are classes and the others numbers.
+            (n,) or (n, 1) text, whole numbers, booleans or pandas categories: classes; floating-point numbers: one
+            number. (n, k) array or data frame: k columns, of which text, booleans and categories are classes and the
+            others numbers.
             (n, time, k) array, or a list of (time, k) arrays: sequences.
         name
             How the caller calls it.
@@ -89,10 +90,8 @@ class Conditioning:
         """
         if is_sequence(y):
             ragged = Ragged.of(y, name=name)
-            points = ragged.points.double()
-            std = points.std(0, correction=0) if len(points) > 1 else torch.ones(points.shape[1])
-            numbers = zip(points.mean(0).tolist(), std.tolist(), strict=True)
-            columns = tuple(Column(f"feature {i}", mean=m, std=s or 1.0) for i, (m, s) in enumerate(numbers))
+            features = ragged.points.double().cpu().numpy().T
+            columns = tuple(_number(f"feature {i}", values) for i, values in enumerate(features))
             return cls(columns, "sequence", steps or int(ragged.lengths.max()))
         names, values, single = _columns(y, name)
         columns = tuple(_fitted(column, value, name) for column, value in zip(names, values, strict=True))
@@ -118,15 +117,17 @@ class Conditioning:
         """(n,) int64 numbers of the classes, where a condition is one class; else None."""
         return c.argmax(1) if self.classes else None
 
-    def to_net(self, y: object, rows: int | None = None, *, name: str = "y") -> Tensor:
+    def to_net(self, y: object, rows: int | None = None, *, spread: bool = False, name: str = "y") -> Tensor:
         """Map conditions to (n, *shape), float32, on the CPU.
 
         Parameters
         ----------
         y
-            As in `fit`, or a single condition, which then holds for all `rows`.
+            As in `fit`, or a single condition.
         rows
             How many there should be; as many as there are if None.
+        spread
+            Whether a single condition holds for all `rows`.
         name
             How the caller calls it.
 
@@ -139,10 +140,11 @@ class Conditioning:
             raise InputError(
                 f"no {name}, for a conditional model", self.describe(), f"Pass {name}=…, one condition per row."
             )
-        c = self._sequences(y, name) if self.form == "sequence" else self._table(y, rows, name)
+        c = self._sequences(y, name) if self.form == "sequence" else self._table(y, name)
         if rows is not None and len(c) != rows:
-            if len(c) != 1:
-                raise InputError(f"{len(c)} conditions in {name} for {rows} rows", "one per row, or a single one")
+            if len(c) != 1 or not spread:
+                wanted = "one per row, or a single one" if spread else "one per row"
+                raise InputError(f"{len(c)} conditions in {name} for {rows} rows", wanted)
             c = c.expand(rows, *c.shape[1:]).contiguous()
         return c
 
@@ -156,8 +158,9 @@ class Conditioning:
 
     def standardised(self, sequences: Ragged) -> Ragged:
         """Return sequences whose points are in the network's units, float32."""
-        mean = torch.tensor([column.mean for column in self.columns], dtype=torch.float64)
-        std = torch.tensor([column.std for column in self.columns], dtype=torch.float64)
+        device = sequences.points.device
+        mean = torch.tensor([column.mean for column in self.columns], dtype=torch.float64, device=device)
+        std = torch.tensor([column.std for column in self.columns], dtype=torch.float64, device=device)
         return Ragged(((sequences.points.double() - mean) / std).float(), sequences.offsets)
 
     def _sequences(self, y: object, name: str) -> Tensor:
@@ -168,7 +171,7 @@ class Conditioning:
             raise InputError(f"{name} with {ragged.points.shape[1]} features per step", f"{len(self.columns)}")
         return latest_windows(self.standardised(ragged), self.steps)
 
-    def _table(self, y: object, rows: int | None, name: str) -> Tensor:
+    def _table(self, y: object, name: str) -> Tensor:
         if self.form == "column" and _is_scalar(y):
             y = [y]
         if self.form == "table" and isinstance(y, Sequence | np.ndarray | Tensor) and _rank(y) == 1:
@@ -176,10 +179,21 @@ class Conditioning:
         names, values, _ = _columns(y, name)
         if len(values) != len(self.columns):
             raise InputError(f"{name} with {len(values)} column(s)", self.describe())
-        if self.form == "table" and _named(y) and set(names) == {column.name for column in self.columns}:
-            values = [values[names.index(column.name)] for column in self.columns]  # by name, in whatever order
+        if self.form == "table" and _named(y):
+            values = [values[names.index(column)] for column in self._in_order(names, name)]
         parts = [_converted(column, value, name) for column, value in zip(self.columns, values, strict=True)]
         return torch.cat(parts, dim=1)
+
+    def _in_order(self, names: Sequence[str], name: str) -> list[str]:
+        """Names of the columns in the order of fit, whatever that of a frame; those of arrays are their numbers."""
+        own = [column.name for column in self.columns]
+        if own == [f"column {i}" for i in range(len(own))]:
+            return list(names)
+        missing = [column for column in own if column not in names]
+        if missing:
+            extra = [column for column in names if column not in own]
+            raise InputError(f"{name} without {_shown(missing)}, but with {_shown(extra)}", self.describe())
+        return own
 
     def meta(self) -> dict[str, Any]:
         """Return plain values for YAML."""
@@ -217,26 +231,32 @@ def is_one_hot(c: Tensor) -> bool:
 def _columns(y: object, name: str) -> tuple[list[str], list[np.ndarray[Any, Any]], bool]:
     """Names, values, and whether there is one value per row rather than a row of values."""
     pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(y, pandas.Series | pandas.Categorical | pandas.Index):
+        return [name], [_series(pandas.Series(y))], True
     if pandas is not None and isinstance(y, pandas.DataFrame):
         if y.shape[1] == 0:
             raise InputError(f"{name} without columns", "at least one")
-        return (
-            [str(column) for column in y.columns],
-            [_quantity(_series(y.iloc[:, i])) for i in range(y.shape[1])],
-            False,
-        )
-    if pandas is not None and isinstance(y, pandas.Series | pandas.Categorical | pandas.Index):
-        return [name], [_series(pandas.Series(y))], True
+        names, columns = list(map(str, y.columns)), [_series(y.iloc[:, i]) for i in range(y.shape[1])]
+    else:
+        array = _array(y, name)
+        if array.ndim == 1:
+            return [name], [array], True
+        columns = [_narrowed(array[:, i]) if array.dtype.kind == "O" else array[:, i] for i in range(array.shape[1])]
+        names = [f"column {i}" for i in range(len(columns))]
+    if len(columns) == 1:
+        return names, columns, True
+    return names, [_quantity(column) for column in columns], False
+
+
+def _array(y: object, name: str) -> np.ndarray[Any, Any]:
+    """Return (n,) or (n, k), neither of which is 0."""
     try:
         array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y, dtype=_dtype_of(y))
     except ValueError as error:
         raise InputError(f"{name} that is no regular array ({error})", "(n,) or (n, k)") from error
     if array.ndim not in (1, 2) or 0 in array.shape:
         raise InputError(f"{name} with shape {array.shape}", "(n,) classes or numbers, or (n, k) columns")
-    if array.ndim == 1:
-        return [name], [array], True
-    columns = [_narrowed(array[:, i]) if array.dtype.kind == "O" else array[:, i] for i in range(array.shape[1])]
-    return [f"column {i}" for i in range(len(columns))], [_quantity(column) for column in columns], False
+    return np.asarray(array)
 
 
 def _quantity(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -262,11 +282,15 @@ def _narrowed(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _series(series: Any) -> np.ndarray[Any, Any]:
-    kind = getattr(series.dtype, "kind", "O")
-    if kind == "f" or (kind in "iu" and not isinstance(series.dtype, np.dtype)):
-        return series.to_numpy(dtype=float, na_value=np.nan)  # type: ignore[no-any-return]
-    array: np.ndarray[Any, Any] = series.to_numpy()
-    return array.astype(object) if array.dtype.kind not in "iufb" else array
+    """Return a pandas column: floating-point, whole numbers where none is missing, or objects with None for missing."""
+    kind = "O" if hasattr(series.dtype, "categories") else getattr(series.dtype, "kind", "O")
+    gaps = bool(series.isna().any())
+    if kind == "f" or (kind in "iu" and gaps):
+        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+    if kind in "iu":
+        return np.asarray(series.to_numpy(dtype=np.int64))
+    values = series.astype(object)
+    return np.asarray((values.where(series.notna(), None) if gaps else values).to_numpy())
 
 
 def _is_number(values: np.ndarray[Any, Any]) -> bool:
@@ -278,7 +302,14 @@ def _fitted(column: str, values: np.ndarray[Any, Any], name: str) -> Column:
     if not _is_number(values):
         return Column(column, count_classes(values, source=where)[1])
     check_finite(torch.tensor(values, dtype=torch.float64)[:, None], name=where)
-    return Column(column, mean=float(values.mean(dtype=float)), std=float(values.std(dtype=float)) or 1.0)
+    return _number(column, values)
+
+
+def _number(column: str, values: np.ndarray[Any, Any]) -> Column:
+    low, high = float(values.min()), float(values.max())
+    if low == high:  # exact, where a standard deviation of 1e-17 would not be zero
+        return Column(column, mean=low)
+    return Column(column, mean=float(values.mean(dtype=float)), std=float(values.std(dtype=float)))
 
 
 def _converted(column: Column, values: np.ndarray[Any, Any], name: str) -> Tensor:

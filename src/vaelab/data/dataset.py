@@ -32,11 +32,14 @@ class Split:
         (n,) int64, or None.
     c
         (n, *shape) conditions in the network's units, or None.
+    groups
+        (n,) int64, or None: rows of one group, such as the points of one sequence, are held out together or not at all.
     """
 
     x: Rows
     labels: Tensor | None = None
     c: Tensor | Windows | None = None
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.c is not None and len(self.c) != len(self.x):
@@ -51,7 +54,8 @@ class Split:
         """Return some rows with their labels and conditions, in the order given."""
         x = self.x.subset(index) if isinstance(self.x, MappedArray) else self.x[index]
         labels = None if self.labels is None else self.labels[index]
-        return type(self)(x, labels, None if self.c is None else self.c.index_select(0, index))
+        c = None if self.c is None else self.c.index_select(0, index)
+        return type(self)(x, labels, c, None if self.groups is None else self.groups[index])
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Read the rows and their conditions, or None, a few megabytes of rows at a time, in order."""
@@ -133,9 +137,13 @@ class Dataset:
         Raises
         ------
         InputError
-            There are neither conditions nor labels, or there is a class that the model does not know.
+            There are neither conditions nor labels, there is a class that the model does not know, or the conditions
+            are in other units.
         """
         if self.conditioning is not None:
+            if conditioning not in (None, self.conditioning):
+                remedy = "Bring rows and conditions to the model's units: model.as_dataset(X, y)."
+                raise InputError(f"{self.name} with conditions in units of its own", "those of the model", remedy)
             return self
         if self.classes is None or self.train.labels is None:
             raise InputError(

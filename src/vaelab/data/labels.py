@@ -26,7 +26,7 @@ def count_classes(values: Sequence[Any] | np.ndarray[Any, Any], *, source: str) 
     if array.ndim != 1:
         raise InputError(f"labels of shape {array.shape} in {source}", "one label per row (n,)")
     if array.dtype.kind == "O":
-        missing = sum(value is None or value != value for value in array)  # only NaN differs from itself
+        missing = sum(map(_is_missing, array))
     else:
         missing = int(np.isnan(array).sum()) if array.dtype.kind == "f" else 0
     if missing:
@@ -38,3 +38,10 @@ def count_classes(values: Sequence[Any] | np.ndarray[Any, Any], *, source: str) 
     except TypeError as error:
         raise InputError(f"labels of several types in {source}", "one type, text or numbers") from error
     return torch.from_numpy(codes.astype(np.int64)), tuple(str(name) for name in names)
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)  # only NaN differs from itself
+    except TypeError:  # pandas.NA is neither
+        return True

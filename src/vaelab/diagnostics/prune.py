@@ -68,7 +68,7 @@ def prune(
     batches: Batches,
     *,
     dimension: Dimension | Dimensions | None = None,
-    keep: Sequence[int] | None = None,
+    keep: Sequence[int] | Tensor | None = None,
     tolerance: float = 0.1,
     seed: int = 0,
 ) -> Pruned:
@@ -83,7 +83,7 @@ def prune(
     dimension
         What was counted; None counts here. A dimension stays if it is active in all rows together or in any group.
     keep
-        The dimensions to keep, whatever their ratios.
+        The dimensions to keep, whatever their ratios: numbers, or a mask of latent_dim booleans.
     tolerance
         Largest change that passes without a warning, in units of √γ.
     seed
@@ -115,7 +115,7 @@ def prune(
         keep = _active(found, vae.latent_dim)
         if not keep:
             raise InputError("no active dimension", "at least one", "Train for longer, or name some as keep=[…].")
-    kept = sorted(set(keep))
+    kept = _numbers(keep, vae.latent_dim)
     if not kept or kept[0] < 0 or kept[-1] >= vae.latent_dim:
         raise InputError(
             f"dimensions {kept} to keep", f"at least one of 0 … {vae.latent_dim - 1}", "Name them as keep=[…]."
@@ -127,6 +127,17 @@ def prune(
         remedy = "The dropped dimensions carry something: keep more, or train for longer."
         warnings.warn(f"{pruned}. {remedy}", VaelabWarning, stacklevel=2)
     return pruned
+
+
+def _numbers(keep: Sequence[int] | Tensor, latent_dim: int) -> list[int]:
+    """Numbers of dimensions, each once, in ascending order."""
+    given = torch.as_tensor(keep)
+    if given.dtype == torch.bool and given.shape == (latent_dim,):
+        given = given.nonzero().flatten()
+    if given.ndim != 1 or given.dtype == torch.bool or (len(given) and given.dtype.is_floating_point):
+        got = f"keep of shape {tuple(given.shape)} and dtype {given.dtype}"
+        raise InputError(got, f"whole numbers, or a mask of {latent_dim} booleans")
+    return sorted({int(j) for j in given})
 
 
 def _active(found: Dimension | Dimensions, latent_dim: int) -> list[int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaelab import runs
 from vaelab.config import Settings, parse_settings
-from vaelab.data import Conditioning, Dataset, TestSplit, TrainSplit
+from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, TestSplit, TrainSplit
 from vaelab.data.checks import check_array
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
@@ -82,10 +82,23 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         x = self._validated(X, reset=True)
         settings = self._settings(seed_of(self.random_state))
         conditioning = Conditioning.fit(_required(y)) if self.conditional else None
+        data = self._joined(x, conditioning, y)
+        self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
+        self._describe()
+        return self
+
+    def as_dataset(self, X: Any, y: Any = None) -> Dataset:
+        """Return rows and conditions, checked as in `transform`, as the training split of a data set."""
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        self.trained_.conditions(y, len(x))  # refuses what the model does not take
+        return self._joined(x, self.trained_.conditioning, y)
+
+    def _joined(self, x: Tensor, conditioning: Conditioning | None, y: Any) -> Dataset:
         c = None if conditioning is None else conditioning.to_net(y, len(x))
         labels = None if conditioning is None or c is None else conditioning.labels(c)
         names = getattr(self, "feature_names_in_", None)
-        data = Dataset(
+        return Dataset(
             name="array",
             kind="image" if x.ndim == 4 else "table",
             train=TrainSplit(x, labels, c),
@@ -95,9 +108,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             source="memory",
             conditioning=conditioning,
         )
-        self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
-        self._describe()
-        return self
 
     def _describe(self) -> None:
         """Set what is learned, from `trained_` alone."""
@@ -160,7 +170,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             raise InputError(
                 f"codes of shape {tuple(z.shape)}", f"(n, {self._n_features_out})", "Use transform's output."
             )
-        return self._like_x(self.trained_.decode(z, self.trained_.conditions(y, len(z))))
+        return self._like_x(self.trained_.decode(z, self.trained_.conditions(y, len(z), spread=True)))
 
     def reconstruct(self, X: Any, y: Any = None) -> Any:
         """Return the decoder means at the posterior means, like X in fit; y as in `fit`."""
@@ -185,7 +195,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _draw(self, n: int, y: Any, density: str, random_state: int | np.random.RandomState | None) -> Any:
         check_is_fitted(self)
         check_count("n", n)
-        c = self.trained_.conditions(y, n)
+        c = self.trained_.conditions(y, n, spread=True)
         source = self.random_state if random_state is None else random_state
         seed = int(check_random_state(source).randint(LARGEST_SEED))
         return self._like_x(self.trained_.sample(n, c, density=density, seed=seed))
@@ -208,8 +218,12 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             Fitted, with a smaller ``latent_dim``; its ``pruned_`` says what was kept and what that changed.
         """
         check_is_fitted(self)
-        x = self._validated(X, reset=False)
-        trained, pruned = runs.prune(self.trained_, self.trained_.batches(x, y), keep=keep, tolerance=tolerance)
+        batches = self.trained_.batches_of(self.as_dataset(X, y).train)
+        return self.prune_on(batches, keep, tolerance)
+
+    def prune_on(self, batches: ArrayBatches | MappedBatches, keep: Sequence[int] | None, tolerance: float) -> Self:
+        """Do as `prune` does, on rows that are in the network's units."""
+        trained, pruned = runs.prune(self.trained_, batches, keep=keep, tolerance=tolerance)
         smaller: Self = clone(self).set_params(latent_dim=trained.settings.latent_dim)
         for name in ("container_", "n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
@@ -258,7 +272,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return tags
 
 
-def keep(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:
+def keep_arguments(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:
     """Set every argument of ``__init__`` as it was given, as scikit-learn wants."""
     for name, value in arguments.items():
         if name != "self":

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 import numpy as np
 
 from vaelab.config import Network
-from vaelab.estimators.base import Estimator, keep
+from vaelab.estimators.base import Estimator, keep_arguments
 from vaelab.training.settings import Accelerator, Precision, Schedule
 
 
@@ -85,7 +85,7 @@ class GaussianVAE(Estimator):
         score_draws: int = 16,
         verbose: bool = False,
     ) -> None:
-        keep(self, locals())
+        keep_arguments(self, locals())
 
     def sample(self, n: int = 1, *, random_state: int | np.random.RandomState | None = None) -> Any:
         """Draw n new rows, like X in fit: z from the prior, decoder means without noise."""
@@ -179,7 +179,7 @@ class ConditionalVAE(Estimator):
         score_draws: int = 16,
         verbose: bool = False,
     ) -> None:
-        keep(self, locals())
+        keep_arguments(self, locals())
 
     def sample(self, n: int = 1, y: Any = None, *, random_state: int | np.random.RandomState | None = None) -> Any:
         """Draw n new rows, like X in fit: z from the prior, decoder means without noise.

@@ -75,22 +75,15 @@ def prune(
         if not isinstance(X, Tensor):
             raise InputError(f"X of type {type(X).__name__}, for a bare VAE", "a tensor in the network's units")
         return prune_vae(model, as_batches(X, c, dtype=X.dtype), keep=keep, tolerance=tolerance)
-    if isinstance(model, str | Path):
-        folder, model = Path(model), _rowwise(load(model))
-        if X is None:
-            data = runs.data_of(runs.source_of(folder)[1])
-            X = data.train.x
-            c = data.train.labels if model.conditional else None
-            c = None if c is None else np.asarray(data.classes)[c.numpy()]
-    if X is None:
+    found = load(model) if isinstance(model, str | Path) else model
+    if not isinstance(found, Rowwise):
+        raise InputError(f"a {type(found).__name__}", "a VAE, a run, or an estimator of rows", "Train a smaller one.")
+    if X is not None:
+        return found.prune(X, c, keep=keep, tolerance=tolerance)
+    if not isinstance(model, str | Path) or c is not None:
         raise InputError("a model without rows", "rows to count and compare on", "Pass those that it was fitted on.")
-    return model.prune(X, c, keep=keep, tolerance=tolerance)
-
-
-def _rowwise(model: Rowwise | SequenceVAE) -> Rowwise:
-    if isinstance(model, SequenceVAE):
-        raise InputError("a SequenceVAE", "a model of rows", "Train it again with a smaller latent_dim.")
-    return model
+    data = found.trained_.conditioned(runs.data_of(runs.source_of(Path(model))[1]))
+    return found.prune_on(found.trained_.batches_of(data.train), keep, tolerance)
 
 
 def load(path: str | Path) -> Rowwise | SequenceVAE:

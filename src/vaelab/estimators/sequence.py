@@ -17,7 +17,7 @@ from vaelab.config import Settings, parse_settings
 from vaelab.data import Conditioning, Dataset, Ragged, TestSplit, TrainSplit, Windows
 from vaelab.data.sequences import advance, context_of, latest_windows, target_rows
 from vaelab.errors import InputError
-from vaelab.estimators.base import LARGEST_SEED, check_count, keep, seed_of
+from vaelab.estimators.base import LARGEST_SEED, check_count, keep_arguments, seed_of
 from vaelab.model import Gaussian, count_active
 from vaelab.runs.trained import Trained
 from vaelab.training import Progress, stream
@@ -50,7 +50,7 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     epochs, batch_size, lr, schedule, halve_every, weight_decay
         Training on points; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
     held_out, keep_best
-        Share of the points (at most 5,000) that is set aside, and whether to end with the weights best on it.
+        Share of the sequences that is set aside, and whether to end with the weights best on it.
     accelerator
         Kind of device.
     random_state
@@ -68,6 +68,8 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Earlier points that are read.
     active_dimensions_ : int
         Latent dimensions whose mean variance ratio is below 0.05.
+    variance_ratios_ : ndarray of shape (latent_dim,)
+        Mean posterior variance of every latent dimension, relative to the prior's.
     gamma_ : float
         Decoder variance in the network's units, where every feature has variance 1.
 
@@ -107,7 +109,7 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         score_draws: int = 16,
         verbose: bool = False,
     ) -> None:
-        keep(self, locals())
+        keep_arguments(self, locals())
 
     def _settings(self, seed: int) -> Settings:
         own = ("units", "context", "loss", "shared_prior", "random_state", "score_draws", "verbose")
@@ -143,8 +145,9 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             other; before training starts.
         """
         check_count("score_draws", self.score_draws)
-        sequences = Ragged.of(X)
+        sequences = _on_cpu(Ragged.of(X))
         settings = self._settings(seed_of(self.random_state))
+        target_rows(sequences, self.loss)  # refuses another loss
         self.context_ = context_of(sequences, self.context)
         self.starts_ = self.loss == "all"
         data = self._points(sequences, Conditioning.fit(sequences, steps=self.context_))
@@ -152,12 +155,14 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._describe()
         return self
 
-    def as_dataset(self, X: Any) -> Dataset:
+    def as_dataset(self, X: Any, y: object = None) -> Dataset:
         """Return the points that are scored and the windows before them, labelled by their place in the sequence.
 
         This is what `vaelab.manifold_dimension` counts on: a point with much before it has fewer dimensions left.
         """
         check_is_fitted(self)
+        if y is not None:
+            raise InputError("conditions beside sequences", "sequences alone", "A point's condition is its past.")
         conditioning = self.trained_.conditioning
         assert conditioning is not None
         return self._points(self._read(X), conditioning)
@@ -172,7 +177,7 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return Dataset(
             name="sequences",
             kind="table",
-            train=TrainSplit(points, place, windows),
+            train=TrainSplit(points, place, windows, groups=owner),
             test=TestSplit(points[:0]),
             classes=names,
             source="memory",
@@ -184,14 +189,15 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         likelihood = self.trained_.vae.likelihood
         assert isinstance(likelihood, Gaussian)
         self.gamma_ = float(likelihood.variance.gamma)
-        self.active_dimensions_ = count_active(torch.as_tensor(self.trained_.facts.variance_ratios))
+        self.variance_ratios_ = np.array(self.trained_.facts.variance_ratios)
+        self.active_dimensions_ = count_active(torch.as_tensor(self.variance_ratios_))
         self.n_features_in_ = self.trained_.facts.event_shape[0]
         seed = self.trained_.settings.seed
         self.score_noise_ = torch.randn(self.score_draws, self.latent_dim, generator=stream("cpu", seed, "score"))
 
     def _read(self, X: Any, name: str = "X") -> Ragged:
         """Check sequences, as wide as those of fit."""
-        sequences = Ragged.of(X, name=name)
+        sequences = _on_cpu(Ragged.of(X, name=name))
         if sequences.points.shape[1] != self.n_features_in_:
             raise InputError(
                 f"{name} with {sequences.points.shape[1]} features per step", f"{self.n_features_in_} as in fit"
@@ -316,3 +322,7 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         model.trained_, model.context_, model.starts_ = trained, section["context"], section["loss"] == "all"
         model._describe()
         return model
+
+
+def _on_cpu(sequences: Ragged) -> Ragged:
+    return Ragged(sequences.points.cpu(), sequences.offsets.cpu())

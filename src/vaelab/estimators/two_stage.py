@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from vaelab.config import Density, Network, Settings
 from vaelab.errors import InputError
-from vaelab.estimators.base import Estimator, keep
+from vaelab.estimators.base import Estimator, keep_arguments
 from vaelab.training.settings import Accelerator, Precision, Schedule
 
 
@@ -101,11 +101,13 @@ class TwoStageVAE(Estimator):
         score_draws: int = 16,
         verbose: bool = False,
     ) -> None:
-        keep(self, locals())
+        keep_arguments(self, locals())
 
     def _settings(self, seed: int) -> Settings:
         if not self.densities:
-            raise InputError("densities=()", "at least one of gaussian, mixture, second_stage", "Or use GaussianVAE.")
+            raise InputError(
+                "densities=()", "at least one of gaussian, mixture, flow, second_stage", "Or use GaussianVAE."
+            )
         return super()._settings(seed)
 
     @property

@@ -15,6 +15,7 @@ from torch import Tensor
 from vaelab import runs
 from vaelab.config import Settings
 from vaelab.data import Conditioning, Dataset, Kind, Split, as_batches, check_array, from_arrays
+from vaelab.data.labels import count_classes
 from vaelab.diagnostics.dimension import Dimensions, dimensions_of
 from vaelab.diagnostics.groups import groups_of, regions_of
 from vaelab.errors import InputError
@@ -41,11 +42,11 @@ class _Fitted(Protocol):
 
 
 @runtime_checkable
-class _OfSequences(Protocol):
-    """An estimator whose rows are points of sequences."""
+class _Reading(Protocol):
+    """An estimator, which reads rows and conditions in the user's form."""
 
-    def as_dataset(self, X: object) -> Dataset:
-        """Return points and their windows."""
+    def as_dataset(self, X: object, y: object = None) -> Dataset:
+        """Return them, checked, in the model's units."""
         ...
 
 
@@ -103,9 +104,11 @@ def manifold_dimension(
         vae, batches = model, _tensors(X, c)
         groups = None if labels is None else _by_label(labels, len(batches))
         return dimensions_of(vae, batches, groups=groups, regions=regions, seed=seed)
-    trained, data = _resolved(model, X)
+    trained, data, c = _resolved(model, X, c)
     names: tuple[str, ...] | None = None
     if isinstance(data, Dataset):
+        if c is not None:
+            raise InputError("c beside a data set", "the conditions of the data set", "Leave c out.")
         known = trained.conditioned(data)
         split: Split = known.test if len(known.test) else known.train
         batches, conditions = trained.batches_of(split), split.c
@@ -114,6 +117,9 @@ def manifold_dimension(
             labels, names = split.labels, data.classes
     else:
         x = check_array(data, min_rows=1)
+        columns = getattr(data, "columns", None)
+        if columns is not None and trained.facts.columns not in (None, tuple(map(str, columns))):
+            raise InputError(f"columns {tuple(map(str, columns))}", f"{trained.facts.columns}, in this order")
         if tuple(x.shape[1:]) != trained.facts.event_shape:
             raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{trained.facts.event_shape}, as in training")
         trained.scaling.check(x)
@@ -128,11 +134,17 @@ def manifold_dimension(
     return dimensions_of(trained.vae, batches, groups=groups, regions=regions, seed=seed)
 
 
-def _resolved(model: Trained | _Fitted | Path | str, X: object | None) -> tuple[Trained, object]:
-    """Load a run, and its data where no others are given."""
+def _resolved(
+    model: Trained | _Fitted | Path | str, X: object | None, c: object | None
+) -> tuple[Trained, object, object | None]:
+    """Load a run, and its data where no others are given; let an estimator read its rows and conditions."""
     if isinstance(model, str | Path):
-        data = runs.data_of(runs.source_of(Path(model))[1]) if X is None else X
-        return runs.load(Path(model)), data
+        trained = runs.load(Path(model))
+        if X is None:
+            return trained, runs.data_of(runs.source_of(Path(model))[1]), c
+        if trained.settings.network == "lstm":
+            raise InputError(f"{model}, a run on sequences", "its estimator", f"Pass vaelab.load('{model}').")
+        return trained, X, c
     found = getattr(model, "trained_", model)
     if not isinstance(found, Trained):
         raise InputError(
@@ -140,7 +152,9 @@ def _resolved(model: Trained | _Fitted | Path | str, X: object | None) -> tuple[
         )
     if X is None:
         raise InputError("a model without rows", "rows to count on", "Pass those that it was fitted on.")
-    return found, model.as_dataset(X) if isinstance(model, _OfSequences) else X
+    if isinstance(model, _Reading) and not isinstance(X, Dataset):
+        return found, model.as_dataset(X, c), None
+    return found, X, c
 
 
 def _tensors(X: object | None, c: object | None) -> Batches:
@@ -158,9 +172,9 @@ def _by_label(labels: object, rows: int, classes: tuple[str, ...] | None = None)
     values = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if values.shape != (rows,):
         raise InputError(f"labels of shape {values.shape} for {rows} rows", "one label per row")
-    names, numbers = np.unique(values, return_inverse=True)
-    shown = names.tolist() if classes is None else [classes[int(label)] for label in names]
-    return {str(name): torch.from_numpy(numbers == i) for i, name in enumerate(shown)}
+    numbers, names = count_classes(values, source="labels")
+    shown = names if classes is None else [classes[int(label)] for label in names]
+    return {name: numbers == i for i, name in enumerate(shown)}
 
 
 def _by_condition(conditioning: Conditioning, c: Tensor, regions: int, seed: int) -> dict[str, Tensor]:
@@ -168,10 +182,16 @@ def _by_condition(conditioning: Conditioning, c: Tensor, regions: int, seed: int
     labels = conditioning.labels(c)
     if labels is not None and conditioning.classes is not None:
         return {name: labels == i for i, name in enumerate(conditioning.classes)}
-    if conditioning.form == "sequence" or any(column.classes for column in conditioning.columns):
+    if conditioning.form == "sequence":
         return groups_of(c, regions, seed=seed)
-    std, mean = (torch.tensor([getattr(one, name) for one in conditioning.columns]) for name in ("std", "mean"))
-    return regions_of(c, regions, shown=c.cpu() * std + mean, seed=seed)
+    places = torch.tensor([column.width for column in conditioning.columns]).cumsum(0)
+    numbers = [
+        (int(place) - 1, one) for place, one in zip(places, conditioning.columns, strict=True) if not one.classes
+    ]
+    if not numbers:
+        return groups_of(c, regions, seed=seed)
+    shown = torch.stack([c[:, place].cpu() * one.std + one.mean for place, one in numbers], 1)
+    return regions_of(c, regions, shown=shown, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -11,33 +11,42 @@ from typing import Final
 from vaelab.experiments.runner import Result
 from vaelab.experiments.table import Cell, Check, Ordering, Quantity, Table
 
-_BY_GAP: Final = "by_gap"
 _HEADS: Final = {
     "active": "active dimensions",
     "recon": "squared error",
     "kl": "KL",
     "gamma": "γ",
     "nelbo": "−ELBO",
-    _BY_GAP: "active by gap",
 }
 _CONVENTION: Final = (
-    "KL and −ELBO are twice their value in nats, as in the paper; the squared error is summed over dimensions. "
-    "Dimensions are active below the threshold 0.05, or below the widest gap."
+    "KL and −ELBO are twice their value in nats, as in the paper; the squared error is summed over dimensions. A "
+    "dimension is active below the threshold 0.05; where the widest gap between the dimensions gives another count, it "
+    "stands beside."
 )
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One number of one row: measured, published if it is, and whether it passes the check on it, if there is one."""
+    """One number of one row: measured, published if it is, and whether it passes the check on it, if there is one.
+
+    A count of dimensions has the count by the widest gap beside it, where that is another.
+    """
 
     measured: float
+    by_gap: float | None
     published: float | None
     passed: bool | None
 
     @property
+    def found(self) -> str:
+        """What was measured."""
+        gap = "" if self.by_gap is None else f" ({_number(self.by_gap)} by gap)"
+        return _number(self.measured) + gap
+
+    @property
     def text(self) -> str:
         """``measured / published``."""
-        return _number(self.measured) + ("" if self.published is None else f" / {_number(self.published)}")
+        return self.found + ("" if self.published is None else f" / {_number(self.published)}")
 
 
 def markdown(table: Table, results: Sequence[Result]) -> str:
@@ -55,7 +64,7 @@ def markdown(table: Table, results: Sequence[Result]) -> str:
     str
         A title, one line per result with a mark at every number that is checked, and the orderings below.
     """
-    head = ["cell", *(_head(table, name) for name in _columns(table))]
+    head = ["cell", *(_head(table, name) for name in table.measures)]
     lines = [f"**{_flat(table.title)}** ({_flat(table.source)}); measured / published", ""]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for label, entries in _rows(table, results):
@@ -91,8 +100,7 @@ def page(tables: Sequence[tuple[Table, Sequence[Result]]]) -> str:
 
 
 def _section(table: Table, results: Sequence[Result]) -> str:
-    columns = _columns(table)
-    head = "".join(f"<th scope=col>{escape(_head(table, name))}</th>" for name in columns)
+    head = "".join(f"<th scope=col>{escape(_head(table, name))}</th>" for name in table.measures)
     rows = []
     for label, entries in _rows(table, results):
         cells = "".join("<td></td>" if entry is None else _cell(entry) for entry in entries)
@@ -121,11 +129,7 @@ def _cell(entry: Entry) -> str:
     if entry.passed is not None:
         word, kind = ("agrees", "good") if entry.passed else ("differs", "off")
         verdict = f"<b class={kind}>{word}</b>"
-    return f"<td><span>{_number(entry.measured)}</span>{published}{verdict}</td>"
-
-
-def _columns(table: Table) -> list[str]:
-    return [*table.measures, _BY_GAP]
+    return f"<td><span>{entry.found}</span>{published}{verdict}</td>"
 
 
 def _head(table: Table, name: str) -> str:
@@ -141,7 +145,7 @@ def _rows(table: Table, results: Sequence[Result]) -> list[tuple[str, list[Entry
     return [
         (
             f"{result.cell}, seed {result.seed}" if several else result.cell,
-            [_entry(result, cells[result.cell], name, checks.get(name)) for name in _columns(table)],
+            [_entry(result, cells[result.cell], name, checks.get(name)) for name in table.measures],
         )
         for result in results
     ]
@@ -152,7 +156,10 @@ def _entry(result: Result, cell: Cell, name: str, check: Check | None) -> Entry 
         return None
     measured, published = result.measured[name], cell.published.get(name)
     passed = None if check is None or published is None else check.passed(measured, published)
-    return Entry(measured, published, passed)
+    by_gap = (
+        result.measured.get(name.replace("active", "by_gap", 1), measured) if name.startswith("active") else measured
+    )
+    return Entry(measured, None if by_gap == measured else by_gap, published, passed)
 
 
 def _orderings(table: Table, results: Sequence[Result]) -> list[tuple[Ordering, float, float, bool]]:
@@ -169,8 +176,9 @@ def _mark(passed: bool | None) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits, whole numbers whole."""
-    return f"{value:,.0f}".replace("-", "−") if abs(value) >= 100 else f"{value:.3g}".replace("-", "−")
+    """Three digits, or a whole number, with a true minus sign."""
+    text = f"{abs(value):,.0f}" if abs(value) >= 100 else f"{abs(value):.3g}"
+    return f"−{text}" if value < 0 else text
 
 
 def _flat(text: str) -> str:

@@ -195,5 +195,5 @@ def _one_thread() -> Iterator[None]:
 
 def _settings(scale: Scale) -> dict[str, Any]:
     """Return what a result depends on, as it comes back from JSON."""
-    values = {"rows": scale.rows, "hidden": scale.hidden, "stand_in": scale.stand_in}
+    values = {"rows": scale.rows, "hidden": scale.hidden, "gamma": scale.gamma, "stand_in": scale.stand_in}
     return json.loads(json.dumps(values | {"fit": scale.fit.model_dump(mode="json")}))  # type: ignore[no-any-return]

@@ -56,6 +56,8 @@ class Scale:
         Length and schedule.
     seeds
         Independent repetitions, of data and initial weights.
+    gamma
+        First decoder variance γ, where a table does not vary it.
     stand_in
         Use a bundled data set of the same form where the table's own has to be downloaded.
     """
@@ -64,6 +66,7 @@ class Scale:
     hidden: int
     fit: FitSettings
     seeds: int = 1
+    gamma: float = 1.0
     stand_in: bool = False
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.errors import InputError
-from vaelab.model import VAE, Prior
+from vaelab.model import VAE, Prior, draw
 from vaelab.training import stream
 from vaelab.types import Objective
 
@@ -75,7 +75,7 @@ class PriorDensity(LatentDensity):
         check_rows(c, n)
         p = self.prior(c)
         noise = torch.randn(n, p.event_shape[0], generator=generator, device=p.mean.device, dtype=p.mean.dtype)
-        return p.mean + p.stddev * noise  # type: ignore[no-any-return]
+        return draw(p, noise)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) nats."""

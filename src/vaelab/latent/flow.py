@@ -183,7 +183,7 @@ def build_flow(
     if loc.shape != (size,) or scale.shape != (size,) or not bool((scale > 0).all()):
         got = f"loc of shape {tuple(loc.shape)} and scale {scale.tolist()}"
         raise InputError(got, f"({size},) both, and a positive scale", "Use Codes.moments().")
-    zuko = _zuko()
+    zuko = require_zuko()
     reads = len(shape) > 1
     with forked("cpu", seed, "flow"):
         flow = zuko.flows.NSF(
@@ -211,7 +211,7 @@ def _invert_step(step: Any, u: Tensor, context: Tensor | None) -> Tensor:
     return y
 
 
-def _zuko() -> Any:
+def require_zuko() -> Any:
     """Import zuko, which is optional, and put back the argument checks of distributions that it switches off."""
     checks = Distribution._validate_args
     try:

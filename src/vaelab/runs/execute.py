@@ -15,7 +15,7 @@ from vaelab.errors import InputError, RunFolderError
 from vaelab.runs import folder as files
 from vaelab.runs.assess import Assessment, assess
 from vaelab.runs.gallery import draw
-from vaelab.runs.train import held_out_rows, train
+from vaelab.runs.train import check_densities, held_out_rows, train
 from vaelab.runs.trained import Trained
 from vaelab.training import Hook, JsonLines
 
@@ -42,6 +42,7 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     resolved = settings.resolve(n - held_out_rows(n, settings), data.event_shape)
     conditioning = data.conditioned().conditioning if settings.conditional else None
     shape = () if conditioning is None else conditioning.shape
+    check_densities(settings.densities, shape)
     build_vae(resolved, data.event_shape, data_variance=1.0, condition_shape=shape)  # refuses what it cannot take
     files.write_config(folder, resolved, data={**source, "fingerprint": data.fingerprint()})
 

@@ -51,5 +51,6 @@ def prune(
         rows = held_out_rows(len(batches), settings)
         kept, rest = split(batches, rows / len(batches), seed=settings.seed) if rows else (batches, None)
         unseen = None if rest is None else Codes.of(smaller.vae, rest)
+        facts.rows, facts.scored_on_training = len(kept), rest is None
         fit_densities(smaller, Codes.of(smaller.vae, kept), unseen, hooks=hooks)
     return smaller, pruned

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from vaelab.config import Density, Settings, build_second_stage, build_vae
-from vaelab.data import Dataset, Scaling, as_batches
+from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, as_batches
 from vaelab.data import split as split_rows
 from vaelab.diagnostics.dimension import variance_ratios_of
-from vaelab.errors import VaelabWarning
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, SecondStage, build_flow, compare, fit_mixture
+from vaelab.latent.flow import require_zuko
 from vaelab.model import VAE, Gaussian
 from vaelab.runs.trained import Facts, Trained
 from vaelab.training import Hook, fit, stream
@@ -73,6 +74,7 @@ def train(
     )
     conditioning = data.conditioning if settings.conditional else None
     shape = () if conditioning is None else conditioning.shape
+    check_densities(settings.densities, shape)
     vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance, condition_shape=shape)
     _fit(vae, batches, rest, settings, FIRST, hooks, states, resume=resume)
     trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning)
@@ -81,6 +83,16 @@ def train(
         codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
         fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)
     return trained
+
+
+def check_densities(densities: Sequence[Density], condition_shape: tuple[int, ...]) -> None:
+    """Refuse, before anything is trained, densities that do not take such conditions or need what is not installed."""
+    mixtures = [name for name in ("gaussian", "mixture") if name in densities]
+    if len(condition_shape) > 1 and mixtures:
+        remedy = "Use densities=('second_stage',), or 'flow'."
+        raise InputError(f"densities {', '.join(mixtures)} under conditions that are sequences", "others", remedy)
+    if "flow" in densities:
+        require_zuko()
 
 
 def _fit(
@@ -168,7 +180,22 @@ def _held_out(data: Dataset, scaling: Scaling, settings: Settings) -> tuple[Batc
     """Set rows aside to compare densities and weights on, unless there are too few to spare."""
     batches = as_batches(data.train.x, data.train.c if settings.conditional else None, scaling)
     rows = held_out_rows(len(batches), settings)
+    if data.train.groups is not None:
+        return _held_out_groups(batches, data.train.groups, rows, settings.seed)
     return split_rows(batches, rows / len(batches), seed=settings.seed) if rows else (batches, None)
+
+
+def _held_out_groups(
+    batches: ArrayBatches | MappedBatches, groups: Tensor, rows: int, seed: int
+) -> tuple[Batches, Batches | None]:
+    """Set whole groups aside, about as many rows as asked for, unless there is only one."""
+    names = groups.unique()
+    count = min(len(names) - 1, round(rows / len(groups) * len(names)))
+    if count < 1:
+        return batches, None
+    chosen = names[torch.randperm(len(names), generator=stream("cpu", seed, "groups"))[:count]]
+    apart = torch.isin(groups, chosen)
+    return batches.subset((~apart).nonzero().flatten()), batches.subset(apart.nonzero().flatten())
 
 
 def held_out_rows(n: int, settings: Settings) -> int:

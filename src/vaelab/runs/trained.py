@@ -101,8 +101,8 @@ class Trained:
         """Where the networks are."""
         return next(self.vae.parameters()).device
 
-    def conditions(self, y: object, rows: int | None = None) -> Tensor | None:
-        """Map conditions in the user's form to (n, *shape); None for a model without.
+    def conditions(self, y: object, rows: int | None = None, *, spread: bool = False) -> Tensor | None:
+        """Map conditions in the user's form to (n, *shape), as `Conditioning.to_net` does; None for a model without.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class Trained:
             y is missing or does not fit, or the model takes none.
         """
         if self.conditioning is not None:
-            return self.conditioning.to_net(y, rows)
+            return self.conditioning.to_net(y, rows, spread=spread)
         if y is not None:
             remedy = "Leave y out, or train with conditional=True."
             raise InputError("conditions, for a model that takes none", "no y", remedy)

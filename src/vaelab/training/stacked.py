@@ -1,8 +1,8 @@
 """Many small models of equal shape trained together: one set of tensors with a leading axis, one step for all.
 
 A step of a small network is bound by the cost of its calls, not by arithmetic. With the models' parameters stacked, the
-calls of one step serve all of them; and the calls are recorded, so that a step repeats the tensor operations alone. Adam
-works on each number by itself, so every model takes the steps that it would take alone with the same settings, to
+calls of one step serve all of them; and the calls are recorded, so that a step repeats the tensor operations alone.
+Adam works on each number by itself, so every model takes the steps that it would take alone with the same settings, to
 rounding.
 """
 
