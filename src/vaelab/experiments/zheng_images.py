@@ -81,7 +81,7 @@ def _sized(cell: Cell, scale: Scale, seed: int) -> Job:
 
 
 # from γ = 1 few epochs end with 6 dimensions: those that the KL has closed by then do not open again (as in table 7)
-_UNCONDITIONAL = _scales(5, Scale(60_000, 5, _fit(12, 64, 5e-3), gamma=0.01))
+_UNCONDITIONAL = _scales(5, Scale(20_000, 5, _fit(15, 64, 5e-3), gamma=0.01))
 
 # data → κ → active dimensions, Recon, −ELBO
 _TABLE_2 = {
@@ -159,7 +159,7 @@ TABLE_9 = Table(
     ),
 )
 
-_CONDITIONAL = _scales(32, Scale(60_000, 8, _fit(8, 64, 5e-3), gamma=0.01))
+_CONDITIONAL = _scales(32, Scale(20_000, 8, _fit(12, 64, 5e-3), gamma=0.01))
 
 
 def _labelled(cell: Cell, scale: Scale, seed: int) -> Job:
