@@ -298,7 +298,7 @@ def _networks(
         encoder = _embedded(encoder, settings, condition_shape)
         decoder = _embedded(decoder, settings, condition_shape)
     if settings.attention:
-        decoder = nets.Gated(decoder, condition_shape, hidden=settings.condition_hidden)
+        decoder = nets.Gated(decoder, condition_shape)
     return encoder, decoder
 
 

@@ -118,7 +118,7 @@ def test_a_shared_prior_has_no_weights_of_its_own():
     assert len(grouped) == len(set(grouped))
     c = windows(4).float()
     before = shared.prior(c).mean
-    torch.testing.assert_close(before, shared.encoder.before(c)[:, :LATENT])
+    torch.testing.assert_close(before, shared.encoder.before(torch.cat([0 * c[:, :1], c], dim=1))[:, :LATENT])
     with torch.no_grad():
         shared.encoder.head.bias += 1
     torch.testing.assert_close(shared.prior(c).mean, before + 1)
@@ -181,10 +181,10 @@ def test_wrong_input_is_refused(call, message):
         call()
 
 
-def last_points(sequences: Tensor) -> ArrayBatches:
-    """The last point of each sequence as x, the T points before it as c."""
+def points(sequences: Tensor, which: str = "last") -> ArrayBatches:
+    """The last point of each sequence, or every one, as x, the T points before it as c."""
     ragged = Ragged.of(sequences)
-    rows = target_rows(ragged, "last")
+    rows = target_rows(ragged, which)
     return ArrayBatches(ragged.points[rows], Windows.before(ragged, rows, T))
 
 
@@ -199,7 +199,7 @@ def test_the_last_point_is_predicted_from_those_before_it():
     sequences = torch.stack(steps, dim=1)
     vae = model(2, units=16)
     settings = FitSettings(epochs=40, batch_size=100, lr=1e-2, schedule="one_cycle", accelerator="cpu")
-    fit(vae, last_points(sequences[:1200]), settings)
+    fit(vae, points(sequences[:1200]), settings)
     x = sequences[1200:, -1]
     c = latest_windows(Ragged.of(sequences[1200:, :-1]), T)
     with torch.no_grad():
@@ -210,12 +210,12 @@ def test_the_last_point_is_predicted_from_those_before_it():
 
 
 def test_a_prior_that_shares_the_encoders_weights_costs():
-    """Theorem 3, on a small ARMA problem."""
-    sequences = arma_sequences(1500, r=2, d=6, window=T + 1).sequences
-    batches = last_points((sequences - sequences.mean((0, 1))) / sequences.std((0, 1)))
+    """Theorem 3, on a small ARMA problem, where every point is scored: q of one point is p of the next."""
+    sequences = arma_sequences(300, r=2, d=6, window=T + 1).sequences
+    batches = points((sequences - sequences.mean((0, 1))) / sequences.std((0, 1)), "all")
     settings = FitSettings(epochs=40, batch_size=100, lr=2e-2, schedule="one_cycle", accelerator="cpu")
     loss = {}
     for shared in (False, True):
         vae = model(6, shared=shared, latent_dim=3, units=16)
         loss[shared] = fit(vae, batches, settings)[-1]["loss"]
-    assert loss[True] > loss[False] + 0.5, loss
+    assert loss[True] > loss[False] + 2, loss

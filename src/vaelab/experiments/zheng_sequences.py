@@ -8,16 +8,16 @@ of points whether it is asked for q or p; both losses stand here, per point.
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaelab.data import ArrayBatches
 from vaelab.data.synthetic import arma_sequences
 from vaelab.experiments.table import Cell, Job, Ordering, Quantity, Scale, Table
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
-from vaelab.nets import ConditionReader, LSTMDecoder, LSTMEncoder
+from vaelab.nets import ConditionReader, LSTMDecoder, LSTMEncoder, SharedPrior
 from vaelab.training import FitSettings, forked
 
 _SIZE: Final = 20  # κ and d
@@ -26,19 +26,6 @@ _WINDOW: Final = 6  # points, of which the first may be the only one
 
 def _fit(epochs: int, batch_size: int) -> FitSettings:
     return FitSettings(epochs=epochs, batch_size=batch_size, lr=1e-2, schedule="one_cycle", accelerator="auto")
-
-
-@final
-class _Unaware(nn.Module):
-    """The encoder on the window alone, with one empty step more in front: as many steps as it reads for q."""
-
-    def __init__(self, encoder: LSTMEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, c: Tensor) -> Tensor:
-        """Map windows ``(B, T, k + 1)`` to ``(B, 2κ)``."""
-        return self.encoder.before(torch.cat([torch.zeros_like(c[:, :1]), c], dim=1))
 
 
 def _windows(scale: Scale, seed: int, *, every: bool) -> tuple[Tensor, Tensor]:
@@ -60,7 +47,7 @@ def _shared_or_not(cell: Cell, scale: Scale, seed: int) -> Job:
     with forked("cpu", seed, "zheng", cell.name):
         encoder = LSTMEncoder((_SIZE,), 2 * _SIZE, condition_shape=window, units=scale.hidden)
         shared = cell.axes["weights"] == "shared"
-        network = _Unaware(encoder) if shared else ConditionReader(window, 2 * _SIZE, hidden=(scale.hidden,))
+        network = SharedPrior(encoder, _SIZE) if shared else ConditionReader(window, 2 * _SIZE, hidden=(scale.hidden,))
         model = VAE(
             encoder,
             LSTMDecoder(_SIZE, (_SIZE,), condition_shape=window, units=scale.hidden),

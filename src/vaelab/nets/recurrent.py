@@ -126,8 +126,8 @@ class SharedPrior(nn.Module):
     """c → the numbers of p(z | c), by the encoder itself on the window alone; for `vaelab.model.Conditional`.
 
     Zheng et al. 2022, Theorem 3: with shared weights the loss stays above a constant unless the sequence is
-    deterministic, so this is for comparison; a
-    `ConditionReader` is the one to use.
+    deterministic, so this is for comparison; a `ConditionReader` is the one to use. One empty step is put in front of
+    the window, so that the encoder reads as many steps as it does for q and cannot tell which of the two is asked for.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ class SharedPrior(nn.Module):
 
     def forward(self, c: Tensor) -> Tensor:
         """Map windows ``(B, T, k + 1)`` to ``(B, 2κ)``: means, then log σ_p."""
-        return self.encoder.before(c)
+        return self.encoder.before(torch.cat([torch.zeros_like(c[:, :1]), c], dim=1))
 
 
 @final
