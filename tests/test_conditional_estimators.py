@@ -1,5 +1,8 @@
 """`fit(X, y)`, `sample(n, y)`, `transform(X, y)` of conditional estimators, in every form of y; and sequences."""
 
+import sys
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +13,8 @@ from sklearn.pipeline import make_pipeline
 
 import vaelab
 from vaelab import ConditionalVAE, GaussianVAE, SequenceVAE, TwoStageVAE
-from vaelab.errors import InputError
+from vaelab.cli import main
+from vaelab.errors import InputError, VaelabWarning
 
 QUICK = {"latent_dim": 2, "hidden": (16,), "condition_hidden": (8,), "epochs": 2, "batch_size": 20, "score_draws": 2}
 QUICK |= {"random_state": 0, "accelerator": "cpu"}
@@ -187,17 +191,18 @@ def test_dimensions_of_points_by_their_place():
 
 
 def test_scores_of_a_sequence_add_up_over_its_points():
+    """The score of a sequence is the sum of those of its points, each given those before it, in X's own units."""
     X = waves(30, 0)
     model = SequenceVAE(**SHORT).fit(X)
-    whole = model.score_samples([X[0]])
-    parts = [model.score_samples([X[0][:end]])[0] for end in range(1, len(X[0]) + 1)]
-    assert whole[0] == pytest.approx(parts[-1])
-    assert np.diff(parts) == pytest.approx(
-        [
-            model.score_samples([X[0][:end]])[0] - model.score_samples([X[0][: end - 1]])[0]
-            for end in range(2, len(X[0]) + 1)
-        ]
-    )
+    points, trained = model.as_dataset([X[3]]).train, model.trained_
+    each = [
+        trained.bound(points.x[i : i + 1], model.score_noise_, points.c.index_select(0, torch.tensor([i])))
+        for i in range(len(X[3]))
+    ]
+    assert model.score_samples([X[3]])[0] == pytest.approx(float(torch.cat(each).sum()))
+    tenfold = SequenceVAE(**SHORT).fit([10 * x for x in X])
+    change = model.score_samples(X) - tenfold.score_samples([10 * x for x in X])
+    assert change == pytest.approx([len(x) * 2 * np.log(10) for x in X], abs=1e-3)
     only_last = SequenceVAE(**SHORT, loss="last").fit(X)
     assert only_last.score_samples(X[:4]).shape == (4,)
     assert only_last.transform(X).shape == (30, 2)
@@ -223,6 +228,9 @@ def test_sequences_in_every_form():
         (lambda m, X: m.sample(2, 3, prefix=X[0][:, :1]), "1 features per step.*2"),
         (lambda m, X: m.score_samples([X[0], X[1][:, :1]]), "same features"),
         (lambda m, X: m.sample(2, 0), "steps=0"),
+        (lambda m, X: clone(m).set_params(loss="al").fit(X), "loss='al'"),
+        (lambda m, X: vaelab.manifold_dimension(m, X, ["a"] * 20), "A point's condition is its past"),
+        (lambda m, X: vaelab.prune(m, X), "a SequenceVAE"),
         (lambda m, X: clone(m).fit([]), "without a sequence"),
         (lambda m, X: clone(m).set_params(loss="last").fit(X).sample(2, 3), "no prefix"),
     ],
@@ -257,3 +265,67 @@ def test_pruning_leaves_an_ordinary_model(tmp_path):
     assert vaelab.prune(model.trained_.vae, torch.randn(9, 4), torch.eye(2)[[0] * 9], keep=[3]).vae.latent_dim == 1
     with pytest.raises(InputError, match="without rows"):
         vaelab.prune(model)
+
+
+def test_masks_and_numbers_to_keep():
+    X = rows()
+    model = GaussianVAE(latent_dim=3, hidden=(8,), epochs=2, random_state=0).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        for keep in ([2, 0, 2], torch.tensor([True, False, True]), np.array([0, 2])):
+            assert model.prune(X, keep=keep).pruned_.kept == (0, 2)
+        for keep in ([0.5], [True, False], [3], []):
+            with pytest.raises(InputError):
+                model.prune(X, keep=keep)
+        fewer = TwoStageVAE(**{**TWO, "conditional": False, "latent_dim": 3}, densities=("gaussian",)).fit(X)
+        facts = fewer.prune(X[:10], keep=[0]).trained_.facts
+        assert (facts.rows, facts.scored_on_training) == (10, True)
+
+
+def test_a_run_is_pruned_on_its_own_rows(tmp_path):
+    frame = pd.DataFrame(rows(), columns=list("abc")).assign(kind=KINDS)
+    frame.to_csv(tmp_path / "trees.csv", index=False)
+    fast = "--latent-dim 3 --hidden 8 --epochs 2 --densities gaussian --conditional --label-column kind --quiet"
+    assert main(["train", str(tmp_path / "trees.csv"), *fast.split(), "--out", str(tmp_path)]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        small = vaelab.prune(tmp_path / "trees", keep=[1])
+    assert small.latent_dim == 1
+    assert small.sample(2, "left").shape == (2, 3)
+    with pytest.raises(InputError, match="a int"):
+        vaelab.prune(3)
+
+
+def test_columns_of_a_frame_are_told_apart():
+    frame = pd.DataFrame(rows(), columns=list("abc"))
+    model = ConditionalVAE(**QUICK).fit(frame, KINDS)
+    with pytest.raises((InputError, ValueError), match=r"(?i)feature names|columns"):
+        vaelab.manifold_dimension(model, frame[["c", "b", "a"]], KINDS)
+    with pytest.raises(InputError, match="in this order"):
+        vaelab.manifold_dimension(model.trained_, frame[["c", "b", "a"]], KINDS)
+
+
+def test_what_is_refused_is_refused_before_anything_is_trained(monkeypatch):
+    training = sys.modules[vaelab.runs.train.__module__]
+    monkeypatch.setattr(training, "_fit", lambda *_, **__: pytest.fail("trained"))
+    y = FORMS["sequences"][0]
+    with pytest.raises(InputError, match="gaussian, mixture under conditions that are sequences"):
+        TwoStageVAE(**TWO).fit(rows(), y)
+    with pytest.raises(InputError, match="1 conditions in y for 60 rows"):
+        ConditionalVAE(**QUICK).fit(rows(), ["left"])
+    monkeypatch.setitem(sys.modules, "zuko", None)
+    with pytest.raises(ImportError, match="flow"):
+        TwoStageVAE(**TWO, densities=("flow",)).fit(rows(), KINDS)
+
+
+def test_points_of_one_sequence_are_held_out_together():
+    from vaelab.data import as_batches
+
+    _held_out_groups = sys.modules[vaelab.runs.train.__module__]._held_out_groups
+    groups = torch.arange(20).repeat_interleave(5)
+    kept, apart = _held_out_groups(as_batches(groups[:, None].double()), groups, 10, 0)
+    inside, outside = set(kept.take(torch.arange(len(kept)))[0].flatten().tolist()), set()
+    outside.update(apart.take(torch.arange(len(apart)))[0].flatten().tolist())
+    assert (len(kept), len(apart)) == (90, 10)
+    assert not inside & outside
+    assert _held_out_groups(as_batches(torch.zeros(5, 1)), torch.zeros(5), 2, 0)[1] is None

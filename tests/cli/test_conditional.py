@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import vaelab
 from vaelab.cli import main
+from vaelab.latent import Generator
+from vaelab.runs import Trained
 
 FAST = "--latent-dim 2 --network mlp --hidden 8 --epochs 2 --second-hidden 8 --second-epochs 2 --components 1"
 FAST += " --covariance diag --accelerator cpu --conditional --condition-hidden 8 --quiet"
@@ -71,9 +74,23 @@ def test_its_own_test_rows_have_conditions(table, tmp_path):
         assert len(pd.read_csv(tmp_path / f"{verb}.csv")) == 9
 
 
-def test_it_is_evaluated_under_the_test_rows_conditions(table, capsys):
+def test_it_is_evaluated_under_the_test_rows_conditions(table, capsys, monkeypatch):
     folder, _ = table
+    model = vaelab.load(folder)
+    data = model.trained_.conditioned(vaelab.runs.data_of(vaelab.runs.source_of(folder)[1]))
+    seen = {"sample": [], "reconstruct": []}
+    for owner, name, place in ((Generator, "sample", 2), (Trained, "reconstruct", 2)):
+        original = getattr(owner, name)
+
+        def watching(*args, _f=original, _name=name, _place=place, **kwargs):
+            seen[_name].append(args[_place].cpu())
+            return _f(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, watching)
     assert run("evaluate", folder, "--draws", 2) == 0
     out = capsys.readouterr().out
     assert "not the rows" not in out
     assert "second_stage" in out
+    for calls in seen.values():
+        assert calls
+        assert all(torch.equal(c, data.test.c) for c in calls)

@@ -180,7 +180,7 @@ def test_groups_with_dimensions_of_their_own_are_told_from_a_smear():
     ]
     lines = str(found).splitlines()
     assert lines[1].split()[:2] == ["all", "0"]
-    assert lines[2].split()[:4] == ["a", "1", "×", "1,000"]
+    assert lines[2].split()[:5] == ["a", "1", "(1–1)", "×", "1,000"]
     assert lines[-1].startswith("! all: The groups")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import tyro
+
+from vaelab.errors import InputError, VaelabWarning
 
 
 def dimension(
@@ -28,6 +31,8 @@ def dimension(
         home: folder with a sub-folder per named data set.
     """
     if (Path(data) / "config.yaml").is_file():
+        if (seeds, epochs, latent_dim, label_column) != (3, None, 8, None):
+            raise InputError(f"options of a training for {data}, a run", "the run alone", "Leave them out.")
         _of_run(Path(data), home)
         return
     from vaelab.config import parse_settings
@@ -45,7 +50,9 @@ def _of_run(run: Path, home: Path | None) -> None:
     from vaelab.evaluation.dimension import manifold_dimension
 
     data = runs.data_of(runs.source_of(run)[1], home=home)
-    print(manifold_dimension(run, data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)  # they are printed below the counts
+        print(manifold_dimension(run, data))
 
 
 def run(argv: list[str]) -> None:

@@ -42,6 +42,8 @@ class Dimension:
     by_gap
         Dimensions below the gap between the clusters: those below 0.5 where the ratios on its two sides are a factor
         of 3 or more apart, else those below the widest gap on a logarithmic scale. 1 counts as a neighbour.
+    gap_low, gap_high
+        95 % bootstrap interval of `by_gap` over rows.
     gap
         The factor across that gap.
     latent_dim
@@ -55,6 +57,8 @@ class Dimension:
     high: int
     ratios: Tensor
     by_gap: int
+    gap_low: int
+    gap_high: int
     gap: float
     latent_dim: int
     rows: int
@@ -133,39 +137,40 @@ class Dimensions:
         """Return a table with a row for all and one per group, the ratios of all, and the warnings."""
         rows = {"all": self.all, **self.groups}
         wide = max(8, *(len(name) for name in rows))
-        lines = [f"{'':<{wide}}  {'by gap':>6}  {'gap':>9}  {'by threshold':>14}  {'rows':>9}"]
+        lines = [f"{'':<{wide}}  {'by gap':>14}  {'gap':>9}  {'by threshold':>14}  {'rows':>9}"]
         for name, one in rows.items():
             counted = f"{one.count} ({one.low}–{one.high})"
-            gap = "" if one.gap < _CLEAR else f"× {one.gap:,.0f}"
+            split = f"{one.by_gap} ({one.gap_low}–{one.gap_high})"
+            gap = "" if one.gap < _CLEAR else "× > 1e6" if one.gap > 1e6 else f"× {one.gap:,.0f}"
             mark = "" if one.clear and not one.full else "  !"
-            lines.append(f"{name:<{wide}}  {one.by_gap:>6}  {gap:>9}  {counted:>14}  {one.rows:>9,}{mark}")
+            lines.append(f"{name:<{wide}}  {split:>14}  {gap:>9}  {counted:>14}  {one.rows:>9,}{mark}")
         return "\n".join([*lines, _listed(self.all.ratios), *(f"! {text}" for text in self.warnings)])
 
 
 @torch.no_grad()
 def variance_ratios_of(vae: VAE, batches: Batches) -> Tensor:
     """(n, κ) variance ratios of every row, float64 on the CPU, in evaluation mode."""
-    return _read(vae, batches)[0]
+    return _read(vae, batches, conditions=False)[0]
 
 
-def _read(vae: VAE, batches: Batches) -> tuple[Tensor, Tensor | None]:
-    """Variance ratios and conditions of all rows, on the CPU."""
+def _read(vae: VAE, batches: Batches, *, conditions: bool) -> tuple[Tensor, Tensor | None]:
+    """Variance ratios of all rows on the CPU, and their conditions where these are wanted."""
     was_training = vae.training
     vae.eval()
     device = next(vae.parameters()).device
     batches = batches.to(device)
     size = rows_at_once(batches.event_shape)
-    ratios, conditions = [], []
+    ratios, kept = [], []
     with torch.no_grad():
         for start in range(0, len(batches), size):
             x, c = batches.take(torch.arange(start, min(start + size, len(batches)), device=device))
             ratios.append(variance_ratio(vae.encode(x, c), vae.prior(c)).expand(len(x), -1).double().cpu())
-            if c is not None:
-                conditions.append(c.cpu())
+            if conditions and c is not None:
+                kept.append(c.cpu())
     vae.train(was_training)
     if not ratios:
         raise InputError("no rows", "at least one row to count on")
-    return torch.cat(ratios), torch.cat(conditions) if conditions else None
+    return torch.cat(ratios), torch.cat(kept) if kept else None
 
 
 def count_dimensions(
@@ -196,13 +201,21 @@ def count_dimensions(
         raise InputError(f"variance ratios that are not finite, in {wrong} of {len(ratios)} rows", "numbers", remedy)
     mean = ratios.mean(0)
     count = int((mean < threshold).sum())
-    low = high = count
-    if resamples and len(ratios) > 1:
-        counts = (_resampled(ratios, resamples, seed) < threshold).sum(1).double()
-        ends = counts.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-        low, high = math.floor(float(ends[0])), math.ceil(float(ends[1]))
     by_gap, gap = _gap(mean, count)
-    return Dimension(count, low, high, mean, by_gap, gap, len(mean), len(ratios))
+    interval, gap_interval = (count, count), (by_gap, by_gap)
+    if resamples and len(ratios) > 1:
+        means = _resampled(ratios, resamples, seed)
+        counts = (means < threshold).sum(1)
+        interval = _interval(counts)
+        pairs = zip(means, counts.tolist(), strict=True)
+        gap_interval = _interval(torch.tensor([_gap(one, below)[0] for one, below in pairs]))
+    return Dimension(count, *interval, mean, by_gap, *gap_interval, gap, len(mean), len(ratios))
+
+
+def _interval(counts: Tensor) -> tuple[int, int]:
+    """Whole numbers around 95 % of the counts."""
+    ends = counts.double().quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    return math.floor(float(ends[0])), math.ceil(float(ends[1]))
 
 
 def _resampled(ratios: Tensor, resamples: int, seed: int) -> Tensor:
@@ -261,7 +274,7 @@ def dimensions_of(
             "one with a variance for every dimension",
             "Train with a diagonal or a full posterior.",
         )
-    ratios, c = _read(vae, batches)
+    ratios, c = _read(vae, batches, conditions=groups is None)
     if groups is None:
         groups = {} if c is None else groups_of(c, regions, seed=seed)
     found = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from vaelab.data import Conditioning, Dataset, Kind, Split, as_batches, check_ar
 from vaelab.data.labels import count_classes
 from vaelab.diagnostics.dimension import Dimensions, dimensions_of
 from vaelab.diagnostics.groups import groups_of, regions_of
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.evaluation.search import Search, Training, best_of, counts_of, other_estimates, varying
 from vaelab.model import VAE
 from vaelab.runs import Trained
@@ -92,6 +93,11 @@ def manifold_dimension(
     InputError
         The rows, conditions or labels do not fit the model or one another.
 
+    Warns
+    -----
+    VaelabWarning
+        There are not two clusters of active and idle dimensions, the two counts differ, or every dimension is active.
+
     Examples
     --------
     >>> import torch
@@ -103,7 +109,7 @@ def manifold_dimension(
     if isinstance(model, VAE):
         vae, batches = model, _tensors(X, c)
         groups = None if labels is None else _by_label(labels, len(batches))
-        return dimensions_of(vae, batches, groups=groups, regions=regions, seed=seed)
+        return _doubted(dimensions_of(vae, batches, groups=groups, regions=regions, seed=seed))
     trained, data, c = _resolved(model, X, c)
     names: tuple[str, ...] | None = None
     if isinstance(data, Dataset):
@@ -131,7 +137,15 @@ def manifold_dimension(
         groups = _by_condition(trained.conditioning, conditions, regions, seed)
     else:
         groups = None
-    return dimensions_of(trained.vae, batches, groups=groups, regions=regions, seed=seed)
+    return _doubted(dimensions_of(trained.vae, batches, groups=groups, regions=regions, seed=seed))
+
+
+def _doubted(found: Dimensions) -> Dimensions:
+    """Warn of what makes the count of all rows doubtful; groups are marked where they are printed."""
+    if not found.adaptive:
+        for text in found.all.warnings:
+            warnings.warn(text, VaelabWarning, stacklevel=3)
+    return found
 
 
 def _resolved(

@@ -140,8 +140,8 @@ class Gated(nn.Module):
     condition_shape
         Of one condition; the width alone will do for a vector, 0 for none.
     hidden, activation
-        Of the network from c to w, a `ConditionReader`. Without hidden layers every class has logits of its own, and the
-        dimensions that it needs; through hidden layers classes tend to keep or lose a dimension together.
+        Of the network from c to w, a `ConditionReader`. Without hidden layers every class has logits of its own, and so
+        the dimensions that it needs; through hidden layers classes tend to keep or lose a dimension together.
     """
 
     latent_dim: int
