@@ -115,8 +115,10 @@ def _section(table: Table, results: Sequence[Result]) -> str:
     facts = "" if made is None else f"scale {made.scale}, {sum(r.seconds for r in results):,.0f} s of training, "
     facts += "" if made is None else ", ".join(f"{name} {value}" for name, value in made.versions.items())
     return (
-        f"<section>\n<h1>{escape(table.title)}</h1>\n<p class=source>{escape(table.source)}</p>\n<div class=wide>"
-        f"<table>\n<thead><tr><th scope=col>cell</th>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody>\n"
+        f"<section>\n<h1>{escape(table.title)}</h1>\n<p class=source>{escape(table.source)}; measured / published</p>\n"
+        f"<div class=wide><table>\n<thead><tr><th scope=col>cell</th>{head}</tr></thead>\n<tbody>\n"
+        + "\n".join(rows)
+        + "\n</tbody>\n"
         "</table></div>\n"
         + (f"<ul>{''.join(claims)}</ul>\n" if claims else "")
         + f"<p class=note>{escape(facts)}</p>\n</section>"
@@ -168,7 +170,9 @@ def _orderings(table: Table, results: Sequence[Result]) -> list[tuple[Ordering, 
     def measured(quantity: Quantity) -> float:
         return fmean(result.measured[quantity.measure] for result in results if result.cell == quantity.cell)
 
-    return [(one, measured(one.lower), measured(one.upper), one.passed(measured)) for one in table.orderings]
+    there = {result.cell for result in results}
+    known = [one for one in table.orderings if {one.lower.cell, one.upper.cell} <= there]
+    return [(one, measured(one.lower), measured(one.upper), one.passed(measured)) for one in known]
 
 
 def _mark(passed: bool | None) -> str:
@@ -192,7 +196,7 @@ _STYLE: Final = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --soft: #98a5b3; --line: #2e3742; --back: #12171d;
   --band: #1a2129; --good: #5ccb93; --off: #f09273; } }
 body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 76rem; margin: 0 auto; padding: 2.5rem 1.25rem; }
+main { max-width: 84rem; margin: 0 auto; padding: 2.5rem 1.25rem; }
 section { margin-bottom: 3.5rem; }
 h1 { font-size: 1.35rem; font-weight: 600; line-height: 1.3; margin: 0 0 .25rem; }
 .source, .note { color: var(--soft); font-size: .875rem; margin: 0 0 1rem; }
@@ -202,8 +206,8 @@ th, td { padding: .4rem .9rem; border-bottom: 1px solid var(--line); text-align:
 thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
 tbody tr:hover { background: var(--band); }
 th:first-child { text-align: left; font-weight: 500; padding-left: 0; }
-.published { color: var(--soft); margin-left: .6em; }
-.published::before { content: "published "; font-size: .75rem; }
+.published { color: var(--soft); margin-left: .3em; }
+.published::before { content: "/ "; }
 b { font-weight: 600; font-size: .75rem; margin-left: .6em; }
 .good { color: var(--good); } .good::before { content: "✓ "; }
 .off { color: var(--off); } .off::before { content: "✗ "; }
