@@ -116,9 +116,8 @@ def _section(table: Table, results: Sequence[Result]) -> str:
     facts += "" if made is None else ", ".join(f"{name} {value}" for name, value in made.versions.items())
     return (
         f"<section>\n<h1>{escape(table.title)}</h1>\n<p class=source>{escape(table.source)}; measured / published</p>\n"
-        f"<div class=wide><table>\n<thead><tr><th scope=col>cell</th>{head}</tr></thead>\n<tbody>\n"
-        + "\n".join(rows)
-        + "\n</tbody>\n"
+        f"<div class=wide><table>\n<thead><tr><th scope=col>cell</th>{head}</tr></thead>\n"
+        "<tbody>\n" + "\n".join(rows) + "\n</tbody>\n"
         "</table></div>\n"
         + (f"<ul>{''.join(claims)}</ul>\n" if claims else "")
         + f"<p class=note>{escape(facts)}</p>\n</section>"
