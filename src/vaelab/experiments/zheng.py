@@ -152,12 +152,12 @@ TABLE_3 = Table(
 
 
 def _attentive(cell: Cell, scale: Scale, size: int, width: int, activation: Activation) -> VAE:
-    """Build a CVAE of section 4.4, whose embedding of c is narrow (half its width, after 16 units).
+    """Build a CVAE of section 4.4, whose embedding of c is as wide as c.
 
-    A wide one tells the decoder's hidden layer enough to switch dimensions off without attention.
+    A wider one tells the decoder's hidden layer enough to switch dimensions off without attention.
     """
-    gate, narrow = bool(cell.axes["attention"]), (min(16, scale.hidden), width // 2)
-    return _cvae(20, size, width, scale.hidden, prior=False, gate=gate, activation=activation, embedding=narrow)
+    gate, embedding = bool(cell.axes["attention"]), (scale.hidden, width)
+    return _cvae(20, size, width, scale.hidden, prior=False, gate=gate, activation=activation, embedding=embedding)
 
 
 def _union(cell: Cell, scale: Scale, seed: int) -> Job:
