@@ -1,6 +1,6 @@
 """A neural spline flow on codes: standard normals bent into p(z) or p(z | c), with an exact density.
 
-    y = (z − m) / s,   u = f(y; c),   log p(z | c) = log N(u; 0, I) + log |det ∂f/∂y| − Σ log s
+    y = (z − m) / s,   u = f(y; c),   log p(z | c) = log N(u; 0, I) + log abs det ∂f/∂y − Σ log s
 
 f is a chain of autoregressive transforms, each a monotonic rational-quadratic spline on [−5, 5] of one dimension after
 another, the identity outside. Couplings would be quicker to invert, but explain curved codes far worse.

@@ -1,9 +1,8 @@
 """LSTMs for sequences: x is one point, its condition c is the window of points before it.
 
-    q(z_l | x_≤l)    LSTMEncoder        reads the window, then x
-    p(z_l | x_<l)    ConditionReader    reads the window with weights of its own
-                     SharedPrior        reads it with the encoder's
-    p(x_l | z_l, x_<l)    LSTMDecoder   z beside the last state of an LSTM of its own
+- q(z_l | x_≤l): `LSTMEncoder` reads the window, then x.
+- p(z_l | x_<l): a `ConditionReader` reads the window with weights of its own, a `SharedPrior` with the encoder's.
+- p(x_l | z_l, x_<l): `LSTMDecoder` puts z beside the last state of an LSTM of its own.
 
 A window is ``(B, T, k + 1)``: T steps of k features, the latest last, and a channel that is 1 where a step is present
 and 0 where the sequence had not begun; those steps are zero and stand first. T may differ from call to call, but an
