@@ -69,7 +69,7 @@ def metric_rows(rounds: int, full: bool) -> list[Row]:
 
 def stacked_rows(rounds: int) -> list[Row]:
     """Cells per second of a table's small trainings, of those of one training after another."""
-    times = [stacked.seconds_per_cell(3000) for _ in range(rounds)]
+    times = [stacked.seconds_per_cell(2000) for _ in range(rounds)]
     first, *others = times[0]
     apart = statistics.median(one[first] for one in times)
     found = []
