@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import vaelab
-from vaelab import ConditionalVAE, GaussianVAE, SequenceVAE, TwoStageVAE
+from vaelab import ConditionalVAE, GaussianVAE, SequenceVAE, Settings, TwoStageVAE
 from vaelab.cli import main
 from vaelab.errors import InputError, VaelabWarning
 
@@ -321,11 +321,11 @@ def test_what_is_refused_is_refused_before_anything_is_trained(monkeypatch):
 def test_points_of_one_sequence_are_held_out_together():
     from vaelab.data import as_batches
 
-    _held_out_groups = sys.modules[vaelab.runs.train.__module__]._held_out_groups
+    hold_out = sys.modules[vaelab.runs.train.__module__].hold_out
     groups = torch.arange(20).repeat_interleave(5)
-    kept, apart = _held_out_groups(as_batches(groups[:, None].double()), groups, 10, 0)
+    kept, apart = hold_out(as_batches(groups[:, None].double()), Settings(), groups=groups)
     inside, outside = set(kept.take(torch.arange(len(kept)))[0].flatten().tolist()), set()
     outside.update(apart.take(torch.arange(len(apart)))[0].flatten().tolist())
     assert (len(kept), len(apart)) == (90, 10)
     assert not inside & outside
-    assert _held_out_groups(as_batches(torch.zeros(5, 1)), torch.zeros(5), 2, 0)[1] is None
+    assert hold_out(as_batches(torch.zeros(50, 1)), Settings(), groups=torch.zeros(50))[1] is None

@@ -82,7 +82,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         x = self._validated(X, reset=True)
         settings = self._settings(seed_of(self.random_state))
         conditioning = Conditioning.fit(_required(y)) if self.conditional else None
-        data = self._joined(x, conditioning, y)
+        c = None if conditioning is None else conditioning.to_net(y, len(x))
+        data = self._joined(x, conditioning, c)
         self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
         self._describe()
         return self
@@ -91,11 +92,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Return rows and conditions, checked as in `transform`, as the training split of a data set."""
         check_is_fitted(self)
         x = self._validated(X, reset=False)
-        self.trained_.conditions(y, len(x))  # refuses what the model does not take
-        return self._joined(x, self.trained_.conditioning, y)
+        return self._joined(x, self.trained_.conditioning, self.trained_.conditions(y, len(x)))
 
-    def _joined(self, x: Tensor, conditioning: Conditioning | None, y: Any) -> Dataset:
-        c = None if conditioning is None else conditioning.to_net(y, len(x))
+    def _joined(self, x: Tensor, conditioning: Conditioning | None, c: Tensor | None) -> Dataset:
         labels = None if conditioning is None or c is None else conditioning.labels(c)
         names = getattr(self, "feature_names_in_", None)
         return Dataset(

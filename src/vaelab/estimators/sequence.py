@@ -223,11 +223,11 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         After ``loss="last"`` it is of the last point given the others alone.
         """
         check_is_fitted(self)
-        sequences = self._read(X)
-        rows = target_rows(sequences, "all" if self.starts_ else "last")
-        bounds = self.trained_.bound(sequences.points[rows], self.score_noise_, self._windows(sequences, rows))
-        owner = torch.searchsorted(sequences.offsets, rows, right=True) - 1
-        return torch.zeros(len(sequences), dtype=bounds.dtype).index_add_(0, owner, bounds.cpu()).numpy()
+        points = self.as_dataset(X).train
+        assert isinstance(points.x, Tensor)
+        assert points.groups is not None
+        bounds = self.trained_.bound(points.x, self.score_noise_, points.c).cpu()
+        return bounds.new_zeros(int(points.groups[-1]) + 1).index_add_(0, points.groups, bounds).numpy()
 
     def score(self, X: Any, y: object = None) -> float:
         """Mean of `score_samples`."""

@@ -18,16 +18,17 @@ def measure(job: Job) -> dict[str, float]:
     -------
     dict
         ``nelbo`` and ``kl`` in nats, doubled; ``recon``, the squared error summed over dimensions; ``gamma``;
-        ``active`` dimensions by the threshold 0.05 and ``by_gap``, by the widest gap; both again for every class.
+        ``active`` dimensions, by the threshold 0.05, and ``by_gap``, by the gap between the clusters; both again for
+        every class.
     """
     model, batches = job.model.cpu(), job.batches  # trained on whichever device there was
     terms = evaluate(model, batches)
     ratios = variance_ratios_of(model, batches)
-    dimension = count_dimensions(ratios, resamples=1)
+    dimension = count_dimensions(ratios, resamples=0)
     classes: dict[str, float] = {}
     if job.labels is not None:
         for i, name in enumerate(job.classes):
-            own = count_dimensions(ratios[job.labels == i], resamples=1)
+            own = count_dimensions(ratios[job.labels == i], resamples=0)
             classes |= {f"active {name}": own.count, f"by_gap {name}": own.by_gap}
     error = 0.0
     size = rows_at_once(batches.event_shape)

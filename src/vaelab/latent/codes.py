@@ -7,29 +7,16 @@ aggregated posterior q(z) = mean over x of q(z | x), never the means alone and n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
+from vaelab.data import Conditions
 from vaelab.errors import InputError
 from vaelab.model import VAE, DiagonalNormal, draw
 from vaelab.types import Batches, rows_at_once
-
-
-class Conditions(Protocol):
-    """Conditions that are taken by row: a tensor, or windows of sequences that are cut when they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def index_select(self, dim: int, index: Tensor, /) -> Tensor:
-        """Return (B, *condition_shape); `dim` is 0."""
-        ...
-
-    def to(self, device: torch.device, /) -> Conditions:
-        """Move to a device."""
-        ...
 
 
 @dataclass(frozen=True)

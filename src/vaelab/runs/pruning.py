@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vaelab.data import ArrayBatches, MappedBatches, split
+from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.diagnostics.prune import Pruned
 from vaelab.diagnostics.prune import prune as prune_vae
-from vaelab.latent import Codes, PriorDensity
-from vaelab.runs.train import fit_densities, held_out_rows
+from vaelab.latent import Codes, LatentDensity, PriorDensity
+from vaelab.runs.train import fit_densities, hold_out
 from vaelab.runs.trained import Trained
 from vaelab.training import Hook
 
@@ -28,7 +28,7 @@ def prune(
     trained
         Left as it is.
     batches
-        Rows to count, compare and fit on, as `Trained.batches` returns them.
+        Rows to count, compare and fit on, as `Trained.batches_of` returns them.
     keep, tolerance
         As for `vaelab.diagnostics.prune.prune`.
     hooks
@@ -45,11 +45,10 @@ def prune(
     settings = trained.settings.model_copy(update={"latent_dim": len(pruned.kept)})
     ratios = tuple(trained.facts.variance_ratios[j] for j in pruned.kept)
     facts = trained.facts.model_copy(update={"variance_ratios": ratios, "code_scores": {}, "best_density": "prior"})
-    prior = {"prior": PriorDensity(pruned.vae.prior)}
-    smaller = Trained(settings, facts, trained.scaling, pruned.vae, dict(prior), trained.conditioning)
+    densities: dict[str, LatentDensity] = {"prior": PriorDensity(pruned.vae.prior)}
+    smaller = Trained(settings, facts, trained.scaling, pruned.vae, densities, trained.conditioning)
     if settings.densities:
-        rows = held_out_rows(len(batches), settings)
-        kept, rest = split(batches, rows / len(batches), seed=settings.seed) if rows else (batches, None)
+        kept, rest = hold_out(batches, settings)
         unseen = None if rest is None else Codes.of(smaller.vae, rest)
         facts.rows, facts.scored_on_training = len(kept), rest is None
         fit_densities(smaller, Codes.of(smaller.vae, kept), unseen, hooks=hooks)

@@ -60,7 +60,8 @@ def train(
     if settings.conditional:
         data = data.conditioned()
     scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns)
-    batches, rest = _held_out(data, scaling, settings)
+    batches = as_batches(data.train.x, data.train.c if settings.conditional else None, scaling)
+    batches, rest = hold_out(batches, settings, groups=data.train.groups)
     settings = settings.resolve(len(batches), data.event_shape)
     facts = Facts(
         kind=data.kind,
@@ -176,24 +177,28 @@ def fit_densities(
     facts.code_scores, facts.best_density = compare(trained.densities, held_out or codes, seed=settings.seed)
 
 
-def _held_out(data: Dataset, scaling: Scaling, settings: Settings) -> tuple[Batches, Batches | None]:
-    """Set rows aside to compare densities and weights on, unless there are too few to spare."""
-    batches = as_batches(data.train.x, data.train.c if settings.conditional else None, scaling)
+def hold_out(
+    batches: ArrayBatches | MappedBatches, settings: Settings, *, groups: Tensor | None = None
+) -> tuple[ArrayBatches | MappedBatches, ArrayBatches | MappedBatches | None]:
+    """Set rows aside to compare densities and weights on, unless there are too few to spare.
+
+    Parameters
+    ----------
+    batches
+        All training rows.
+    settings
+        How many.
+    groups
+        (n,): rows of one group stay together, and about as many rows as asked for are set aside.
+    """
     rows = held_out_rows(len(batches), settings)
-    if data.train.groups is not None:
-        return _held_out_groups(batches, data.train.groups, rows, settings.seed)
-    return split_rows(batches, rows / len(batches), seed=settings.seed) if rows else (batches, None)
-
-
-def _held_out_groups(
-    batches: ArrayBatches | MappedBatches, groups: Tensor, rows: int, seed: int
-) -> tuple[Batches, Batches | None]:
-    """Set whole groups aside, about as many rows as asked for, unless there is only one."""
+    if groups is None:
+        return split_rows(batches, rows / len(batches), seed=settings.seed) if rows else (batches, None)
     names = groups.unique()
     count = min(len(names) - 1, round(rows / len(groups) * len(names)))
     if count < 1:
         return batches, None
-    chosen = names[torch.randperm(len(names), generator=stream("cpu", seed, "groups"))[:count]]
+    chosen = names[torch.randperm(len(names), generator=stream("cpu", settings.seed, "groups"))[:count]]
     apart = torch.isin(groups, chosen)
     return batches.subset((~apart).nonzero().flatten()), batches.subset(apart.nonzero().flatten())
 

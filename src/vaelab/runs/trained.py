@@ -18,7 +18,6 @@ from vaelab.data import (
     Conditions,
     Dataset,
     MappedBatches,
-    Rows,
     Scaling,
     Split,
     as_batches,
@@ -115,10 +114,6 @@ class Trained:
             remedy = "Leave y out, or train with conditional=True."
             raise InputError("conditions, for a model that takes none", "no y", remedy)
         return None
-
-    def batches(self, x: Rows, y: object = None) -> ArrayBatches | MappedBatches:
-        """Return rows in the data's units, and their conditions in the user's form, as batches for the network."""
-        return as_batches(x, self.conditions(y, len(x)), self.scaling)
 
     def conditioned(self, data: Dataset) -> Dataset:
         """Return the data with the conditions that the model takes, or without any where it takes none."""
