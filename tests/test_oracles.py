@@ -21,7 +21,6 @@ from vaelab.model import (
     LearnedVariance,
     ProfiledVariance,
     StandardNormal,
-    Variance,
     draw,
     kl,
 )
@@ -62,23 +61,6 @@ class GivenCovariance(Posterior):
         return MultivariateNormal(parameters, scale_tril=self.tril.expand(len(parameters), -1, -1))
 
 
-class Noise(Variance):
-    """One γ per dimension, given."""
-
-    floor = 0.0
-
-    def __init__(self, gamma):
-        super().__init__()
-        self._gamma = gamma
-
-    @property
-    def gamma(self):
-        return self._gamma
-
-    def forward(self, squared_error):
-        return self._gamma.view(1, -1)
-
-
 def linear_vae(loadings, mean, noise, variance):
     """The VAE whose posterior is the exact one of x = W z + m + N(0, diag noise)."""
     precision = loadings.T / noise  # (κ, d)
@@ -116,7 +98,7 @@ def test_bound_of_a_linear_vae_is_the_likelihood_of_pca(table):
 def test_bound_of_a_linear_vae_is_the_likelihood_of_factor_analysis(table):
     fa = FactorAnalysis(2, tol=1e-8, max_iter=5000).fit(table)
     noise = torch.as_tensor(fa.noise_variance_)
-    vae = linear_vae(torch.as_tensor(fa.components_.T), torch.as_tensor(fa.mean_), noise, Noise(noise))
+    vae = linear_vae(torch.as_tensor(fa.components_.T), torch.as_tensor(fa.mean_), noise, FixedVariance(noise))
     one_draw = _one_draw_bound(vae, torch.as_tensor(table))
     np.testing.assert_allclose(one_draw.detach().numpy(), fa.score_samples(table), atol=1e-9)
 

@@ -6,7 +6,7 @@ The command line's flags, the estimators' arguments, a run's ``config.yaml`` and
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from vaelab import nets
-    from vaelab.model import KL, VAE, Likelihood, Posterior, Prior, Variance
+    from vaelab.model import VAE, Likelihood, Posterior, Prior, Regularizer, Variance
 
-Network = Literal["auto", "mlp", "infogan", "resnet", "residual", "wae", "lstm"]
+Network = Literal["auto", "mlp", "infogan", "resnet", "residual", "wae", "rae", "arelbo", "lstm"]
+PosteriorName = Literal["diagonal", "isotropic", "full", "deterministic"]
+LikelihoodName = Literal["gaussian", "bernoulli", "continuous_bernoulli", "logistic_mixture", "mixed"]
+VarianceShape = Literal["iso-i", "diag-i", "iso-d", "diag-d"]
+JacobianForm = Literal["jacobian", "program"]
 Density = Literal["gaussian", "mixture", "flow", "second_stage"]
 Stage = Literal["first", "second"]
 
@@ -38,11 +42,19 @@ class Settings(BaseModel):
     latent_dim: int = Field(32, ge=1, description="latent dimensions; superfluous ones are left idle by training")
     network: Network = Field("auto", description="auto: infogan for images, mlp for tables; lstm: of SequenceVAE")
     hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths of the mlp; units of the lstm")
-    base_width: int = Field(32, ge=1, description="channels after the first convolution of resnet and residual")
+    base_width: int | None = Field(
+        None, ge=1, description="channels after the first convolution of resnet, residual, wae, rae, arelbo"
+    )
+    spectral: bool = Field(False, description="spectral normalisation of all layers of rae")
     norm_decay: float | None = Field(
         None, gt=0, lt=1, description="decay of batch norm's running averages; default: 0.99, less in short trainings"
     )
-    posterior: Literal["diagonal", "isotropic", "full"] = Field("diagonal", description="covariance of q(z|x)")
+    posterior: PosteriorName = Field(
+        "diagonal", description="covariance of q(z|x): isotropic is one number for all x, deterministic an autoencoder"
+    )
+    posterior_variance: float | None = Field(
+        None, gt=0, description="fixed variance of an isotropic posterior; default: learned"
+    )
     conditional: bool = Field(False, description="give every network a condition: the label, from a data set")
     prior: Literal["standard", "conditional", "shared"] = Field(
         "standard", description="p(z), p(z|c), or p(z|c) with the encoder's own weights (lstm only)"
@@ -53,22 +65,39 @@ class Settings(BaseModel):
     condition_hidden: tuple[int, ...] = Field(
         (64,), min_length=1, description="hidden widths of the networks that read the condition"
     )
-    likelihood: Literal["gaussian", "bernoulli"] = Field(
-        "gaussian", description="p(x|z); bernoulli is for [0, 1] pixels"
+    likelihood: LikelihoodName = Field(
+        "gaussian",
+        description="p(x|z); bernoulli, continuous_bernoulli and logistic_mixture take pixels, mixed takes categories "
+        "and missing values",
     )
+    logistic_components: int = Field(10, ge=1, description="of logistic_mixture")
     variance: Literal["profiled", "learned", "fixed"] = Field(
         "profiled", description="how the decoder variance is obtained"
     )
+    variance_shape: VarianceShape = Field(
+        "iso-i", description="one decoder variance; one per dimension (diag-i), per row (iso-d), or both (diag-d)"
+    )
+    draws: int = Field(1, ge=1, description="of z per row and step")
     gamma: float | None = Field(None, gt=0, description="fixed decoder variance (default 1), or where learning starts")
     gamma_lr_scale: float = Field(10.0, gt=0, description="learning rate of a learned gamma, relative to lr")
     gamma_floor: float = Field(1e-6, gt=0, description="smallest decoder variance, relative to the data's variance")
     kl_weight: float = Field(1.0, ge=0, description="weight of the KL term; other than 1 is no bound on log p(x)")
+    mmd_weight: float = Field(0.0, ge=0, description="of the distance of the codes to the prior (WAE-MMD)")
+    adversarial_weight: float = Field(0.0, ge=0, description="of a critic on the codes (WAE-GAN)")
+    critic_hidden: tuple[int, ...] = Field((512,) * 4, min_length=1, description="hidden widths of the critic")
+    code_norm_weight: float = Field(0.0, ge=0, description="of the squared norm of z (RAE)")
+    weight_norm_weight: float = Field(0.0, ge=0, description="of the decoder's squared weights (RAE)")
+    jacobian_weight: float = Field(0.0, ge=0, description="of the decoder's squared Jacobian (RAE-GP)")
+    jacobian_form: JacobianForm = Field("jacobian", description="that of the paper, or what its program computes")
 
     epochs: int | None = Field(None, ge=1, description="of stage one; default: to suit the data")
     batch_size: int = Field(100, ge=1, description="rows per step, over all processes")
     lr: float = Field(1e-3, gt=0, description="learning rate of Adam")
     schedule: Schedule = Field("cosine", description="how the learning rate moves")
-    halve_every: int | None = Field(None, ge=1, description="epochs between halvings, for schedule step")
+    halve_every: int | None = Field(
+        None, ge=1, description="epochs between halvings, for schedule step; epochs to wait, for plateau"
+    )
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of Adam's mean of gradients, in stage one")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty inside Adam")
 
     densities: tuple[Density, ...] = Field(
@@ -94,8 +123,21 @@ class Settings(BaseModel):
     def _consistent(self) -> Self:
         for stage in ("first", "second"):
             self.fit_settings(stage)
-        if self.likelihood == "bernoulli" and (self.gamma is not None or self.variance != "profiled"):
-            raise ValueError("likelihood='bernoulli' has no variance; leave gamma and variance out")
+        given = self.gamma is not None or self.variance != "profiled" or self.variance_shape != "iso-i"
+        if self.likelihood not in ("gaussian", "mixed") and given:
+            raise ValueError(f"likelihood={self.likelihood!r} has no variance; leave gamma and variance out")
+        if self.likelihood == "mixed" and self.variance_shape != "iso-i":
+            raise ValueError("likelihood='mixed' has one variance for all numbers; leave variance_shape out")
+        if self.variance == "fixed" and self.variance_shape != "iso-i":
+            raise ValueError(f"variance='fixed' is one number; leave variance_shape={self.variance_shape!r} out")
+        if self.posterior == "deterministic" and (self.kl_weight != 1 or self.draws > 1):
+            raise ValueError("posterior='deterministic' has no KL and one z; leave kl_weight and draws out")
+        if self.posterior_variance is not None and self.posterior != "isotropic":
+            raise ValueError("posterior_variance is for posterior='isotropic'")
+        if self.spectral and self.network != "rae":
+            raise ValueError("spectral=True is for network='rae'")
+        if "plateau" in (self.schedule, self.second_schedule) and not self.held_out:
+            raise ValueError("schedule='plateau' watches held-out rows; leave held_out above 0")
         if self.prior != "standard" and not self.conditional:
             raise ValueError(f"prior={self.prior!r} without a condition; set conditional=True, or leave prior out")
         if self.prior == "shared" and self.network != "lstm":
@@ -115,6 +157,7 @@ class Settings(BaseModel):
             lr=self.lr if first else self.second_lr,
             schedule=self.schedule if first else self.second_schedule,
             halve_every=self.halve_every if first else self.second_halve_every,
+            beta1=self.beta1 if first else 0.9,
             weight_decay=self.weight_decay,
             keep_best=self.keep_best and self.held_out > 0,
             precision=self.precision,
@@ -140,8 +183,11 @@ class Settings(BaseModel):
             raise InputError(
                 f"network={network!r} for rows of shape {event_shape}", "images (n, C, H, W)", "Use 'mlp'."
             )
-        if self.likelihood == "bernoulli" and not image:
-            raise InputError("likelihood='bernoulli' for a table", "pixels in [0, 1]", "Use likelihood='gaussian'.")
+        if self.likelihood not in ("gaussian", "mixed") and not image:
+            got = f"likelihood={self.likelihood!r} for a table"
+            raise InputError(got, "pixels in [0, 1]", "Use likelihood='gaussian'.")
+        if self.likelihood == "mixed" and (image or network == "lstm"):
+            raise InputError("likelihood='mixed' without a table", "rows (n, d)", "Use likelihood='gaussian'.")
         if network not in ("mlp", "lstm") and min(self.batch_size, rows) < 2:
             raise InputError(
                 f"batches of one row for {network!r}", "at least 2, for its batch norm", "Use network='mlp'."
@@ -216,10 +262,10 @@ def build_vae(
     from vaelab.model import VAE
     from vaelab.training.streams import forked
 
-    image = len(event_shape) == 3
     posterior = _posterior(settings)
+    likelihood = _likelihood(settings, data_variance, event_shape)
     with forked("cpu", settings.seed, "first stage"):
-        outputs = posterior.parameter_count(settings.latent_dim)
+        outputs = posterior.parameter_count(settings.latent_dim), likelihood.parameter_shape(event_shape)
         encoder, decoder = _networks(settings, event_shape, outputs, condition_shape)
         return VAE(
             encoder,
@@ -227,8 +273,9 @@ def build_vae(
             latent_dim=settings.latent_dim,
             posterior=posterior,
             prior=_prior(settings, encoder, condition_shape),
-            likelihood=_likelihood(settings, data_variance, image=image),
-            regularizers=_regularizers(settings),
+            likelihood=likelihood,
+            regularizers=_regularizers(settings, math.prod(event_shape)),
+            draws=settings.draws,
         )
 
 
@@ -252,12 +299,14 @@ def build_second_stage(settings: Settings, *, code_variance: float, condition_sh
 
 
 def _posterior(settings: Settings) -> Posterior:
-    from vaelab.model import Diagonal, FullCovariance, Isotropic
+    from vaelab.model import Deterministic, Diagonal, FullCovariance, Isotropic
 
     if settings.posterior == "full":
         return FullCovariance()
+    if settings.posterior == "deterministic":
+        return Deterministic()
     if settings.posterior == "isotropic":
-        return Isotropic()
+        return Isotropic(settings.posterior_variance or 1.0, learned=settings.posterior_variance is None)
     # the InfoGAN encoder of the paper's program emits σ through a softplus, the other networks emit log σ
     return Diagonal("softplus" if settings.network == "infogan" else "exp")
 
@@ -276,8 +325,11 @@ def _prior(settings: Settings, encoder: nn.Module, condition_shape: tuple[int, .
     return Conditional(nets.ConditionReader(condition_shape, 2 * size, hidden=hidden), size)
 
 
+Outputs = tuple[int, tuple[int, ...]]  # numbers that the encoder emits, and shape of what the decoder does
+
+
 def _networks(
-    settings: Settings, event_shape: tuple[int, ...], outputs: int, condition_shape: tuple[int, ...]
+    settings: Settings, event_shape: tuple[int, ...], outputs: Outputs, condition_shape: tuple[int, ...]
 ) -> tuple[nn.Module, nn.Module]:
     """Build encoder and decoder, with the condition's way into both."""
     from vaelab import nets
@@ -290,8 +342,8 @@ def _networks(
             got = f"network='lstm' with a condition of shape {condition_shape}"
             raise InputError(got, "windows of earlier points (T, channels)", "Use SequenceVAE.")
         units = settings.hidden[0]
-        encoder = nets.LSTMEncoder(event_shape, outputs, condition_shape=condition_shape, units=units)
-        decoder = nets.LSTMDecoder(size, event_shape, condition_shape=condition_shape, units=units)
+        encoder = nets.LSTMEncoder(event_shape, outputs[0], condition_shape=condition_shape, units=units)
+        decoder = nets.LSTMDecoder(size, outputs[1], condition_shape=condition_shape, units=units)
     else:
         width = settings.condition_hidden[-1] if condition_shape else 0
         encoder, decoder = _plain_networks(settings, event_shape, outputs, width)
@@ -312,57 +364,60 @@ def _embedded(network: nn.Module, settings: Settings, condition_shape: tuple[int
 
 
 def _plain_networks(
-    settings: Settings, event_shape: tuple[int, ...], outputs: int, condition_dim: int
+    settings: Settings, event_shape: tuple[int, ...], outputs: Outputs, condition_dim: int
 ) -> tuple[nn.Module, nn.Module]:
     from vaelab import nets
 
     size = settings.latent_dim
     if settings.network == "mlp":
         return (
-            nets.MLPEncoder(event_shape, outputs, hidden=settings.hidden, condition_dim=condition_dim),
-            nets.MLPDecoder(size, event_shape, hidden=settings.hidden[::-1], condition_dim=condition_dim),
+            nets.MLPEncoder(event_shape, outputs[0], hidden=settings.hidden, condition_dim=condition_dim),
+            nets.MLPDecoder(size, outputs[1], hidden=settings.hidden[::-1], condition_dim=condition_dim),
         )
-    decay = settings.norm_decay or 0.99
-    if settings.network in ("resnet", "residual"):
-        wide = {
-            "resnet": (nets.ResNetEncoder, nets.ResNetDecoder),
-            "residual": (nets.ResidualEncoder, nets.ResidualDecoder),
-        }
-        encode, decode = wide[settings.network]
-        width = settings.base_width
-        return (
-            encode(event_shape, outputs, condition_dim=condition_dim, base_width=width, norm_decay=decay),
-            decode(size, event_shape, condition_dim=condition_dim, base_width=width, norm_decay=decay),
-        )
-    families = {
+    families: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
         "infogan": (nets.InfoGANEncoder, nets.InfoGANDecoder),
+        "resnet": (nets.ResNetEncoder, nets.ResNetDecoder),
+        "residual": (nets.ResidualEncoder, nets.ResidualDecoder),
         "wae": (nets.WAEEncoder, nets.WAEDecoder),
+        "rae": (nets.RAEEncoder, nets.RAEDecoder),
+        "arelbo": (nets.ARELBOEncoder, nets.ARELBODecoder),
     }
-    encoder, decoder = families[settings.network]
-    return (
-        encoder(event_shape, outputs, condition_dim=condition_dim, norm_decay=decay),
-        decoder(size, event_shape, condition_dim=condition_dim, norm_decay=decay),
-    )
+    encode, decode = families[settings.network]
+    options: dict[str, Any] = {"condition_dim": condition_dim, "norm_decay": settings.norm_decay or 0.99}
+    if settings.base_width is not None and settings.network != "infogan":
+        options["base_width"] = settings.base_width
+    if settings.network == "rae":  # the program's kernels are larger for CelebA
+        options |= {"spectral": settings.spectral, "kernel": 5 if min(event_shape[1:]) >= 64 else 4}
+    return encode(event_shape, outputs[0], **options), decode(size, outputs[1], **options)
 
 
-def _likelihood(settings: Settings, data_variance: float, *, image: bool) -> Likelihood:
-    from vaelab.model import Bernoulli, Gaussian
+def _likelihood(settings: Settings, data_variance: float, event_shape: tuple[int, ...]) -> Likelihood:
+    from vaelab import model
 
     if settings.likelihood == "bernoulli":
-        return Bernoulli()
-    return Gaussian(_variance(settings, data_variance), link="sigmoid" if image else "identity")
+        return model.Bernoulli()
+    if settings.likelihood == "continuous_bernoulli":
+        return model.ContinuousBernoulli()
+    if settings.likelihood == "logistic_mixture":
+        return model.DiscretizedLogisticMixture(settings.logistic_components)
+    link: Literal["sigmoid", "identity"] = "sigmoid" if len(event_shape) == 3 else "identity"
+    return model.Gaussian(_variance(settings, data_variance, event_shape), link=link)
 
 
-def _variance(settings: Settings, data_variance: float) -> Variance:
-    from vaelab.model import FixedVariance, LearnedVariance, ProfiledVariance
+def _variance(settings: Settings, data_variance: float, event_shape: tuple[int, ...]) -> Variance:
+    from vaelab.model import DecodedVariance, FixedVariance, LearnedVariance, ProfiledVariance
 
     floor = settings.gamma_floor * data_variance
-    if settings.variance == "learned":
-        initial = data_variance if settings.gamma is None else settings.gamma
-        return LearnedVariance(initial, lr_scale=settings.gamma_lr_scale, floor=floor)
+    diagonal, per_row = settings.variance_shape.startswith("diag"), settings.variance_shape.endswith("-d")
     if settings.variance == "fixed":
         return FixedVariance(1.0 if settings.gamma is None else settings.gamma)
-    return ProfiledVariance(floor=floor)
+    if settings.variance == "profiled":
+        return ProfiledVariance(diagonal=diagonal, per_sample=per_row, floor=floor)
+    initial = data_variance if settings.gamma is None else settings.gamma
+    if per_row:
+        return DecodedVariance(initial, diagonal=diagonal, floor=floor)
+    own = event_shape if diagonal else None
+    return LearnedVariance(initial, event_shape=own, lr_scale=settings.gamma_lr_scale, floor=floor)
 
 
 def _code_variance(settings: Settings, code_variance: float) -> Variance:
@@ -377,7 +432,21 @@ def _code_variance(settings: Settings, code_variance: float) -> Variance:
     return LearnedVariance(0.1 * code_variance, lr_scale=3.0, floor=floor)
 
 
-def _regularizers(settings: Settings) -> list[KL]:
-    from vaelab.model import KL
+def _regularizers(settings: Settings, dimensions: int) -> list[Regularizer]:
+    from vaelab import model
+    from vaelab.nets import MLP
 
-    return [KL(settings.kl_weight)]
+    found: list[Regularizer] = [] if settings.posterior == "deterministic" else [model.KL(settings.kl_weight)]
+    if settings.mmd_weight:
+        found.append(model.MMD(settings.mmd_weight))
+    if settings.adversarial_weight:
+        critic = MLP(settings.latent_dim, 1, settings.critic_hidden)
+        found.append(model.Adversarial(settings.adversarial_weight, critic))
+    if settings.code_norm_weight:
+        found.append(model.CodeNorm(settings.code_norm_weight))
+    if settings.weight_norm_weight:
+        found.append(model.WeightNorm(settings.weight_norm_weight))
+    if settings.jacobian_weight:
+        form = settings.jacobian_form
+        found.append(model.JacobianPenalty(settings.jacobian_weight, dimensions=dimensions, form=form))
+    return found

@@ -7,7 +7,7 @@ latent dimensions, and only its `total` averages over the batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
@@ -49,6 +49,24 @@ class Objective(NamedTuple):
         return self.per_sample.mean()
 
 
+class Step(NamedTuple):
+    """An optimisation step on every batch before the main one, of parameters that the main one leaves alone.
+
+    Attributes
+    ----------
+    name
+        Under which its loss is logged.
+    parameters
+        What it moves.
+    loss
+        (x, c, noise) → (B,), with the noise that the main step gets.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    loss: Callable[[Tensor, Tensor | None, Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class ParameterGroup:
     """Parameters that share a learning rate, as a multiple of the schedule's, and take part in weight decay or not."""
@@ -78,6 +96,10 @@ class Trainable(nn.Module, ABC):
     def parameter_groups(self) -> list[ParameterGroup]:
         """All trainable parameters, each once."""
         return [ParameterGroup([p for p in self.parameters() if p.requires_grad])]
+
+    def steps_before(self) -> list[Step]:
+        """Steps that alternate with the main one, as a critic's with an encoder's; none by default."""
+        return []
 
     def summary(self, readings: Mapping[str, Tensor]) -> dict[str, float]:
         """Turn averaged readings into the numbers worth logging."""

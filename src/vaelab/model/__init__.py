@@ -3,18 +3,32 @@
 from vaelab.model.absorb import absorb_prior
 from vaelab.model.distributions import DiagonalNormal, StandardNormal, draw, kl, variance_ratio
 from vaelab.model.likelihoods import Bernoulli, Gaussian, Likelihood
+from vaelab.model.mixed import Mixed
 from vaelab.model.posteriors import Deterministic, Diagonal, FullCovariance, Isotropic, Posterior, Standardized
 from vaelab.model.priors import Conditional, Prior, Standard
-from vaelab.model.regularizers import KL, Draw, Regularizer
+from vaelab.model.regularizers import (
+    KL,
+    MMD,
+    Adversarial,
+    CodeNorm,
+    Draw,
+    JacobianPenalty,
+    Regularizer,
+    WeightNorm,
+)
 from vaelab.model.vae import ACTIVE_BELOW, VAE, Importance, count_active
-from vaelab.model.variances import FixedVariance, LearnedVariance, ProfiledVariance, Variance
+from vaelab.model.variances import DecodedVariance, FixedVariance, LearnedVariance, ProfiledVariance, Variance
 
 __all__ = [
     "ACTIVE_BELOW",
     "KL",
+    "MMD",
     "VAE",
+    "Adversarial",
     "Bernoulli",
+    "CodeNorm",
     "Conditional",
+    "DecodedVariance",
     "Deterministic",
     "Diagonal",
     "DiagonalNormal",
@@ -24,8 +38,10 @@ __all__ = [
     "Gaussian",
     "Importance",
     "Isotropic",
+    "JacobianPenalty",
     "LearnedVariance",
     "Likelihood",
+    "Mixed",
     "Posterior",
     "Prior",
     "ProfiledVariance",
@@ -34,6 +50,7 @@ __all__ = [
     "StandardNormal",
     "Standardized",
     "Variance",
+    "WeightNorm",
     "absorb_prior",
     "count_active",
     "draw",

@@ -15,7 +15,19 @@ from vaelab.types import ParameterGroup
 
 
 class Likelihood(nn.Module, ABC):
-    """p(x | z) given the decoder's raw output ("parameters"), of shape (B, *parameter_shape(event_shape))."""
+    """p(x | z) given the decoder's raw output ("parameters"), of shape (B, *parameter_shape(event_shape)).
+
+    Attributes
+    ----------
+    variance
+        γ of what is Gaussian in it; None where nothing is.
+    """
+
+    variance: Variance | None
+
+    def __init__(self, variance: Variance | None = None) -> None:
+        super().__init__()
+        self.variance = variance
 
     def parameter_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape per sample that the decoder must emit; the data's own by default."""
@@ -24,6 +36,14 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B,) −log p(x | z) in nats, summed over the event, all constants kept."""
+
+    def nll_of_draws(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(K, B) −log p(x | z_k) in nats, for parameters (K, B, …) of K draws of z for each x.
+
+        A profiled variance is that of all draws together: its E_z is their mean (Takida et al. 2022, section 4).
+        """
+        draws = len(parameters)
+        return self.nll(parameters.flatten(0, 1), x.expand(draws, *x.shape).flatten(0, 1)).view(draws, len(x))
 
     @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
@@ -37,18 +57,28 @@ class Likelihood(nn.Module, ABC):
         """Why `nll` of these rows is not minus a normalised log-density, or None if it is."""
         return None
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether the variance is to be set from the training data, by `squared_error`."""
+        return self.variance is not None and self.variance.calibrates
+
+    def squared_error(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(B, *event) (x − μ_x(z))², NaN where an entry of x is missing or not a number."""
+        return (x - self.mean(parameters)).square()
+
     def readings(self) -> dict[str, Tensor]:
-        """Numbers worth logging, detached."""
-        return {}
+        """Numbers worth logging, detached: γ, the mean over dimensions."""
+        # the buffer itself changes at every step
+        return {} if self.variance is None else {"gamma": self.variance.gamma.mean()}
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Parameters with a learning rate of their own."""
-        return []
+        """Parameters with a learning rate of their own: those of the variance."""
+        return [] if self.variance is None else self.variance.parameter_groups()
 
 
 @final
 class Gaussian(Likelihood):
-    """N(μ_x(z), γ) with γ from a `Variance` (Dai & Wipf 2019, eq. 4).
+    """N(μ_x(z), γ) with γ from a `Variance` (Dai & Wipf 2019, eq. 4; Takida et al. 2022, section 4).
 
     Parameters
     ----------
@@ -58,49 +88,67 @@ class Gaussian(Likelihood):
         ``"identity"``, or ``"sigmoid"`` for data in [0, 1]: applied to the decoder's output to give the mean.
     """
 
+    variance: Variance
+
     def __init__(self, variance: Variance | None = None, *, link: Literal["identity", "sigmoid"] = "identity") -> None:
-        super().__init__()
-        self.variance = ProfiledVariance() if variance is None else variance
+        super().__init__(ProfiledVariance() if variance is None else variance)
         self.link = link
+
+    def parameter_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the data's own, with more channels (columns of a table) where the decoder emits γ too."""
+        return (self.variance.outputs(event_shape[0]), *event_shape[1:])
 
     def mean(self, parameters: Tensor) -> Tensor:
         """(B, *event) the decoder mean μ_x(z)."""
-        return parameters.sigmoid() if self.link == "sigmoid" else parameters
+        return self._linked(self.variance.split(parameters)[0])
 
-    def squared_error(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """(B, *event) (x − μ_x(z))²."""
-        return (x - self.mean(parameters)).square()
+    def _linked(self, raw: Tensor) -> Tensor:
+        return raw.sigmoid() if self.link == "sigmoid" else raw
+
+    def variance_of(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """γ of every row, broadcastable to (B, *event)."""
+        mean, raw = self.variance.split(parameters)
+        return self.variance((x - self._linked(mean)).square(), raw)  # type: ignore[no-any-return]
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B,) Σ ½ [(x − μ)²/γ + log 2πγ], nats."""
-        squared = self.squared_error(parameters, x)
-        gamma: Tensor = self.variance(squared)
-        # γ has one entry or one per dimension; either way its logarithms sum to their mean times d
-        log_mean = gamma.log().flatten(1).mean(1) + math.log(2 * math.pi)
-        weighted = squared / (2 * gamma)
-        return torch.add(weighted.flatten(1).sum(1), log_mean, alpha=squared[0].numel() / 2)
+        mean, raw = self.variance.split(parameters)
+        squared = (x - self._linked(mean)).square()
+        return _score(squared, self.variance(squared, raw), x.ndim - 1)
+
+    def nll_of_draws(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(K, B) nats, with one γ for all draws of a row unless the decoder emits it."""
+        draws, rows = parameters.shape[:2]
+        mean, raw = self.variance.split(parameters.flatten(0, 1))
+        squared = (x - self._linked(mean).unflatten(0, (draws, rows))).square()
+        if raw is None:
+            gamma: Tensor = self.variance(squared.mean(0))
+        else:
+            gamma = self.variance(squared.flatten(0, 1), raw).unflatten(0, (draws, rows))
+        return _score(squared, gamma, x.ndim - 1)
 
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, *event) mean plus noise of variance γ."""
-        mean = self.mean(parameters)
+        mean, raw = self.variance.split(parameters)
+        mean = self._linked(mean)
         noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
-        return mean + self.variance.gamma.to(mean.dtype).sqrt() * noise
+        return mean + self.variance.generative(raw).to(mean.dtype).sqrt() * noise
 
     def caveat(self, x: Tensor) -> str | None:
         """None, unless the variance was fitted to the row that it scores."""
         return "the variance is fitted to the row it scores" if self.variance.per_sample else None
 
-    def readings(self) -> dict[str, Tensor]:
-        """γ, the decoder variance."""
-        return {"gamma": self.variance.gamma.clone()}  # the buffer itself changes at every step
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Those of the variance."""
-        return self.variance.parameter_groups()
-
     def extra_repr(self) -> str:
         """Show the link in ``repr``."""
         return f"link={self.link!r}"
+
+
+def _score(squared: Tensor, gamma: Tensor, event_dims: int) -> Tensor:
+    """Σ ½ [e²/γ + log 2πγ] over the last dimensions, nats."""
+    # where γ has one entry for several dimensions, their mean logarithm times d is the sum
+    log_mean = gamma.log().flatten(-event_dims).mean(-1) + math.log(2 * math.pi)
+    weighted = (squared / (2 * gamma)).flatten(-event_dims)
+    return torch.add(weighted.sum(-1), log_mean, alpha=weighted.shape[-1] / 2)
 
 
 @final

@@ -4,7 +4,7 @@
     q(z|x) = posterior(encoder(x, c))
     p(x|z) = likelihood(decoder(z, c))        x ∈ R^d      (event_shape)
 
-    −ELBO  = E_q[−log p(x|z)] + Σ penalties   nats per sample, summed over d and κ, one z per x per step
+    −ELBO  = E_q[−log p(x|z)] + Σ penalties   nats per sample, summed over d and κ, `draws` of z per x per step
 
 With a KL of weight 1, a diagonal posterior and N(μ_x(z), γI) this is the "κ-simple VAE" of
 
@@ -18,6 +18,7 @@ NeurIPS 2022, Definition 3).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import NamedTuple, cast, final
 
 import torch
@@ -27,10 +28,11 @@ from torch.distributions import Distribution, MultivariateNormal
 from vaelab.errors import InputError
 from vaelab.model.distributions import DiagonalNormal, draw, kl, variance_ratio
 from vaelab.model.likelihoods import Gaussian, Likelihood
+from vaelab.model.mixed import Mixed
 from vaelab.model.posteriors import Diagonal, Posterior
 from vaelab.model.priors import Prior, Standard
-from vaelab.model.regularizers import KL, Draw, Regularizer
-from vaelab.types import Batches, Objective, ParameterGroup, Trainable, rows_at_once
+from vaelab.model.regularizers import KL, Adversarial, Draw, Regularizer
+from vaelab.types import Batches, Objective, ParameterGroup, Step, Trainable, rows_at_once
 
 ACTIVE_BELOW = 0.05
 """Threshold on λ_j under which a latent dimension counts as active."""
@@ -75,6 +77,8 @@ class VAE(Trainable):
         κ.
     posterior, prior, likelihood, regularizers
         The other axes; diagonal, N(0, I), Gaussian with profiled variance, and KL by default.
+    draws
+        Of z per row and step. The distortion is their mean, and a profiled variance that of all of them.
 
     Examples
     --------
@@ -96,9 +100,10 @@ class VAE(Trainable):
         prior: Prior | None = None,
         likelihood: Likelihood | None = None,
         regularizers: Iterable[Regularizer] | None = None,
+        draws: int = 1,
     ) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.draws = latent_dim, draws
         self.encoder, self.decoder = encoder, decoder
         self.posterior = Diagonal() if posterior is None else posterior
         self.prior = Standard(latent_dim) if prior is None else prior
@@ -124,6 +129,8 @@ class VAE(Trainable):
         if width != self.latent_dim:
             raise InputError(f"a decoder that reads {width} numbers", f"latent_dim={self.latent_dim}")
 
+        if self.draws < 1 or (self.draws > 1 and self.posterior.degenerate):
+            raise InputError(f"draws={self.draws}", "at least 1, and 1 for a deterministic posterior")
         if self.posterior.degenerate and any(isinstance(r, KL) for r in self._regularizers()):
             remedy = "Pass regularizers=[] for an autoencoder, or a posterior with a variance."
             raise InputError("a deterministic posterior with a KL, which is infinite", "another penalty", remedy)
@@ -133,8 +140,12 @@ class VAE(Trainable):
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        """One standard normal per latent dimension."""
-        return (self.latent_dim,)
+        """One standard normal per draw and latent dimension, then those of the regularisers."""
+        return (sum(self._noise_counts()),)
+
+    def _noise_counts(self) -> list[int]:
+        """Count the standard normals per row: for z, then for each regulariser."""
+        return [self.draws * self.latent_dim, *(r.noise_count(self.latent_dim) for r in self._regularizers())]
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Return q(z | x): batch shape (B,), event shape (κ,)."""
@@ -158,22 +169,53 @@ class VAE(Trainable):
         c
             (B, width) condition, or None.
         noise
-            (B, κ) standard normals for z; drawn from torch's global generator if None.
+            (B, *noise_shape) standard normals, the first κ of them for z; drawn from torch's global generator if None.
 
         Returns
         -------
         Objective
             Per-sample distortion and penalties, nats.
         """
-        q = self.encode(x, c)
-        z = draw(q, torch.randn_like(q.mean) if noise is None else noise)
-        parameters = self.decoder(z, c).to(x.dtype)
-        p = self.prior(c)
-        distortion = self.likelihood.nll(parameters, x)
-        passed = Draw(x, c, q, p, z, parameters)
-        penalties = {r.name: r(passed) for r in self._regularizers()}
-        ratio = self._ratio(q, p)
-        return Objective(distortion, penalties, {"variance_ratio": ratio, **self.likelihood.readings()})
+        q, p = self.encode(x, c), self.prior(c)
+        if noise is None:
+            noise = torch.randn(len(x), *self.noise_shape, dtype=x.dtype, device=x.device)
+        own, *rest = noise.split(self._noise_counts(), dim=1)
+        z, parameters, distortion = self._drawn(x, c, q, own)
+        passed = Draw(x, c, q, p, z, parameters, self.decoder, self.likelihood)
+        penalties = {
+            r.name: r(passed._replace(noise=part) if part.shape[1] else passed)
+            for r, part in zip(self._regularizers(), rest, strict=True)
+        }
+        readings = self.likelihood.readings()
+        if not self.posterior.degenerate:
+            readings["variance_ratio"] = self._ratio(q, p)
+        return Objective(distortion, penalties, readings)
+
+    def _drawn(self, x: Tensor, c: Tensor | None, q: Distribution, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return z and the decoder's output, of the first draw if there are several, and the (B,) distortion."""
+        if self.draws == 1:
+            z = draw(q, noise)
+            parameters = self.decoder(z, c).to(x.dtype)
+            return z, parameters, self.likelihood.nll(parameters, x)
+        zs = draw(q, noise.view(len(x), self.draws, -1).transpose(0, 1))
+        own = None if c is None else c.expand(self.draws, *c.shape).flatten(0, 1)
+        all_parameters = self.decoder(zs.flatten(0, 1), own).to(x.dtype).unflatten(0, (self.draws, len(x)))
+        return zs[0], all_parameters[0], self.likelihood.nll_of_draws(all_parameters, x).mean(0)
+
+    def steps_before(self) -> list[Step]:
+        """One for each critic, on the codes of the batch as they are before the networks move."""
+        steps, counts = [], self._noise_counts()
+        for i, regularizer in enumerate(self._regularizers(), 1):
+            if isinstance(regularizer, Adversarial):
+                place = slice(sum(counts[:i]), sum(counts[: i + 1]))
+                loss = partial(self._critic_loss, regularizer, place)
+                steps.append(Step("critic", list(regularizer.critic.parameters()), loss))
+        return steps
+
+    def _critic_loss(self, own: Adversarial, place: slice, x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
+        with torch.no_grad():
+            z = draw(self.encode(x, c), noise[:, : self.latent_dim])
+        return own.critic_loss(z, self.prior(c), noise[:, place])
 
     def _ratio(self, q: Distribution, p: Distribution) -> Tensor:
         """Variance ratios, of a part of a training batch only where they cost a decomposition per row."""
@@ -216,13 +258,56 @@ class VAE(Trainable):
         noise
             (draws, B or 1, κ) standard normals.
         """
+        if self.posterior.degenerate:
+            raise InputError("importance weights of a deterministic posterior", "one with a variance")
         q = self.encode(x, c)
         z = torch.stack([draw(q, row.to(x.dtype)) for row in noise])
-        draws = len(z)
-        many = x.expand(draws, *x.shape).flatten(0, 1)
-        own = None if c is None else c.expand(draws, *c.shape).flatten(0, 1)
-        nll = self.likelihood.nll(self.decoder(z.flatten(0, 1), own).to(x.dtype), many)
-        return Importance(z, -nll.view(draws, len(x)), q.log_prob(z))
+        own = None if c is None else c.expand(len(z), *c.shape).flatten(0, 1)
+        parameters = self.decoder(z.flatten(0, 1), own).to(x.dtype).unflatten(0, (len(z), len(x)))
+        return Importance(z, -self.likelihood.nll_of_draws(parameters, x), q.log_prob(z))
+
+    @torch.no_grad()
+    def impute(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> Tensor:
+        """Fill in what is missing: E[x_missing | x_observed], by self-normalised importance weights over draws of z.
+
+        P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019,
+        section 3.3. Of each draw the decoder's means and probabilities are averaged, not samples. The estimate is
+        consistent in the number of draws, and as good as the model.
+
+        Parameters
+        ----------
+        x, c
+            As for `forward`; NaN where an entry is missing.
+        noise
+            (draws, B or 1, κ) standard normals.
+
+        Returns
+        -------
+        Tensor
+            (B, d) x with its gaps filled: numbers by their mean, categories by the most likely level.
+
+        Raises
+        ------
+        InputError
+            Entries are missing and the likelihood has no place for that.
+        """
+        likelihood = self.likelihood
+        missing = x.isnan()
+        if not isinstance(likelihood, Mixed):
+            if bool(missing.any()):
+                remedy = "Train with likelihood='mixed'."
+                raise InputError(f"missing entries for {type(likelihood).__name__}", "a Mixed likelihood", remedy)
+            return x
+        q, p = self.encode(x, c), self.prior(c)
+        if self.posterior.degenerate:  # one z, and so no weights
+            return torch.where(missing, likelihood.mean(self.decoder(q.mean, c).to(x.dtype)), x)
+        z = torch.stack([draw(q, row.to(x.dtype)) for row in noise])
+        own = None if c is None else c.expand(len(z), *c.shape).flatten(0, 1)
+        parameters = self.decoder(z.flatten(0, 1), own).to(x.dtype).unflatten(0, (len(z), len(x)))
+        log_p = p.log_prob(z) - likelihood.nll_of_draws(parameters, x)
+        weights = (log_p - q.log_prob(z)).softmax(0)
+        each = likelihood.expected(parameters.flatten(0, 1)).unflatten(0, (len(z), len(x)))
+        return torch.where(missing, likelihood.decide((weights[..., None] * each).sum(0)), x)
 
     def sample(
         self,
@@ -266,6 +351,9 @@ class VAE(Trainable):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Networks at the schedule's learning rate, the likelihood's parameters at their own."""
         own = self.likelihood.parameter_groups()
+        for r in self._regularizers():
+            if isinstance(r, Adversarial):
+                own.append(ParameterGroup(list(r.critic.parameters()), r.lr_scale, decays=False))
         taken = {id(p) for group in own for p in group.parameters}
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in taken]
         return [ParameterGroup(rest), *own]
@@ -273,30 +361,34 @@ class VAE(Trainable):
     def summary(self, readings: Mapping[str, Tensor]) -> dict[str, float]:
         """γ and the number of active dimensions, from readings averaged over samples."""
         numbers = super().summary({name: value for name, value in readings.items() if name != "variance_ratio"})
-        numbers["active_dimensions"] = count_active(readings["variance_ratio"])
+        if "variance_ratio" in readings:  # a deterministic posterior has none
+            numbers["active_dimensions"] = count_active(readings["variance_ratio"])
         return numbers
 
     @torch.no_grad()
     def calibrate(self, batches: Batches, *, batch_size: int | None = None, generator: torch.Generator) -> None:
         """Set a profiled γ from all training data, with fresh z (Takida et al. 2022, section 4).
 
-        Other likelihoods and variances are left as they are.
+        Other likelihoods and variances are left as they are. Entries that are missing (NaN) are left out.
         """
-        if not isinstance(self.likelihood, Gaussian) or not self.likelihood.variance.calibrates:
+        variance = self.likelihood.variance
+        if variance is None or not self.likelihood.calibrates:
             return
         batch_size = batch_size or rows_at_once(batches.event_shape)
         was_training = self.training
         self.eval()
         device = next(self.parameters()).device
-        total: Tensor | None = None
+        total, count = torch.zeros((), device=device), torch.zeros((), device=device)
         for start in range(0, len(batches), batch_size):
             index = torch.arange(start, min(start + batch_size, len(batches)), device=device)
             noise = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
             x, c = batches.take(index, noise)
             q = self.encode(x, c)
             z = draw(q, torch.randn(q.mean.shape, generator=generator, device=device, dtype=x.dtype))
-            squared = self.likelihood.squared_error(self.decoder(z, c).to(x.dtype), x).double().sum(0)
-            total = squared if total is None else total + squared
-        if total is not None:
-            self.likelihood.variance.calibrate(total / len(batches))
+            squared = self.likelihood.squared_error(self.decoder(z, c).to(x.dtype), x).double()
+            total = total + squared.nansum(0)
+            count = count + (~squared.isnan()).sum(0)
+        if not variance.diagonal:  # every observed entry counts the same, however many its column has
+            total, count = total.sum(), count.sum()
+        variance.calibrate(total / count.clamp(min=1))
         self.train(was_training)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from vaelab.training.checkpoint import TrainState
 from vaelab.training.evaluation import evaluate
 from vaelab.training.hooks import Hook, Record, Start
 from vaelab.training.ledger import Ledger
-from vaelab.training.schedules import factor_of
+from vaelab.training.schedules import factor_of, plateau
 from vaelab.training.settings import FitSettings
 from vaelab.training.streams import forked, reseed, stream
 from vaelab.types import Batches, Objective, Trainable
@@ -35,9 +35,18 @@ from vaelab.types import Batches, Objective, Trainable
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+
+class Update(Protocol):
+    """A backward pass and a step of the optimiser."""
+
+    def __call__(self, loss: Tensor, moved: Sequence[Tensor] | None = None) -> None:
+        """Descend; `moved` is what to move, if not everything."""
+
+
 _CHUNK_NUMBERS = 2**21  # floats gathered at once: amortises indexing and random numbers over several small steps
 _CHUNK_STEPS = 64
 _RECORDS = 200  # at most about so many epochs are evaluated and recorded
+_PATIENCE = 5  # epochs without a fall of the held-out objective, for the schedule "plateau"
 
 
 @dataclass(frozen=True)
@@ -203,6 +212,8 @@ def fit(
     NonFiniteObjectiveError
         A term became NaN or infinite; says which, at which step, and γ. The last good state stays on disk.
     """
+    if settings.schedule == "plateau" and held_out is None:
+        raise InputError("schedule='plateau' without held-out rows", "held-out rows", "Pass held_out.")
     if settings.keep_best and held_out is None:
         raise InputError("keep_best=True without held-out rows", "held-out rows", "Pass held_out.")
     return _Training(model, train, settings, held_out, hooks, stage, state_file).run(resume=resume)
@@ -223,6 +234,8 @@ class _Training:
     ) -> None:
         self.model, self.settings, self.stage, self.state_file = model, settings, stage, state_file
         self.fabric = make_fabric(settings)
+        if self.fabric.world_size > 1 and model.steps_before():
+            raise InputError("several processes for a model with a critic", "one process")
         self.plan = Plan.of(train, settings, self.fabric.world_size)
         self.feeder = Feeder(train, self.plan, self.fabric, model.noise_shape, settings.seed)
         self.held_out = None if held_out is None else held_out.to(self.fabric.device)
@@ -252,10 +265,11 @@ class _Training:
             for group in self.model.parameter_groups()
         ]
         fused = all(p.is_floating_point() for p in self.model.parameters())
-        adam = torch.optim.Adam(groups, lr=self.settings.lr, fused=fused)
+        adam = torch.optim.Adam(groups, lr=self.settings.lr, betas=(self.settings.beta1, 0.999), fused=fused)
         if resume and self.state_file is not None and self.state_file.is_file():
             self.state, scaler = checkpoint.load_state(self.state_file, self.key, self.model, adam)
             self.fabric.strategy.precision.load_state_dict(scaler)
+        self._plateau = self._slowed()
         forward, update = self._wrap(adam)
         first = Start(self.stage, self.plan.epochs, self.plan.steps_per_epoch, self.state.step, self.state.history)
         for hook in self.hooks:
@@ -272,41 +286,53 @@ class _Training:
         self.model.eval()
         return self.state.history
 
-    def _wrap(self, adam: torch.optim.Optimizer) -> tuple[Callable[..., Objective], Callable[[Tensor], None]]:
-        """Return the forward pass, and the backward pass with its update, through Fabric where it has work to do."""
+    def _wrap(self, adam: torch.optim.Optimizer) -> tuple[Callable[..., Objective], Update]:
+        """Return the forward pass, and the backward pass with its update, through Fabric where it has work to do.
+
+        What an update moves can be given; one optimiser serves all, since it leaves alone what has no gradient.
+        """
         model = cast("torch.nn.Module", torch.compile(self.model) if self.settings.compile else self.model)
         # one process in full precision: Fabric's wrappers would only cost, 8 % of a small model's step
         if self.fabric.world_size == 1 and self.settings.precision == "32-true":
 
-            def plain(loss: Tensor) -> None:
+            def plain(loss: Tensor, moved: Sequence[Tensor] | None = None) -> None:
                 adam.zero_grad()  # just before they are needed again: freed earlier, their pages go back to the system
-                loss.backward()
+                loss.backward(inputs=moved)
                 adam.step()
 
             return model, plain
         forward, optimizer = self.fabric.setup(model, adam)
 
-        def wrapped(loss: Tensor) -> None:
+        def wrapped(loss: Tensor, moved: Sequence[Tensor] | None = None) -> None:
             optimizer.zero_grad()
-            self.fabric.backward(loss)
+            self.fabric.backward(loss, inputs=moved)
             optimizer.step()
 
         return forward, wrapped
 
-    def _steps(
-        self, forward: Callable[..., Objective], update: Callable[[Tensor], None], adam: torch.optim.Optimizer
-    ) -> None:
+    def _steps(self, forward: Callable[..., Objective], update: Update, adam: torch.optim.Optimizer) -> None:
         self.model.train()
+        before = self.model.steps_before()
+        apart = {id(p) for step in before for p in step.parameters}
+        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in apart] if apart else None
         state, fabric, ledger = self.state, self.fabric, self.ledger
         for chunk in chunks(self.plan, state.step):
             # networks with noise of their own (dropout) are functions of the step too
             reseed(fabric.device, self.settings.seed, "network", chunk.epoch, chunk.first, fabric.global_rank)
             for x, c, noise in self.feeder.steps(chunk):
-                factor = self.factor(state.step) * self.settings.lr
+                factor = self.factor(state.step) * self._plateau * self.settings.lr
                 for group in adam.param_groups:
                     group["lr"] = factor * group["lr_scale"]
+                losses = {}
+                for step in before:
+                    with fabric.autocast():
+                        losses[step.name] = step.loss(x, c, noise).mean()
+                    update(losses[step.name], step.parameters)
                 objective = forward(x, c, noise=noise)
-                update(objective.total)
+                update(objective.total, rest)
+                if losses:
+                    read = {name: loss.detach() for name, loss in losses.items()}
+                    objective = objective._replace(readings=objective.readings | read)
                 state.step += 1
                 ledger.add(state.step, objective)
             self._after(chunk, adam)
@@ -342,8 +368,16 @@ class _Training:
         record["seconds"] = round(time.monotonic() - self._epoch_began, 3)
         self._epoch_began = time.monotonic()
         self.state.history.append(record)
+        self._plateau = self._slowed()
         for hook in self.hooks:
             hook.epoch(record)
+
+    def _slowed(self) -> float:
+        """Return what the held-out objective's course so far makes of the learning rate; 1 for other schedules."""
+        if self.settings.schedule != "plateau":
+            return 1.0
+        losses = [float(record["held_out_loss"]) for record in self.state.history]
+        return plateau(losses, patience=self.settings.halve_every or _PATIENCE)
 
     def _agree(self) -> None:
         """Give every process the first one's buffers: batch norm's averages are of each process's own share."""

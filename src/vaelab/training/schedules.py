@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vaelab.training.settings import FitSettings
 
@@ -38,12 +38,38 @@ def one_cycle(step: int, *, total: int, rise: float = 0.3, start: float = 1 / 25
     return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def exponential(step: int, *, total: int, end: float = 0.01) -> float:
+    """Fall from 1 to `end`, by the same share at every step (Tolstikhin et al. 2018, their program)."""
+    return float(end ** min(step / total, 1.0))
+
+
+def plateau(losses: Sequence[float], *, patience: int) -> float:
+    """Halve whenever the loss has not fallen for more than `patience` epochs in a row, counted anew after each halving.
+
+    Parameters
+    ----------
+    losses
+        Of held-out rows, one per recorded epoch so far. A fall of less than a ten-thousandth is none.
+    patience
+        Epochs.
+    """
+    factor, best, waited = 1.0, math.inf, 0
+    for loss in losses:
+        fell = loss < best - 1e-4 * abs(best) if math.isfinite(best) else True
+        best, waited = (loss, 0) if fell else (best, waited + 1)
+        if waited > patience:
+            factor, waited = factor / 2, 0
+    return factor
+
+
 def factor_of(settings: FitSettings, steps_per_epoch: int) -> Factor:
-    """Return the schedule named in the settings as a function of the step (0, 1, …)."""
+    """Return the schedule named in the settings as a function of the step (0, 1, …); of `plateau`, a constant."""
     total = settings.epochs * steps_per_epoch
     if settings.schedule == "step":
         every = (settings.halve_every or settings.epochs) * steps_per_epoch
         return lambda step: step_halving(step, every=every)
+    if settings.schedule == "exponential":
+        return lambda step: exponential(step, total=total)
     if settings.schedule == "cosine":
         return lambda step: cosine(step, total=total)
     if settings.schedule == "one_cycle":

@@ -41,6 +41,10 @@ class Stack(Trainable):
         shapes = {tuple((name, tuple(value.shape)) for name, value in m.state_dict().items()) for m in members}
         if len(shapes) != 1:
             raise InputError(f"{len(members)} models of {len(shapes)} architectures", "models of one architecture")
+        if any(m.steps_before() for m in members):
+            raise InputError(
+                "models with a critic, to be trained together", "models with one step", "Train each by itself."
+            )
         self._members = list(members)  # a plain list: their own parameters are not the stack's
         self._template = [copy.deepcopy(members[0])]
         parameters, buffers = stack_module_state(list(members))
