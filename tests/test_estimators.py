@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaelab
-from vaelab import ConditionalVAE, GaussianVAE, Settings, TwoStageVAE
+from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, Settings, TwoStageVAE
 from vaelab.errors import RunFolderError, VaelabWarning
 
 QUICK = {
@@ -29,7 +29,10 @@ QUICK = {
 QUICK_TWO = {**QUICK, "second_hidden": (8,), "second_epochs": 2, "components": 1, "covariance": "diag"}
 
 
-@parametrize_with_checks([GaussianVAE(**QUICK), TwoStageVAE(**QUICK_TWO)])
+QUICK_AUTOENCODER = {n: v for n, v in QUICK_TWO.items() if n != "score_draws"}
+
+
+@parametrize_with_checks([GaussianVAE(**QUICK), TwoStageVAE(**QUICK_TWO), RegularizedAutoencoder(**QUICK_AUTOENCODER)])
 @pytest.mark.filterwarnings("ignore::vaelab.errors.VaelabWarning")
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
@@ -46,19 +49,28 @@ def images(dtype=np.uint8, channels=1):
     return (rng.random((40, channels, 8, 8)) * 255).astype(dtype)
 
 
-@pytest.mark.parametrize("cls", [GaussianVAE, ConditionalVAE, TwoStageVAE])
+@pytest.mark.parametrize("cls", [GaussianVAE, ConditionalVAE, TwoStageVAE, RegularizedAutoencoder])
 def test_arguments_are_the_settings(cls):
     """Names, defaults and order of meaning agree; only seed has scikit-learn's name."""
     ours = {n: p.default for n, p in inspect.signature(cls.__init__).parameters.items() if n != "self"}
     own = {"random_state", "score_draws", "verbose"}
     fields = {n: f.default for n, f in Settings.model_fields.items()}
     second = {n for n in fields if n.startswith("second_")} | {"densities", "components", "covariance"}
+    penalties = {n for n in fields if n.endswith("_weight") and n != "kl_weight"} | {"spectral", "beta1"}
+    penalties |= {"critic_hidden", "weight_norm_dense", "jacobian_form"}
+    of_a_vae = {"posterior", "posterior_variance", "likelihood", "logistic_components", "variance", "variance_shape"}
+    of_a_vae |= {"draws", "gamma_lr_scale", "gamma_floor", "kl_weight", "attention"}
     left_out = {
-        GaussianVAE: second | {"conditional", "prior", "condition_hidden"},
-        ConditionalVAE: second | {"conditional"},
-        TwoStageVAE: set(),
+        GaussianVAE: second | penalties | {"conditional", "prior", "condition_hidden"},
+        ConditionalVAE: second | penalties | {"conditional"},
+        TwoStageVAE: penalties,
+        RegularizedAutoencoder: of_a_vae | {"conditional", "prior", "condition_hidden"},
     }
     wanted = set(fields) - {"seed"} - left_out[cls]
+    if cls is RegularizedAutoencoder:
+        own = own - {"score_draws"}
+        fields |= {"gamma": 0.5, "code_norm_weight": 0.01, "weight_norm_weight": 1e-4}
+        fields["densities"] = ("gaussian", "mixture")
     assert set(ours) - own == wanted
     assert {n: ours[n] for n in wanted} == {n: fields[n] for n in wanted}
     for name in [*wanted, *own]:

@@ -6,7 +6,15 @@ from vaelab.lazy import attach
 
 if TYPE_CHECKING:
     from vaelab.config import Settings
-    from vaelab.estimators import ConditionalVAE, GaussianVAE, SequenceVAE, TwoStageVAE, load, prune
+    from vaelab.estimators import (
+        ConditionalVAE,
+        GaussianVAE,
+        RegularizedAutoencoder,
+        SequenceVAE,
+        TwoStageVAE,
+        load,
+        prune,
+    )
     from vaelab.evaluation import compare, estimate_dimension, evaluate, manifold_dimension
     from vaelab.model import VAE
     from vaelab.training import FitSettings, fit
@@ -18,6 +26,7 @@ __all__ = [
     "ConditionalVAE",
     "FitSettings",
     "GaussianVAE",
+    "RegularizedAutoencoder",
     "SequenceVAE",
     "Settings",
     "TwoStageVAE",
@@ -35,6 +44,7 @@ _PLACES = {
     "Settings": "config",
     "ConditionalVAE": "estimators",
     "GaussianVAE": "estimators",
+    "RegularizedAutoencoder": "estimators",
     "SequenceVAE": "estimators",
     "TwoStageVAE": "estimators",
     "load": "estimators",

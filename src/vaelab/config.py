@@ -87,6 +87,7 @@ class Settings(BaseModel):
     critic_hidden: tuple[int, ...] = Field((512,) * 4, min_length=1, description="hidden widths of the critic")
     code_norm_weight: float = Field(0.0, ge=0, description="of the squared norm of z (RAE)")
     weight_norm_weight: float = Field(0.0, ge=0, description="of the decoder's squared weights (RAE)")
+    weight_norm_dense: bool = Field(True, description="count dense layers there, beside convolutions")
     jacobian_weight: float = Field(0.0, ge=0, description="of the decoder's squared Jacobian (RAE-GP)")
     jacobian_form: JacobianForm = Field("jacobian", description="that of the paper, or what its program computes")
 
@@ -126,8 +127,8 @@ class Settings(BaseModel):
         given = self.gamma is not None or self.variance != "profiled" or self.variance_shape != "iso-i"
         if self.likelihood not in ("gaussian", "mixed") and given:
             raise ValueError(f"likelihood={self.likelihood!r} has no variance; leave gamma and variance out")
-        if self.likelihood == "mixed" and self.variance_shape != "iso-i":
-            raise ValueError("likelihood='mixed' has one variance for all numbers; leave variance_shape out")
+        if self.likelihood == "mixed" and self.variance_shape.endswith("-d"):
+            raise ValueError("likelihood='mixed' has the same variances for all rows; use variance_shape='diag-i'")
         if self.variance == "fixed" and self.variance_shape != "iso-i":
             raise ValueError(f"variance='fixed' is one number; leave variance_shape={self.variance_shape!r} out")
         if self.posterior == "deterministic" and (self.kl_weight != 1 or self.draws > 1):
@@ -245,6 +246,7 @@ def build_vae(
     *,
     data_variance: float,
     condition_shape: tuple[int, ...] = (),
+    levels: tuple[int, ...] = (),
 ) -> VAE:
     """Build the first stage.
 
@@ -258,15 +260,24 @@ def build_vae(
         Mean variance of a dimension, in the network's units: where a learned γ starts, and the floor's scale.
     condition_shape
         Of one condition; () for none.
+    levels
+        Of each column of a mixed table, as `vaelab.data.Schema.levels`: 0 for numbers, which are all if not given.
     """
     from vaelab.model import VAE
+    from vaelab.nets import TableReader, table_width
     from vaelab.training.streams import forked
 
+    mixed = settings.likelihood == "mixed"
+    if mixed and not levels:
+        levels = (0,) * event_shape[0]
     posterior = _posterior(settings)
-    likelihood = _likelihood(settings, data_variance, event_shape)
+    likelihood = _likelihood(settings, data_variance, event_shape, levels)
     with forked("cpu", settings.seed, "first stage"):
         outputs = posterior.parameter_count(settings.latent_dim), likelihood.parameter_shape(event_shape)
-        encoder, decoder = _networks(settings, event_shape, outputs, condition_shape)
+        inputs = (table_width(levels),) if mixed else event_shape
+        encoder, decoder = _networks(settings, inputs, outputs, condition_shape)
+        if mixed:
+            encoder = TableReader(encoder, levels)
         return VAE(
             encoder,
             decoder,
@@ -391,8 +402,13 @@ def _plain_networks(
     return encode(event_shape, outputs[0], **options), decode(size, outputs[1], **options)
 
 
-def _likelihood(settings: Settings, data_variance: float, event_shape: tuple[int, ...]) -> Likelihood:
+def _likelihood(
+    settings: Settings, data_variance: float, event_shape: tuple[int, ...], levels: tuple[int, ...]
+) -> Likelihood:
     from vaelab import model
+
+    if settings.likelihood == "mixed":
+        return model.Mixed(levels, _variance(settings, data_variance, (levels.count(0),)))
 
     if settings.likelihood == "bernoulli":
         return model.Bernoulli()
@@ -445,7 +461,7 @@ def _regularizers(settings: Settings, dimensions: int) -> list[Regularizer]:
     if settings.code_norm_weight:
         found.append(model.CodeNorm(settings.code_norm_weight))
     if settings.weight_norm_weight:
-        found.append(model.WeightNorm(settings.weight_norm_weight))
+        found.append(model.WeightNorm(settings.weight_norm_weight, dense=settings.weight_norm_dense))
     if settings.jacobian_weight:
         form = settings.jacobian_form
         found.append(model.JacobianPenalty(settings.jacobian_weight, dimensions=dimensions, form=form))

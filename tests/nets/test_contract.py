@@ -14,10 +14,14 @@ from torch.testing import assert_close
 
 from vaelab.errors import InputError
 from vaelab.nets import (
+    ARELBODecoder,
+    ARELBOEncoder,
     InfoGANDecoder,
     InfoGANEncoder,
     MLPDecoder,
     MLPEncoder,
+    RAEDecoder,
+    RAEEncoder,
     ResNetDecoder,
     ResNetEncoder,
     WAEDecoder,
@@ -62,6 +66,22 @@ FAMILIES = {
     "wae": Family(
         lambda shape, c: WAEEncoder(shape, WIDTH, base_width=4, condition_dim=c),
         lambda shape, c: WAEDecoder(LATENT, shape, base_width=4, condition_dim=c),
+    ),
+    "arelbo": Family(
+        lambda shape, c: ARELBOEncoder(shape, WIDTH, base_width=4, condition_dim=c),
+        lambda shape, c: ARELBODecoder(LATENT, shape, base_width=4, condition_dim=c),
+    ),
+    "arelbo-plain": Family(
+        lambda shape, c: ARELBOEncoder(shape, WIDTH, base_width=4, kernel=4, norm=False, condition_dim=c),
+        lambda shape, c: ARELBODecoder(LATENT, shape, base_width=4, kernel=4, norm=False, condition_dim=c),
+    ),
+    "rae": Family(
+        lambda shape, c: RAEEncoder(shape, WIDTH, base_width=4, kernel=5, condition_dim=c),
+        lambda shape, c: RAEDecoder(LATENT, shape, base_width=4, kernel=5, condition_dim=c),
+    ),
+    "rae-spectral": Family(
+        lambda shape, c: RAEEncoder(shape, WIDTH, base_width=4, spectral=True, condition_dim=c),
+        lambda shape, c: RAEDecoder(LATENT, shape, base_width=4, spectral=True, condition_dim=c),
     ),
 }
 
@@ -243,7 +263,7 @@ def test_jacobian_by_vmap(case: Case) -> None:
     assert_close(jacobian.flatten(1 + len(case.out)) @ direction.flatten(), slope, rtol=1e-3, atol=1e-5)
 
 
-CONVOLUTIONAL = pytest.mark.parametrize("name", ["infogan", "resnet", "wae"])
+CONVOLUTIONAL = pytest.mark.parametrize("name", ["infogan", "resnet", "wae", "arelbo", "rae"])
 
 
 @CONVOLUTIONAL
@@ -275,6 +295,13 @@ def test_convolutions_detect_channels_last(name: str) -> None:
         lambda: InfoGANEncoder((1, 8, 8), 2, norm_decay=1.0),
         lambda: InfoGANDecoder(2, (1, 8, 8), norm_decay=-0.1),
         lambda: WAEEncoder((1, 8, 8), 2, base_width=0),
+        lambda: ARELBOEncoder((1, 8, 8), 2, base_width=0),
+        lambda: ARELBODecoder(2, (1, 8, 8), kernel=1),
+        lambda: ARELBODecoder(2, (1, 8, 8), norm_decay=1.0),
+        lambda: RAEEncoder((1, 8, 8), 2, kernel=0),
+        lambda: RAEEncoder((1, 8, 8), 2, base_width=0),
+        lambda: RAEDecoder(2, (1, 8, 8), doublings=0),
+        lambda: RAEDecoder(2, (1, 8, 8), doublings=4),
         lambda: ResNetEncoder((1, 8, 8), 2, scales=0),
         lambda: ResNetEncoder((1, 8, 8), 2, blocks_per_scale=0),
         lambda: ResNetEncoder((1, 8, 8), 2, dense_width=0),

@@ -46,9 +46,11 @@ def describe(folder: Path) -> str:
         lines.append(f"state     unfinished; go on with `vaelab train --resume {folder}`")
     if (folder / files.RESULTS).is_file():
         found = json.loads((folder / files.RESULTS).read_text(encoding="utf-8"))
+        bound = ""
+        if found["nelbo"] is not None:
+            bound = f"−ELBO {found['nelbo']:.2f} nats ({found['distortion']:.2f} + KL {found['kl']:.2f}), "
         lines += [
-            f"test      −ELBO {found['nelbo']:.2f} nats ({found['distortion']:.2f} + KL {found['kl']:.2f}), "
-            f"squared error {found['mse']:.2g} per dimension",
+            f"test      {bound}squared error {found['mse']:.2g} per dimension",
             f"active    {found['active_dimensions']} of {settings.latent_dim} latent dimensions",
         ]
         if found["gamma"] is not None:

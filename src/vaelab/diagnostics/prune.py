@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vaelab.diagnostics.dimension import Dimension, Dimensions, dimensions_of
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.model import VAE, Conditional, Diagonal, Gaussian, Isotropic, Prior, Regularizer, Standard, draw
+from vaelab.model import VAE, Conditional, Diagonal, Isotropic, Prior, Regularizer, Standard, draw
 from vaelab.nets.recurrent import SharedPrior
 from vaelab.nets.slicing import keep_latents, keep_outputs
 from vaelab.training import stream
@@ -110,6 +110,8 @@ def prune(
             "a diagonal one",
             "Train again with latent_dim set to the count.",
         )
+    if vae.steps_before():
+        raise InputError("a model with a critic, which reads every dimension", "another model", "Train a smaller one.")
     if keep is None:
         found = dimensions_of(vae, batches, seed=seed) if dimension is None else dimension
         keep = _active(found, vae.latent_dim)
@@ -165,6 +167,7 @@ def _sliced(vae: VAE, kept: Tensor) -> VAE:
         prior=_sliced_prior(vae.prior, both).to(device),
         likelihood=vae.likelihood,
         regularizers=cast("Iterable[Regularizer]", vae.regularizers),
+        draws=vae.draws,
     )
 
 
@@ -202,6 +205,7 @@ def _changes(vae: VAE, small: VAE, kept: Tensor, batches: Batches, seed: int) ->
         numbers += x.numel()
     vae.train(was_training)
     # the variance of a pixel that is 0 or 1, where there is no γ
-    level = float(vae.likelihood.variance.gamma.mean()) if isinstance(vae.likelihood, Gaussian) else spread / numbers
+    variance = vae.likelihood.variance
+    level = spread / numbers if variance is None else float(variance.gamma.mean())
     changes = [(total / numbers / level) ** 0.5 for total in sums]
     return changes[0], changes[1]

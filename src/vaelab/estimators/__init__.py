@@ -1,14 +1,16 @@
 """The scikit-learn face: arrays in, arrays out, in the caller's own units, shape, dtype and container.
 
 `GaussianVAE` is one stage and samples from its prior; `ConditionalVAE` is that for p(x | y); `TwoStageVAE` fits latent
-densities as well and samples from the one that explains held-out codes best; `SequenceVAE` is for sequences. Arguments
+densities as well and samples from the one that explains held-out codes best; so does `RegularizedAutoencoder`, whose
+codes are points; `SequenceVAE` is for sequences. Arguments
 are the fields of `vaelab.config.Settings`, apart from ``random_state``, which is ``seed`` under scikit-learn's name,
 ``score_draws`` and ``verbose``, and those of sequences.
 """
 
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
+from vaelab.estimators.regularized import RegularizedAutoencoder
 from vaelab.estimators.saved import load, prune
 from vaelab.estimators.sequence import SequenceVAE
 from vaelab.estimators.two_stage import TwoStageVAE
 
-__all__ = ["ConditionalVAE", "GaussianVAE", "SequenceVAE", "TwoStageVAE", "load", "prune"]
+__all__ = ["ConditionalVAE", "GaussianVAE", "RegularizedAutoencoder", "SequenceVAE", "TwoStageVAE", "load", "prune"]

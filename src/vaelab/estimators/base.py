@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Test
 from vaelab.data.checks import check_array
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
-from vaelab.model import Gaussian, count_active
+from vaelab.model import count_active
 from vaelab.runs.trained import Trained
 from vaelab.training import Progress, stream
 
@@ -40,8 +41,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Networks, densities, units and facts.
     active_dimensions_ : int
         Latent dimensions whose mean ratio on the training data is below 0.05.
-    gamma_ : float or None
-        Decoder variance in the network's units (columns of variance 1, pixels in [0, 1]).
+    gamma_ : float or ndarray or None
+        Decoder variance in the network's units (columns of variance 1, pixels in [0, 1]); of the shape of a row where
+        every dimension has its own, and the mean over the training rows where rows differ.
     variance_ratios_ : ndarray of shape (latent_dim,)
         Mean posterior variance of every latent dimension, relative to the prior's.
     classes_ : tuple of str or None
@@ -54,12 +56,15 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     score_draws: int
     verbose: bool
     conditional: bool = False
+    _has_bound = True
+    _given: ClassVar[Mapping[str, object]] = {}  # settings that make the class what it is
     trained_: Trained
     pruned_: Pruned
 
     def _settings(self, seed: int) -> Settings:
         values = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
-        return parse_settings({"densities": (), "conditional": self.conditional, **values, "seed": seed})
+        own = {"densities": (), "conditional": self.conditional, **self._given}
+        return parse_settings({**own, **values, "seed": seed})
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train.
@@ -110,10 +115,11 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _describe(self) -> None:
         """Set what is learned, from `trained_` alone."""
-        likelihood = self.trained_.vae.likelihood
+        variance = self.trained_.vae.likelihood.variance
         self.variance_ratios_ = np.array(self.trained_.facts.variance_ratios)
         self.active_dimensions_ = count_active(torch.as_tensor(self.variance_ratios_))
-        self.gamma_ = float(likelihood.variance.gamma) if isinstance(likelihood, Gaussian) else None
+        gamma = None if variance is None else variance.gamma.detach().cpu().double()
+        self.gamma_ = None if gamma is None else gamma.numpy() if gamma.ndim else float(gamma)
         conditioning = self.trained_.conditioning
         self.classes_ = None if conditioning is None else conditioning.classes
         self.score_noise_ = torch.randn(
@@ -177,6 +183,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         x = self._validated(X, reset=False)
         return self._like_x(self.trained_.reconstruct(x, self.trained_.conditions(y, len(x))))
 
+    @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray[Any, Any]:
         """(n,) lower bound on log p(x) in nats, in X's own units: the mean ELBO over ``score_draws`` fixed draws of z.
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from vaelab.config import Network
+from vaelab.config import LikelihoodName, Network, VarianceShape
 from vaelab.estimators.base import Estimator, keep_arguments
 from vaelab.training.settings import Accelerator, Precision, Schedule
 
@@ -22,12 +22,16 @@ class GaussianVAE(Estimator):
         Latent dimensions; superfluous ones are left idle by training.
     network, hidden, base_width, norm_decay
         Networks; ``"auto"`` is InfoGAN for images and a multilayer perceptron for tables.
-    posterior
-        Covariance of q(z | x): diagonal, a multiple of the identity, or full.
+    posterior, posterior_variance
+        Covariance of q(z | x): diagonal, a multiple of the identity (one for all x, learned unless given), or full.
     attention
         Let the decoder switch latent dimensions off by a trained gate.
-    likelihood, variance, gamma, gamma_lr_scale, gamma_floor
-        p(x | z) and its variance; profiled by default. ``gamma_floor`` is relative to the data's variance.
+    likelihood, logistic_components
+        p(x | z): Gaussian; for pixels also ``"bernoulli"``, ``"continuous_bernoulli"`` and ``"logistic_mixture"``; for
+        tables with categories or missing values ``"mixed"``.
+    variance, variance_shape, draws, gamma, gamma_lr_scale, gamma_floor
+        Its variance: profiled by default, from so many draws of z; one number (``"iso-i"``), one per dimension
+        (``"diag-i"``), per row (``"iso-d"``) or both (``"diag-d"``). ``gamma_floor`` is relative to the variance of X.
     kl_weight
         1 for a bound on log p(x), else β.
     epochs, batch_size, lr, schedule, halve_every, weight_decay
@@ -59,12 +63,16 @@ class GaussianVAE(Estimator):
         *,
         network: Network = "auto",
         hidden: Sequence[int] = (256, 256),
-        base_width: int = 32,
+        base_width: int | None = None,
         norm_decay: float | None = None,
         posterior: Literal["diagonal", "isotropic", "full"] = "diagonal",
+        posterior_variance: float | None = None,
         attention: bool | None = None,
-        likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
+        likelihood: LikelihoodName = "gaussian",
+        logistic_components: int = 10,
         variance: Literal["profiled", "learned", "fixed"] = "profiled",
+        variance_shape: VarianceShape = "iso-i",
+        draws: int = 1,
         gamma: float | None = None,
         gamma_lr_scale: float = 10.0,
         gamma_floor: float = 1e-6,
@@ -107,16 +115,20 @@ class ConditionalVAE(Estimator):
         Latent dimensions; superfluous ones are left idle by training.
     network, hidden, base_width, norm_decay
         Networks; ``"auto"`` is InfoGAN for images and a multilayer perceptron for tables.
-    posterior
-        Covariance of q(z | x, y): diagonal, a multiple of the identity, or full.
+    posterior, posterior_variance
+        Covariance of q(z | x, y): diagonal, a multiple of the identity (one for all, learned unless given), or full.
     prior
         p(z), the standard normal, or p(z | y), a Gaussian whose mean and variances depend on y.
     attention
         Let the decoder switch latent dimensions off, depending on y; on by default.
     condition_hidden
         Hidden widths of the networks that read y.
-    likelihood, variance, gamma, gamma_lr_scale, gamma_floor
-        p(x | z, y) and its variance; profiled by default. ``gamma_floor`` is relative to the data's variance.
+    likelihood, logistic_components
+        p(x | z, y): Gaussian; for pixels also ``"bernoulli"``, ``"continuous_bernoulli"``, ``"logistic_mixture"``; for
+        tables with categories or missing values ``"mixed"``.
+    variance, variance_shape, draws, gamma, gamma_lr_scale, gamma_floor
+        Its variance: profiled by default, from so many draws of z; one number (``"iso-i"``), one per dimension
+        (``"diag-i"``), per row (``"iso-d"``) or both (``"diag-d"``). ``gamma_floor`` is relative to the variance of X.
     kl_weight
         1 for a bound on log p(x | y), else β.
     epochs, batch_size, lr, schedule, halve_every, weight_decay
@@ -151,14 +163,18 @@ class ConditionalVAE(Estimator):
         *,
         network: Network = "auto",
         hidden: Sequence[int] = (256, 256),
-        base_width: int = 32,
+        base_width: int | None = None,
         norm_decay: float | None = None,
         posterior: Literal["diagonal", "isotropic", "full"] = "diagonal",
+        posterior_variance: float | None = None,
         prior: Literal["standard", "conditional"] = "standard",
         attention: bool | None = None,
         condition_hidden: Sequence[int] = (64,),
-        likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
+        likelihood: LikelihoodName = "gaussian",
+        logistic_components: int = 10,
         variance: Literal["profiled", "learned", "fixed"] = "profiled",
+        variance_shape: VarianceShape = "iso-i",
+        draws: int = 1,
         gamma: float | None = None,
         gamma_lr_scale: float = 10.0,
         gamma_floor: float = 1e-6,

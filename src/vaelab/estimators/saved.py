@@ -15,12 +15,13 @@ from vaelab.diagnostics.prune import Pruned
 from vaelab.diagnostics.prune import prune as prune_vae
 from vaelab.errors import InputError
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
+from vaelab.estimators.regularized import RegularizedAutoencoder
 from vaelab.estimators.sequence import SequenceVAE
 from vaelab.estimators.two_stage import TwoStageVAE
 from vaelab.model import VAE
 from vaelab.runs.trained import Trained
 
-Rowwise = GaussianVAE | ConditionalVAE | TwoStageVAE
+Rowwise = GaussianVAE | ConditionalVAE | TwoStageVAE | RegularizedAutoencoder
 """An estimator of independent rows."""
 
 
@@ -100,11 +101,16 @@ def load(path: str | Path) -> Rowwise | SequenceVAE:
     if trained.settings.network == "lstm":
         return SequenceVAE.of(trained, section)
     values = trained.settings.model_dump(exclude={"seed"})
-    own = {"random_state": trained.settings.seed, "score_draws": section.get("score_draws", 16)}
-    kind: type[GaussianVAE] | type[ConditionalVAE] | type[TwoStageVAE] = TwoStageVAE
-    if not trained.settings.densities:
+    own: dict[str, Any] = {"random_state": trained.settings.seed}
+    kind: type[Rowwise] = TwoStageVAE
+    if trained.settings.posterior == "deterministic" and not trained.settings.conditional:
+        kind = RegularizedAutoencoder
+    elif not trained.settings.densities:
         kind = ConditionalVAE if trained.settings.conditional else GaussianVAE
-    model = kind(**{name: values[name] for name in kind().get_params() if name in values}, **own)
+    names = kind().get_params()
+    if "score_draws" in names:
+        own["score_draws"] = section.get("score_draws", 16)
+    model = kind(**{name: values[name] for name in names if name in values}, **own)
     model.trained_ = trained
     model.container_ = section.get("container", "numpy")
     model.n_features_in_ = section.get("n_features_in", trained.facts.event_shape[0])

@@ -18,7 +18,7 @@ from vaelab.data import Conditioning, Dataset, Ragged, TestSplit, TrainSplit, Wi
 from vaelab.data.sequences import advance, context_of, latest_windows, target_rows
 from vaelab.errors import InputError
 from vaelab.estimators.base import LARGEST_SEED, check_count, keep_arguments, seed_of
-from vaelab.model import Gaussian, count_active
+from vaelab.model import count_active
 from vaelab.runs.trained import Trained
 from vaelab.training import Progress, stream
 from vaelab.training.settings import Accelerator, Schedule
@@ -187,7 +187,7 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _describe(self) -> None:
         """Set what is learned, from `trained_` alone."""
         likelihood = self.trained_.vae.likelihood
-        assert isinstance(likelihood, Gaussian)
+        assert likelihood.variance is not None
         self.gamma_ = float(likelihood.variance.gamma)
         self.variance_ratios_ = np.array(self.trained_.facts.variance_ratios)
         self.active_dimensions_ = count_active(torch.as_tensor(self.variance_ratios_))

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from vaelab.config import Density, Network, Settings
+from vaelab.config import Density, LikelihoodName, Network, Settings, VarianceShape
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator, keep_arguments
 from vaelab.training.settings import Accelerator, Precision, Schedule
@@ -26,15 +26,15 @@ class TwoStageVAE(Estimator):
         Latent dimensions; superfluous ones are left idle by training.
     network, hidden, base_width, norm_decay
         Networks; ``"auto"`` is InfoGAN for images and a multilayer perceptron for tables.
-    posterior
-        Covariance of q(z | x): diagonal, a multiple of the identity, or full.
+    posterior, posterior_variance
+        Covariance of q(z | x): diagonal, a multiple of the identity (one for all x, learned unless given), or full.
     conditional
         Whether the y of `fit` is a condition for every network and density. Off by default, since pipelines pass the
         target of a later step to every step.
     prior, attention, condition_hidden
         Of a conditional model, as for `ConditionalVAE`.
-    likelihood, variance, gamma, gamma_lr_scale, gamma_floor
-        p(x | z) and its variance; profiled by default. ``gamma_floor`` is relative to the data's variance.
+    likelihood, logistic_components, variance, variance_shape, draws, gamma, gamma_lr_scale, gamma_floor
+        p(x | z) and its variance, as for `GaussianVAE`; profiled by default.
     kl_weight
         1 for a bound on log p(x), else β.
     epochs, batch_size, lr, schedule, halve_every, weight_decay
@@ -64,15 +64,19 @@ class TwoStageVAE(Estimator):
         *,
         network: Network = "auto",
         hidden: Sequence[int] = (256, 256),
-        base_width: int = 32,
+        base_width: int | None = None,
         norm_decay: float | None = None,
         posterior: Literal["diagonal", "isotropic", "full"] = "diagonal",
+        posterior_variance: float | None = None,
         conditional: bool = False,
         prior: Literal["standard", "conditional"] = "standard",
         attention: bool | None = None,
         condition_hidden: Sequence[int] = (64,),
-        likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
+        likelihood: LikelihoodName = "gaussian",
+        logistic_components: int = 10,
         variance: Literal["profiled", "learned", "fixed"] = "profiled",
+        variance_shape: VarianceShape = "iso-i",
+        draws: int = 1,
         gamma: float | None = None,
         gamma_lr_scale: float = 10.0,
         gamma_floor: float = 1e-6,

@@ -10,7 +10,6 @@ from vaelab.evaluation.options import Options
 from vaelab.evaluation.rows import BLOCK
 from vaelab.metrics.likelihood import Bounds, Dequantised, bits_per_dim, importance_weighted_bounds
 from vaelab.metrics.report import RowMean
-from vaelab.model import Gaussian
 from vaelab.runs import Trained
 from vaelab.training import stream
 from vaelab.types import Batches
@@ -54,10 +53,10 @@ def bits(trained: Trained, split: Split, options: Options) -> list[RowMean]:
 
 def noise_level(trained: Trained, x: Rows) -> list[str]:
     """State γ beside the step between the values that the data take; below it, a density means little."""
-    likelihood = trained.vae.likelihood
-    if not isinstance(likelihood, Gaussian):
+    variance = trained.vae.likelihood.variance
+    if variance is None:
         return []
-    level = float(likelihood.variance.gamma) ** 0.5
+    level = float(variance.gamma.mean()) ** 0.5
     if x.dtype != torch.uint8 or trained.facts.kind != "image":
         return [f"Noise level √γ = {level:.3g} in the network's units, in which these nats are."]
     levels = torch.cat([block.unique() for block in blocks(x)]).unique().double()

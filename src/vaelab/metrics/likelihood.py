@@ -129,7 +129,7 @@ def _block(
     at_once = max(1, rows_at_once(tuple(x.shape[1:])) // n)
     for first in range(0, draws, at_once):
         noise = torch.randn(
-            min(at_once, draws - first), n, *vae.noise_shape, generator=generator, dtype=x.dtype, device=x.device
+            min(at_once, draws - first), n, vae.latent_dim, generator=generator, dtype=x.dtype, device=x.device
         )
         found = vae.importance(x, c, noise=noise)
         flat = found.z.flatten(0, 1)

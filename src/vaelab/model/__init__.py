@@ -2,8 +2,9 @@
 
 from vaelab.model.absorb import absorb_prior
 from vaelab.model.distributions import DiagonalNormal, StandardNormal, draw, kl, variance_ratio
-from vaelab.model.likelihoods import Bernoulli, Gaussian, Likelihood
+from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
+from vaelab.model.pixels import Bernoulli, ContinuousBernoulli, DiscretizedLogisticMixture
 from vaelab.model.posteriors import Deterministic, Diagonal, FullCovariance, Isotropic, Posterior, Standardized
 from vaelab.model.priors import Conditional, Prior, Standard
 from vaelab.model.regularizers import (
@@ -28,10 +29,12 @@ __all__ = [
     "Bernoulli",
     "CodeNorm",
     "Conditional",
+    "ContinuousBernoulli",
     "DecodedVariance",
     "Deterministic",
     "Diagonal",
     "DiagonalNormal",
+    "DiscretizedLogisticMixture",
     "Draw",
     "FixedVariance",
     "FullCovariance",

@@ -68,4 +68,5 @@ def absorb_prior(vae: VAE) -> VAE:
         prior=Standard(vae.latent_dim).to(next(vae.parameters())),
         likelihood=vae.likelihood,
         regularizers=cast("Iterable[Regularizer]", vae.regularizers),
+        draws=vae.draws,
     ).train(vae.training)

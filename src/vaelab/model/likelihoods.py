@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from typing import Literal, final
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
 from vaelab.model.variances import ProfiledVariance, Variance
@@ -149,28 +148,3 @@ def _score(squared: Tensor, gamma: Tensor, event_dims: int) -> Tensor:
     log_mean = gamma.log().flatten(-event_dims).mean(-1) + math.log(2 * math.pi)
     weighted = (squared / (2 * gamma)).flatten(-event_dims)
     return torch.add(weighted.sum(-1), log_mean, alpha=weighted.shape[-1] / 2)
-
-
-@final
-class Bernoulli(Likelihood):
-    """Cross-entropy on [0, 1] pixels; the decoder emits logits.
-
-    For grey values strictly between 0 and 1 this is the field's usual loss but no normalised density.
-    """
-
-    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """(B,) −Σ [x log p + (1 − x) log(1 − p)], nats."""
-        return F.binary_cross_entropy_with_logits(parameters, x, reduction="none").flatten(1).sum(1)
-
-    def mean(self, parameters: Tensor) -> Tensor:
-        """(B, *event) the probabilities."""
-        return parameters.sigmoid()
-
-    def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """(B, *event) of 0 and 1."""
-        return torch.bernoulli(self.mean(parameters), generator=generator)
-
-    def caveat(self, x: Tensor) -> str | None:
-        """None for rows of 0 and 1 only."""
-        binary = bool(((x == 0) | (x == 1)).all())
-        return None if binary else "cross-entropy of grey values is no density"

@@ -11,7 +11,7 @@ from vaelab.diagnostics.dimension import variance_ratios_of
 from vaelab.diagnostics.measures import reconstruction_error
 from vaelab.latent import Codes, compare
 from vaelab.metrics import energy_distance
-from vaelab.model import Gaussian, count_active
+from vaelab.model import count_active
 from vaelab.runs.trained import Trained
 from vaelab.training import stream
 from vaelab.types import rows_at_once
@@ -30,7 +30,7 @@ class Assessment:
     mse
         Mean squared error per dimension of the decoder mean at the posterior mean.
     nelbo, distortion, kl
-        Nats per row.
+        Nats per row; None for a deterministic posterior, which has no KL.
     gamma
         Decoder variance; None for a likelihood without one.
     active_dimensions
@@ -45,9 +45,9 @@ class Assessment:
 
     rows: int
     mse: float
-    nelbo: float
-    distortion: float
-    kl: float
+    nelbo: float | None
+    distortion: float | None
+    kl: float | None
     gamma: float | None
     active_dimensions: int
     variance_ratios: list[float]
@@ -65,24 +65,27 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
     batches = trained.batches_of(split).to(trained.device)
     codes = Codes.of(trained.vae, batches)
     ratios = variance_ratios_of(trained.vae, batches).mean(0)
+    plain = trained.vae.posterior.degenerate
     sums = torch.zeros(3, dtype=torch.float64)  # squared error, distortion, KL
     size = rows_at_once(batches.event_shape)
     for start in range(0, len(batches), size):
         rows = torch.arange(start, min(start + size, len(batches)), device=trained.device)
         x, c = batches.take(rows)
         generator = stream(trained.device, seed, "assess", start)
-        noise = torch.randn(1, len(x), *trained.vae.noise_shape, generator=generator, device=trained.device)
-        terms = reconstruction_error(trained.vae, x, c), *trained.vae.elbo(x, c, noise=noise)
-        sums += torch.stack(terms).sum(1).cpu().double()
+        terms = [reconstruction_error(trained.vae, x, c)]
+        if not plain:
+            noise = torch.randn(1, len(x), trained.vae.latent_dim, generator=generator, device=trained.device)
+            terms += trained.vae.elbo(x, c, noise=noise)
+        sums[: len(terms)] += torch.stack(terms).sum(1).cpu().double()
     mse, distortion, kl = (sums / len(batches)).tolist()
-    likelihood = trained.vae.likelihood
+    variance = trained.vae.likelihood.variance
     return Assessment(
         rows=len(batches),
         mse=mse,
-        nelbo=distortion + kl,
-        distortion=distortion,
-        kl=kl,
-        gamma=float(likelihood.variance.gamma) if isinstance(likelihood, Gaussian) else None,
+        nelbo=None if plain else distortion + kl,
+        distortion=None if plain else distortion,
+        kl=None if plain else kl,
+        gamma=None if variance is None else float(variance.gamma.mean()),
         active_dimensions=count_active(ratios),
         variance_ratios=ratios.tolist(),
         code_log_density=compare(trained.densities, codes, seed=seed).scores,
@@ -120,7 +123,9 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
     what = ("pixels" if facts.event_shape[0] == 1 else "pixel values") if image else "columns"
     count = found.active_dimensions
     lines = [
-        f"All {count} latent dimensions are in use; try a larger --latent-dim."
+        f"{size} {what} are coded in {settings.latent_dim} numbers, without noise: an autoencoder."
+        if settings.posterior == "deterministic"
+        else f"All {count} latent dimensions are in use; try a larger --latent-dim."
         if count == settings.latent_dim
         else f"{size} {what} live on about {count} dimensions: training kept {count} of {settings.latent_dim} latent "
         "dimensions active and left the others idle."
@@ -132,8 +137,9 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
             f"The decoder's noise came out at a standard deviation of {found.gamma**0.5:.3f} (γ = {found.gamma:.2g}). "
             "A plain squared-error loss fixes it at 1, takes most of what you see for noise, and blurs it."
         )
-    cost = f"{found.nelbo:.1f} nats each (−ELBO: {found.distortion:.1f} distortion + {found.kl:.1f} KL)"
-    lines.append(f"Unseen rows cost {cost}.")
+    if found.nelbo is not None:
+        cost = f"{found.nelbo:.1f} nats each (−ELBO: {found.distortion:.1f} distortion + {found.kl:.1f} KL)"
+        lines.append(f"Unseen rows cost {cost}.")
     if len(trained.densities) > 1:
         lines.append(_on_densities(trained, found))
     return lines

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from vaelab.config import Density, Settings, build_second_stage, build_vae
-from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, as_batches
+from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, Schema, as_batches
 from vaelab.data import split as split_rows
+from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
 from vaelab.diagnostics.dimension import variance_ratios_of
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, SecondStage, build_flow, compare, fit_mixture
 from vaelab.latent.flow import require_zuko
-from vaelab.model import VAE, Gaussian
+from vaelab.model import VAE
 from vaelab.runs.trained import Facts, Trained
 from vaelab.training import Hook, fit, stream
 from vaelab.types import Batches, Trainable
@@ -59,7 +60,9 @@ def train(
     fingerprint = data.fingerprint()  # as it came, by which a later run knows it again
     if settings.conditional:
         data = data.conditioned()
-    scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns)
+    schema = schema_of(data, settings)
+    levels = () if schema is None else schema.levels
+    scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None)
     batches = as_batches(data.train.x, data.train.c if settings.conditional else None, scaling)
     batches, rest = hold_out(batches, settings, groups=data.train.groups)
     settings = settings.resolve(len(batches), data.event_shape)
@@ -70,20 +73,43 @@ def train(
         fingerprint=fingerprint,
         columns=data.columns,
         classes=data.classes,
-        data_variance=_mean_variance(batches),
+        data_variance=_mean_variance(batches, levels),
         scored_on_training=rest is None,
     )
     conditioning = data.conditioning if settings.conditional else None
     shape = () if conditioning is None else conditioning.shape
     check_densities(settings.densities, shape)
-    vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance, condition_shape=shape)
+    vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance, condition_shape=shape, levels=levels)
     _fit(vae, batches, rest, settings, FIRST, hooks, states, resume=resume)
-    trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning)
+    trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning, schema)
     facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())
     if settings.densities:
         codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
         fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)
     return trained
+
+
+def schema_of(data: Dataset, settings: Settings) -> Schema | None:
+    """Return what the columns of a mixed table hold; None for other data.
+
+    Raises
+    ------
+    InputError
+        There are categories or missing entries, and the likelihood has no place for them.
+    """
+    if settings.likelihood == "mixed":
+        if data.kind != "table":
+            raise InputError(f"likelihood='mixed' for {data.name}, which are images", "a table", "Leave it out.")
+        return data.schema or Schema.of_numbers(data.event_shape[0], data.columns)
+    if data.schema is not None:
+        chosen = [name for name, count in zip(data.schema.names, data.schema.levels, strict=True) if count]
+        if chosen:
+            shown = ", ".join(map(repr, chosen[:10])) + (" …" if len(chosen) > 10 else "")
+            got = f"{data.name} with {len(chosen)} column(s) that hold no numbers, {shown}"
+            got += f", for likelihood={settings.likelihood!r}"
+            raise InputError(got, "columns of numbers", f"Use {MIXED}.")
+        check_finite(data.train.x, name=data.name, columns=data.columns, remedy=GAPS_REMEDY)
+    return None
 
 
 def check_densities(densities: Sequence[Density], condition_shape: tuple[int, ...]) -> None:
@@ -125,9 +151,10 @@ def _fit(
         return
     device = next(model.parameters()).device
     model.calibrate(batches.to(device), generator=stream(device, settings.seed, stage, "calibrate"))
-    if isinstance(model.likelihood, Gaussian) and model.likelihood.variance.at_floor:
+    variance = model.likelihood.variance
+    if variance is not None and variance.at_floor:
         warnings.warn(
-            f"{stage}: the decoder variance reached its floor, {model.likelihood.variance.floor:.2g} in the network's "
+            f"{stage}: the decoder variance reached its floor, {variance.floor:.2g} in the network's "
             "units: the data look noiseless. Likelihoods are then set by gamma_floor, not by the data.",
             VaelabWarning,
             stacklevel=4,
@@ -209,9 +236,15 @@ def held_out_rows(n: int, settings: Settings) -> int:
     return rows if rows >= 2 and n - rows >= 2 else 0
 
 
-def _mean_variance(batches: Batches) -> float:
-    """Mean over dimensions of the variance over rows, in the network's units; 1 where nothing varies."""
+def _mean_variance(batches: Batches, levels: tuple[int, ...] = ()) -> float:
+    """Mean over dimensions of the variance over rows, in the network's units; 1 where nothing varies.
+
+    Categories and missing entries are left out.
+    """
     n = min(len(batches), max(100, _MOST_FOR_VARIANCE // torch.Size(batches.event_shape).numel()))
     index = torch.linspace(0, len(batches) - 1, n).long()
     x: Tensor = batches.take(index)[0]
-    return float(x.double().flatten(1).var(0, correction=0).mean()) or 1.0
+    if not levels:
+        return float(x.double().flatten(1).var(0, correction=0).mean()) or 1.0
+    numbers = x[:, torch.tensor(levels) == 0].double()
+    return float((numbers - numbers.nanmean(0)).square().nanmean(0).nanmean().nan_to_num()) or 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,14 +20,18 @@ from vaelab.data import (
     Dataset,
     MappedBatches,
     Scaling,
+    Schema,
     Split,
     as_batches,
 )
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.model import VAE
 from vaelab.training import stream
 from vaelab.types import rows_at_once
+
+
+_MOST_DRAWS = 20_000  # of z, decoded at once
 
 
 class Facts(BaseModel):
@@ -86,6 +91,9 @@ class Trained:
         Name → density on codes; always has ``"prior"``.
     conditioning
         Between the user's conditions and the network's; None for a model without.
+    schema
+        What the columns of a mixed table hold; None for other data. Its rows are coded: numbers of levels in place of
+        categories, NaN where an entry is missing.
     """
 
     settings: Settings
@@ -94,6 +102,7 @@ class Trained:
     vae: VAE
     densities: dict[str, LatentDensity] = field(default_factory=dict)
     conditioning: Conditioning | None = None
+    schema: Schema | None = None
 
     @property
     def device(self) -> torch.device:
@@ -146,7 +155,7 @@ class Trained:
 
     @torch.no_grad()
     def decode(self, z: Tensor, c: Conditions | None = None) -> Tensor:
-        """(n, *event) decoder means, floating point, in the data's units."""
+        """(n, *event) decoder means, floating point, in the data's units; of categories the most likely level."""
         parts = []
         for start in range(0, len(z), size := rows_at_once(self.facts.event_shape)):
             part = z[start : start + size]
@@ -155,12 +164,14 @@ class Trained:
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Conditions | None = None) -> Tensor:
-        """(n, *event) decoder means at the posterior means, in the data's units."""
+        """(n, *event) decoder means at the posterior means, in the data's units, without gaps; see `decode`."""
         return torch.cat([self.scaling.from_net(self.vae.reconstruct(*block)) for block in self.blocks(x, c)])
 
     @torch.no_grad()
     def bound(self, x: Tensor, noise: Tensor, c: Conditions | None = None) -> Tensor:
         """(n,) ELBO, nats: a lower bound on log p(x | c) in the data's units, whatever the KL's weight in training.
+
+        Of a mixed table it is of what was observed in each row: a density of numbers times a probability of levels.
 
         Parameters
         ----------
@@ -173,9 +184,48 @@ class Trained:
         vae, dtype = self.vae, torch.float32
         if self.facts.kind == "table":  # in float32 the last bits of a score depend on the rows beside it
             vae, dtype = copy.deepcopy(self.vae).double(), torch.float64
-        parts = [vae.elbo(*block, noise=shared) for block in self.blocks(x, c, dtype)]
+        parts, caveat = [], None
+        for own, conditions in self.blocks(x, c, dtype):
+            caveat = caveat or vae.likelihood.caveat(own)
+            parts.append(vae.elbo(own, conditions, noise=shared))
+        if caveat:
+            warnings.warn(f"These are no log-densities: {caveat}.", VaelabWarning, stacklevel=3)
         nats = torch.cat([(distortion + kl).cpu().double() for distortion, kl in parts])
-        return -nats - self.scaling.log_volume
+        return -nats - self.scaling.log_volume_of(x)
+
+    @torch.no_grad()
+    def impute(self, x: Tensor, c: Conditions | None = None, *, draws: int = 100, seed: int = 0) -> Tensor:
+        """(n, *event) x with its gaps filled in, by `VAE.impute`; what was observed stays as it was.
+
+        Parameters
+        ----------
+        x, c
+            (n, *event) rows, NaN where an entry is missing, and (n, *shape) or None.
+        draws
+            Of z per row. They are the same for every row, so that what is filled in depends on that row alone.
+        seed
+            Of the draws.
+
+        Raises
+        ------
+        InputError
+            Fewer than one draw, or gaps in rows of a model that has no place for them.
+        """
+        if draws < 1:
+            raise InputError(f"draws={draws}", "at least 1")
+        gaps = x.isnan().flatten(1).any(1).nonzero().flatten().cpu()
+        out = x.clone()
+        noise = torch.randn(
+            draws, 1, self.vae.latent_dim, generator=stream(self.device, seed, "impute"), device=self.device
+        )
+        size = max(1, rows_at_once(self.facts.event_shape, most=_MOST_DRAWS) // draws)
+        for rows in gaps.split(size):
+            own = None if c is None else c.index_select(0, rows.to(c.device)).to(self.device)
+            part = x[rows]
+            filled = self.vae.impute(self.scaling.to_net(part).to(self.device), own, noise=noise)
+            found = self.scaling.from_net(filled).to(part)
+            out[rows] = torch.where(part.isnan(), found, part)
+        return out
 
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""
@@ -186,6 +236,11 @@ class Trained:
         return Generator(self.vae, self.densities[name])
 
     def sample(self, n: int, c: Conditions | None = None, *, density: str = "auto", seed: int = 0) -> Tensor:
-        """(n, *event) new data in the data's units, floating point."""
-        drawn = self.generator(density).sample(n, self._taken(c, 0, n), generator=stream(self.device, seed, "sample"))
+        """(n, *event) new data in the data's units, floating point: decoder means, without noise.
+
+        Rows of a mixed table are drawn with theirs: a most likely level alone would never show a rare one.
+        """
+        source = stream(self.device, seed, "sample")
+        noise = self.schema is not None
+        drawn = self.generator(density).sample(n, self._taken(c, 0, n), generator=source, observation_noise=noise)
         return self.scaling.from_net(drawn)

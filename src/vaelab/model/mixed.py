@@ -1,0 +1,178 @@
+"""p(x | z) of a table with numbers, categories and missing entries.
+
+    −log p(x_obs | z) = Σ_observed numbers ½ [(x_j − μ_j(z))²/γ + log 2πγ] − Σ_observed categories log p_j(x_j | z)
+
+Entries are independent given z, so leaving a term out is integrating over it: the bound is on log p of what was
+observed (P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019,
+eq. 4). That presumes that entries are missing at random. The result mixes densities of numbers and probabilities of
+levels: a number of nats per row that compares models of one table, not tables.
+
+A row x is (d,): numbers as they are, categories as the number of their level, NaN where an entry is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from vaelab.errors import InputError
+from vaelab.model.likelihoods import Likelihood
+from vaelab.model.variances import ProfiledVariance, Variance
+
+
+class _Group(NamedTuple):
+    """Categorical columns of equally many levels: their logits stand side by side, and are handled together."""
+
+    columns: int
+    levels: int
+    start: int  # of their logits among the decoder's numbers, and of their columns among all categories
+    first: int
+
+
+@final
+class Mixed(Likelihood):
+    """Gaussian numbers and categorical levels, independent given z; missing entries contribute nothing.
+
+    The decoder emits the means of the numbers, in the order of their columns, then the logits of the categories:
+    columns of few levels before columns of many, in their order where they have equally many.
+
+    Parameters
+    ----------
+    levels
+        Of each column: 0 for a number, else how many levels it has.
+    variance
+        How the γ of the numbers is obtained; profiled by default, from observed entries only. One for all numbers, or
+        one for each column of them, but none that differs from row to row.
+
+    Raises
+    ------
+    InputError
+        No column, a negative count, or a variance per row.
+
+    Examples
+    --------
+    >>> mixed = Mixed((0, 3, 0))
+    >>> mixed.parameter_shape((3,))
+    (5,)
+    >>> mixed.nll(torch.zeros(1, 5), torch.tensor([[float("nan"), 2.0, float("nan")]]))  # log 3
+    tensor([1.0986])
+    """
+
+    _numbers: Tensor
+    _categories: Tensor
+    _order: Tensor
+
+    def __init__(self, levels: Sequence[int], variance: Variance | None = None) -> None:
+        counts = tuple(int(count) for count in levels)
+        if not counts or min(counts) < 0:
+            raise InputError(f"levels={counts}", "one count per column: 0 for a number, else of its levels")
+        variance = ProfiledVariance() if variance is None else variance
+        if variance.per_sample or variance.outputs(1) != 1:
+            raise InputError(
+                "a variance per row for a mixed table", "one for all rows", "Use variance_shape='iso-i' or 'diag-i'."
+            )
+        numbers = [j for j, count in enumerate(counts) if not count]
+        # without numbers there is nothing to have a variance
+        super().__init__(variance if numbers else None)
+        self.levels = counts
+        categories = sorted((j for j, count in enumerate(self.levels) if count), key=lambda j: self.levels[j])
+        self._groups: list[_Group] = []
+        start, first = len(numbers), 0
+        for count in sorted(set(self.levels) - {0}):
+            columns = self.levels.count(count)
+            self._groups.append(_Group(columns, count, start, first))
+            start, first = start + columns * count, first + columns
+        self._width = start
+        indices = {
+            "_numbers": torch.tensor(numbers, dtype=torch.int64),
+            "_categories": torch.tensor(categories, dtype=torch.int64),
+            "_order": torch.tensor(numbers + categories, dtype=torch.int64).argsort(),  # back to the table's
+        }
+        for name, index in indices.items():
+            self.register_buffer(name, index, persistent=False)
+
+    def parameter_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(numbers + Σ levels,) for an event of (d,)."""
+        if event_shape != (len(self.levels),):
+            raise InputError(f"rows of shape {event_shape}", f"({len(self.levels)},), one column per entry of levels")
+        return (self._width,)
+
+    def squared_error(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(B, numbers) (x − μ)² of the columns of numbers, NaN where the entry is missing."""
+        return (x.index_select(1, self._numbers) - self._means(parameters)).square()
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(B,) −log p of the observed entries, nats; of a row without any, 0."""
+        total = parameters.new_zeros(len(x)) if self.variance is None else self._numbers_nll(parameters, x)
+        codes = x.index_select(1, self._categories)
+        for group, logits in self._logits(parameters):
+            own = codes[:, group.first : group.first + group.columns]
+            missing = own.isnan()
+            level = torch.where(missing, 0.0, own).long().unsqueeze(2)
+            log_p = logits.log_softmax(2).gather(2, level).squeeze(2)
+            total = total - torch.where(missing, 0.0, log_p).sum(1)
+        return total
+
+    def _numbers_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        assert self.variance is not None  # of a table with numbers
+        numbers = x.index_select(1, self._numbers)
+        missing = numbers.isnan()
+        # NaN is replaced before anything is computed with it: its gradient would be NaN even where it is left out
+        error = torch.where(missing, 0.0, torch.where(missing, 0.0, numbers) - self._means(parameters))
+        squared = error.square()
+        observed = (~missing).to(squared.dtype)
+        gamma: Tensor = self.variance(squared * self._share(observed))
+        gamma = gamma.clamp(min=torch.finfo(gamma.dtype).tiny)  # a profiled γ is 0 where nothing was observed
+        return 0.5 * (squared / gamma + observed * (gamma.log() + math.log(2 * math.pi))).sum(1)
+
+    def _share(self, observed: Tensor) -> Tensor:
+        """Factor by which squared errors grow, so that their mean over all entries is that over observed ones."""
+        if self.variance is not None and self.variance.diagonal:
+            return len(observed) / observed.sum(0, keepdim=True).clamp(min=1)
+        return observed.numel() / observed.sum().clamp(min=1)
+
+    def expected(self, parameters: Tensor) -> Tensor:
+        """(B, numbers + Σ levels) means of the numbers and probabilities of the levels, in the decoder's order."""
+        parts = [self._means(parameters), *(logits.softmax(2).flatten(1) for _, logits in self._logits(parameters))]
+        return torch.cat(parts, dim=1)
+
+    def decide(self, expected: Tensor) -> Tensor:
+        """(B, d) numbers as they are and the most likely level of each category, from `expected` or an average."""
+        parts = [self._means(expected)]
+        parts += [weights.argmax(2).to(expected.dtype) for _, weights in self._logits(expected)]
+        return torch.cat(parts, dim=1).index_select(1, self._order)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """(B, d) means of the numbers, and of categories, which have no mean, the most likely level."""
+        return self.decide(parameters)  # the largest logit is the largest probability
+
+    def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """(B, d) numbers with noise of variance γ, and levels drawn with their probabilities; nothing is missing."""
+        numbers = self._means(parameters)
+        if self.variance is not None:
+            noise = torch.randn(numbers.shape, dtype=numbers.dtype, device=numbers.device, generator=generator)
+            numbers = numbers + self.variance.gamma.to(numbers.dtype).sqrt() * noise
+        parts = [numbers]
+        for group, logits in self._logits(parameters):
+            drawn = logits.softmax(2).flatten(0, 1).multinomial(1, generator=generator)
+            parts.append(drawn.view(len(parameters), group.columns).to(numbers.dtype))
+        return torch.cat(parts, dim=1).index_select(1, self._order)
+
+    def _means(self, parameters: Tensor) -> Tensor:
+        return parameters[:, : len(self._numbers)]
+
+    def _logits(self, parameters: Tensor) -> list[tuple[_Group, Tensor]]:
+        """(B, columns, levels) for each group."""
+        ends = [group.start + group.columns * group.levels for group in self._groups]
+        return [
+            (group, parameters[:, group.start : end].unflatten(1, (group.columns, group.levels)))
+            for group, end in zip(self._groups, ends, strict=True)
+        ]
+
+    def extra_repr(self) -> str:
+        """Show the columns in ``repr``."""
+        return f"levels={self.levels}"
