@@ -1,5 +1,6 @@
 """The loop: exact resume, exact sharing over processes, errors, schedules."""
 
+import itertools
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from helpers import Rows, curved_manifold, small_vae
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.training import FitSettings, Hook, JsonLines, TensorBoard, evaluate, fit, read_records
 from vaelab.training.loop import Plan, chunks
-from vaelab.training.schedules import cosine, factor_of, one_cycle, step_halving
+from vaelab.training.schedules import cosine, exponential, factor_of, one_cycle, plateau, step_halving
 
 QUICK = {"epochs": 3, "batch_size": 16, "accelerator": "cpu", "checkpoint_seconds": 0.0}
 
@@ -224,6 +225,37 @@ def test_batches_larger_than_the_data_shrink():
     assert (plan.batch_size, plan.steps_per_epoch) == (6, 1)
     with pytest.raises(InputError, match="one row per process"):
         Plan.of(rows(1), FitSettings(), processes=2)
+
+
+def test_plateau_is_that_of_torch():
+    generator = torch.Generator().manual_seed(0)
+    losses = (1 + torch.randn(60, generator=generator).cumsum(0).abs()).tolist()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=3)
+    for count, loss in enumerate(losses, 1):
+        theirs.step(loss)
+        assert plateau(losses[:count], patience=3) == optimizer.param_groups[0]["lr"]
+    assert plateau(losses, patience=3) < 0.01
+    assert plateau([-1.0, -2.0, -3.0, -4.0], patience=1) == 1  # nats may be negative
+
+
+def test_plateau_slows_a_training_that_is_stuck_and_needs_held_out_rows():
+    settings = FitSettings(epochs=8, batch_size=10, schedule="plateau", halve_every=1, lr=0.5, accelerator="cpu")
+    vae = small_vae()
+    history = fit(vae, Rows(torch.randn(20, 6)), settings, held_out=Rows(torch.randn(20, 6)))
+    losses = [record["held_out_loss"] for record in history]
+    rates = [record["lr"] for record in history]
+    assert rates == [0.5 * plateau(losses[:epoch], patience=1) for epoch in range(8)]
+    assert rates[-1] < 0.5
+    with pytest.raises(InputError, match="plateau"):
+        fit(small_vae(), Rows(torch.randn(20, 6)), settings)
+
+
+def test_exponential_falls_by_equal_shares():
+    values = [exponential(step, total=10) for step in range(11)]
+    assert values[0] == 1
+    assert values[-1] == pytest.approx(0.01)
+    assert [b / a for a, b in itertools.pairwise(values)] == pytest.approx([0.01**0.1] * 10)
 
 
 def test_schedules():

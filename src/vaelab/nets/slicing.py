@@ -125,7 +125,10 @@ def _keep_spectral_rows(body: nn.Module, last: SpectralLinear, index: Tensor) ->
     W/σ has rows of norm s ≤ 1 together, and the smaller layer would divide by s. The batch norm before it makes up for
     that: what stands between them only scales with its input.
     """
-    norm, activation = list(body.modules())[-3:-1]
+    before = list(body.modules())[-3:-1]
+    if len(before) < 2:
+        raise InputError("a spectral layer by itself", "one after batch norm and a ReLU", "Train a smaller one.")
+    norm, activation = before
     if not isinstance(norm, nn.BatchNorm1d) or not isinstance(activation, nn.ReLU | nn.LeakyReLU):
         raise InputError(f"a spectral layer after {type(norm).__name__}", "one after batch norm and a ReLU")
     weight = last.weight.detach()
@@ -147,6 +150,8 @@ def _keep_columns(body: nn.Module, latent_dim: int, index: Tensor) -> None:
     if perceptron is not None and perceptron.skip:
         read.append(perceptron.output)  # its input starts with that of the first layer
     for layer in read:
+        if isinstance(layer, SpectralLinear):  # divides by the norm of its weight, which fewer columns make smaller
+            raise InputError("a spectral layer that reads z", "a plain one", "Train again with the smaller latent_dim.")
         others = torch.arange(latent_dim, layer.in_features, device=index.device)
         columns = torch.cat([index, others]).to(layer.weight.device)
         _replace(layer, layer.weight.detach()[:, columns], layer.bias.detach())
