@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks import memory, metrics, stacked, startup, steps
+from benchmarks import memory, metrics, objectives, stacked, startup, steps
+
+PARTS = ("mlp", "infogan", "codes", "objectives", "stacked", "metrics", "import", "memory")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,20 @@ def metric_rows(rounds: int, full: bool) -> list[Row]:
     return [*found, Row(what, f"{bound / bare:.2f}", "≤ 1.2", f"bound {bound:.1f} s, decoder {bare:.1f} s")]
 
 
+def objective_rows(rounds: int) -> list[Row]:
+    """Compare steps of each variance's shape with the fixed one's, and of each penalty with a plain autoencoder's."""
+    found = []
+    for suite in (objectives.shapes(), objectives.penalties()):
+        times = objectives.rounds_of(suite, 3 * rounds)
+        first, *others = times
+        for name in others:
+            ratio = statistics.median(b / a for a, b in zip(times[first], times[name], strict=True))
+            detail = ", ".join(f"{n} {statistics.median(times[n]) * 1e3:.1f} ms" for n in (first, name))
+            target = suite.targets.get(name, "none")
+            found.append(Row(f"{suite.title}, {name}: time of a step, of {first}", f"{ratio:.3f}", target, detail))
+    return found
+
+
 def stacked_rows(rounds: int) -> list[Row]:
     """Cells per second of a table's small trainings, of those of one training after another."""
     times = [stacked.seconds_per_cell(2000) for _ in range(rounds)]
@@ -86,18 +102,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved repetitions")
     parser.add_argument(
-        "--only", choices=["mlp", "infogan", "codes", "stacked", "metrics", "memory", "import"], help="one part"
+        "--only",
+        choices=["mlp", "infogan", "codes", "objectives", "stacked", "metrics", "memory", "import"],
+        help="one part",
     )
     parser.add_argument("--full", action="store_true", help="the likelihood at 1,000 images and k = 500: minutes")
     chosen = parser.parse_args()
     rows: list[Row] = []
-    wanted = [chosen.only] if chosen.only else ["mlp", "infogan", "codes", "stacked", "metrics", "import", "memory"]
+    wanted = (
+        [chosen.only]
+        if chosen.only
+        else ["mlp", "infogan", "codes", "objectives", "stacked", "metrics", "import", "memory"]
+    )
     if "mlp" in wanted:
         rows += speed_rows(steps.mlp(), chosen.rounds, 0.85, 2.0)
     if "infogan" in wanted:
         rows += speed_rows(steps.infogan(), chosen.rounds, 0.97, 1.4)
     if "codes" in wanted:
         rows += speed_rows(steps.codes(), chosen.rounds, 0.95, None)
+    if "objectives" in wanted:
+        rows += objective_rows(chosen.rounds)
     if "stacked" in wanted:
         rows += stacked_rows(min(chosen.rounds, 3))
     if "metrics" in wanted:

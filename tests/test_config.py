@@ -3,9 +3,20 @@
 import pytest
 import torch
 
-from vaelab.config import Settings, build_second_stage, build_vae
+from vaelab import presets
+from vaelab.config import Settings, build_second_stage, build_vae, parse_settings
 from vaelab.errors import InputError
-from vaelab.model import Conditional, Diagonal, FullCovariance, Isotropic, Standard
+from vaelab.model import (
+    Conditional,
+    DecodedVariance,
+    Diagonal,
+    FixedVariance,
+    FullCovariance,
+    Isotropic,
+    LearnedVariance,
+    ProfiledVariance,
+    Standard,
+)
 from vaelab.nets import Embedded, Gated, LSTMEncoder, SharedPrior
 
 
@@ -50,7 +61,7 @@ def test_priors_by_name():
         built((3,), prior="conditional", **sequential)
 
 
-@pytest.mark.parametrize("network", ["infogan", "resnet", "residual", "wae", "mlp"])
+@pytest.mark.parametrize("network", ["infogan", "resnet", "residual", "wae", "rae", "arelbo", "mlp"])
 def test_every_family_takes_a_condition(network):
     vae = built((3,), (1, 16, 16), network=network, conditional=True, base_width=4)
     x, c = torch.rand(4, 1, 16, 16), torch.eye(3)[[0, 1, 2, 0]]
@@ -73,3 +84,82 @@ def test_batch_norm_averages_over_a_twentieth_of_a_training_at_most():
     assert Settings(epochs=40).resolve(1200, image).norm_decay == pytest.approx(1 - 20 / 480)
     assert Settings(epochs=1).resolve(1200, image).norm_decay == 0.5
     assert Settings(epochs=1, norm_decay=0.999).resolve(1200, image).norm_decay == 0.999
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_builds_and_steps(name):
+    settings = presets.load(name)
+    channels, side = (3, 64) if "celeba" in name else (3, 32) if "cifar" in name else (1, 28)
+    # infogan has one width; the others are made narrow
+    width = None if settings.network == "infogan" else 2
+    settings = settings.model_copy(update={"base_width": width}).resolve(1000, (channels, side, side))
+    vae = build_vae(settings, (channels, side, side), data_variance=0.07)
+    x = torch.randint(256, (2, channels, side, side)) / 255
+    objective = vae(x)
+    objective.total.backward()
+    assert torch.isfinite(objective.per_sample).all()
+    stepped = {id(p) for step in vae.steps_before() for p in step.parameters}
+    assert all(p.grad is not None for p in vae.encoder.parameters() if id(p) not in stepped)
+
+
+@pytest.mark.parametrize(
+    ("variance", "shape", "kind", "gammas"),
+    [
+        ("fixed", "iso-i", FixedVariance, (1, 1)),
+        ("learned", "iso-i", LearnedVariance, (1, 1)),
+        ("learned", "diag-i", LearnedVariance, (1, 5)),
+        ("learned", "iso-d", DecodedVariance, (3, 1)),
+        ("learned", "diag-d", DecodedVariance, (3, 5)),
+        ("profiled", "iso-i", ProfiledVariance, (1, 1)),
+        ("profiled", "diag-i", ProfiledVariance, (1, 5)),
+        ("profiled", "iso-d", ProfiledVariance, (3, 1)),
+        ("profiled", "diag-d", ProfiledVariance, (3, 5)),
+    ],
+)
+def test_variances_by_name(variance, shape, kind, gammas):
+    vae = built((), variance=variance, variance_shape=shape)
+    assert isinstance(vae.likelihood.variance, kind)
+    x = torch.randn(3, 5)
+    assert vae.likelihood.variance_of(vae.decoder(vae.encode(x).mean), x).shape == gammas
+
+
+def test_penalties_by_name():
+    vae = built((), posterior="deterministic", mmd_weight=1.0, adversarial_weight=2.0, code_norm_weight=3.0,
+                weight_norm_weight=4.0, jacobian_weight=5.0, critic_hidden=(8,))  # fmt: skip
+    assert [(r.name, r.weight) for r in vae.regularizers] == [
+        ("mmd", 1.0),
+        ("adversarial", 2.0),
+        ("code_norm", 3.0),
+        ("weight_norm", 4.0),
+        ("jacobian", 5.0),
+    ]
+    assert [r.name for r in built((), kl_weight=4.0).regularizers] == ["kl"]
+    fixed = built((), posterior="isotropic", posterior_variance=0.25).posterior
+    assert not fixed.log_std.requires_grad
+    torch.testing.assert_close(fixed(torch.zeros(1, 4)).variance, torch.full((1, 4), 0.25))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"likelihood": "bernoulli", "variance_shape": "diag-i"}, "has no variance"),
+        ({"variance": "fixed", "variance_shape": "diag-i"}, "is one number"),
+        ({"likelihood": "mixed", "variance_shape": "diag-d"}, "same variances for all rows"),
+        ({"posterior": "deterministic", "kl_weight": 2.0}, "has no KL"),
+        ({"posterior": "deterministic", "draws": 2}, "one z"),
+        ({"posterior_variance": 0.1}, "posterior='isotropic'"),
+        ({"spectral": True}, "network='rae'"),
+        ({"schedule": "plateau", "held_out": 0.0}, "watches held-out rows"),
+        ({"schedule": "cosine", "halve_every": 3}, "no effect"),
+        ({"adversarial_weight": -1.0}, "adversarial_weight"),
+    ],
+)
+def test_contradictions_are_named(values, message):
+    with pytest.raises(InputError, match=message):
+        parse_settings(values)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "logistic_mixture"])
+def test_likelihoods_of_pixels_refuse_tables(likelihood):
+    with pytest.raises(InputError, match="for a table"):
+        built((), likelihood=likelihood)
