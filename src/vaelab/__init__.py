@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         load,
         prune,
     )
-    from vaelab.evaluation import compare, estimate_dimension, evaluate, manifold_dimension
+    from vaelab.evaluation import compare, compare_densities, estimate_dimension, evaluate, manifold_dimension
     from vaelab.model import VAE
     from vaelab.training import FitSettings, fit
 
@@ -32,6 +32,7 @@ __all__ = [
     "TwoStageVAE",
     "__version__",
     "compare",
+    "compare_densities",
     "estimate_dimension",
     "evaluate",
     "fit",
@@ -50,6 +51,7 @@ _PLACES = {
     "load": "estimators",
     "prune": "estimators",
     "compare": "evaluation",
+    "compare_densities": "evaluation",
     "estimate_dimension": "evaluation",
     "evaluate": "evaluation",
     "manifold_dimension": "evaluation",

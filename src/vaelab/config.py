@@ -26,7 +26,7 @@ PosteriorName = Literal["diagonal", "isotropic", "full", "deterministic"]
 LikelihoodName = Literal["gaussian", "bernoulli", "continuous_bernoulli", "logistic_mixture", "mixed"]
 VarianceShape = Literal["iso-i", "diag-i", "iso-d", "diag-d"]
 JacobianForm = Literal["jacobian", "program"]
-Density = Literal["gaussian", "mixture", "flow", "second_stage"]
+Density = Literal["gaussian", "mixture", "mixture_10", "mixture_100", "bayesian_mixture", "flow", "second_stage"]
 Stage = Literal["first", "second"]
 
 # default length of a stage: this many steps, but neither fewer epochs nor many more than a data set can bear

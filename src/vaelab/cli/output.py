@@ -54,7 +54,7 @@ def _given_rows(run: Path, trained: Trained, data: str) -> Rows:
 
     source = runs.read_config(run).get("data", {})  # absent where an estimator saved the run
     keys = ("home", "image_size", "grey", "label_column")
-    rows, columns = load_rows(data, **{key: source.get(key) for key in keys})
+    rows, columns = load_rows(data, **{key: source.get(key) for key in keys}, schema=trained.schema)
     return arrange(rows, columns, trained.facts.columns, data)
 
 
@@ -121,11 +121,19 @@ def write_rows(out: Path, trained: Trained, rows: Tensor) -> None:
 
 
 def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) -> None:
-    """Write n rows in the data's units, which come in parts, as a table, an array or a folder of pictures."""
+    """Write n rows in the data's units, which come in parts, as a table, an array or a folder of pictures.
+
+    Categories are written as their levels to .csv, and as the numbers of their levels to .npy.
+    """
+    import torch
+
     if trained.facts.kind == "image" and not out.suffix:
         _write_pictures(out, (_pixels(trained, part) for part in parts))
         return
     values = (trained.scaling.restore(trained.scaling.to_net(part.cpu())) for part in parts)
+    if trained.schema is not None and out.suffix == ".csv":
+        schema = trained.schema
+        values = (schema.to_array(torch.from_numpy(part)) for part in values)
     if trained.facts.kind == "table":
         names = trained.facts.columns or [f"x{i}" for i in range(trained.facts.event_shape[0])]
         _write_table(out, values, n, names)

@@ -96,6 +96,7 @@ def _start(arguments: Arguments) -> None:
 
     settings = parse_settings({name: getattr(arguments, name) for name in Settings.model_fields})
     source = {name: getattr(arguments, name) for name in _KEPT}
+    source["mixed"] = settings.likelihood == "mixed"  # whether categories and gaps are kept when the data are read
     for name in ("data", "home"):  # a resume may come from another folder
         if source[name] is not None and Path(source[name]).exists() and not _is_named(str(source[name])):
             source[name] = str(Path(source[name]).resolve())

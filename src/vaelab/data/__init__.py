@@ -3,6 +3,7 @@
 from vaelab.data.arrays import from_arrays
 from vaelab.data.batches import ArrayBatches, Conditions, MappedBatches, as_batches, split
 from vaelab.data.checks import check_array
+from vaelab.data.columns import Schema, TableColumn
 from vaelab.data.conditions import Conditioning
 from vaelab.data.dataset import Dataset, Split, TestSplit, TrainSplit
 from vaelab.data.manifolds import MANIFOLDS, Manifold, circles, s_curve, sphere, swiss_roll, torus
@@ -34,8 +35,10 @@ __all__ = [
     "Ragged",
     "Rows",
     "Scaling",
+    "Schema",
     "Sequences",
     "Split",
+    "TableColumn",
     "TestSplit",
     "TrainSplit",
     "Windows",

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vaelab.data.assembly import assemble
-from vaelab.data.checks import check_array, check_finite, check_shape
+from vaelab.data.checks import GAPS_REMEDY, check_array, check_finite, check_shape
+from vaelab.data.columns import Schema
 from vaelab.data.conditions import Conditioning
 from vaelab.data.dataset import Dataset, TestSplit, TrainSplit
 from vaelab.data.labels import count_classes
@@ -38,10 +40,30 @@ def load_npy(path: Path, options: LoadOptions) -> Dataset:
     if mapped:
         x = MappedArray(path)
         check_shape(tuple(x.shape), name=name, min_rows=options.min_rows)
-        check_finite(x, name=name)
-        return assemble(x, options, name=path.stem, source=str(path))
-    values = check_array(_read_npy(path), name=name, min_rows=options.min_rows)
-    return assemble(values, options, name=path.stem, source=str(path))
+        schema = options.schema
+        if schema is None and options.mixed and len(x.shape) == 2:
+            schema = Schema.of_numbers(x.shape[1])
+        check_finite(x, name=name, allow_nan=schema is not None, remedy=GAPS_REMEDY)
+        return assemble(x, options, name=path.stem, source=str(path), schema=schema)
+    (values,), schema = _rows([_read_npy(path)], [name], options)
+    return assemble(values, options, name=path.stem, source=str(path), schema=schema)
+
+
+def _rows(
+    parts: list[np.ndarray[Any, Any]], names: list[str], options: LoadOptions
+) -> tuple[list[Tensor], Schema | None]:
+    """Check the rows of one or two splits; where they are coded, by one schema."""
+    least = options.min_rows
+    if not (options.mixed or options.schema):
+        checked = [
+            check_array(part, name=name, min_rows=least, remedy=GAPS_REMEDY)
+            for part, name in zip(parts, names, strict=True)
+        ]
+        return checked, None
+    alike = len({part.shape[1:] for part in parts}) == 1  # if not, the second is refused
+    schema = options.schema_of(np.concatenate(parts) if alike else parts[0], names[0])
+    assert schema is not None  # since one was asked for
+    return [schema.to_tensor(part, name=name, min_rows=least) for part, name in zip(parts, names, strict=True)], schema
 
 
 def load_npz(path: Path, options: LoadOptions) -> Dataset:
@@ -63,8 +85,8 @@ def load_npz(path: Path, options: LoadOptions) -> Dataset:
                 f"{path} with arrays {', '.join(keys) or '(none)'}",
                 f"one called {', '.join(_X)}, or x_train and x_test",
             )
-        least = options.min_rows
-        parts = [check_array(_member(archive, k, path), name=f"{path.name}[{k!r}]", min_rows=least) for k in names]
+        read = [_member(archive, key, path) for key in names]
+        parts, schema = _rows(read, [f"{path.name}[{key!r}]" for key in names], options)
         values = [] if options.whole else [np.asarray(_member(archive, key, path)) for key in labels]
     if len(parts) == 2 and parts[0].shape[1:] != parts[1].shape[1:]:
         raise InputError(
@@ -82,6 +104,7 @@ def load_npz(path: Path, options: LoadOptions) -> Dataset:
         labels=codes,
         classes=classes,
         train_rows=len(parts[0]) if len(parts) == 2 else None,
+        schema=schema,
     )
 
 
@@ -138,6 +161,7 @@ def from_arrays(
     labels: object | None = None,
     y: object | None = None,
     name: str = "arrays",
+    schema: Schema | None = None,
 ) -> Dataset:
     """Join arrays to a data set.
 
@@ -151,20 +175,30 @@ def from_arrays(
         n conditions of the training rows in any form that `Conditioning.fit` reads, or None.
     name
         For people.
+    schema
+        How to code a table with categories or missing entries, for ``likelihood="mixed"``: ``Schema.fit(train)``, or
+        that of a trained model. None for rows of numbers.
 
     Raises
     ------
     InputError
         They cannot be trained on, or do not fit together.
     """
-    x = check_array(train, name="train")
-    held = x[:0] if test is None else check_array(test, name="test", min_rows=1)
+    if schema is None:
+        x = check_array(train, name="train", remedy=GAPS_REMEDY)
+        held = x[:0] if test is None else check_array(test, name="test", min_rows=1, remedy=GAPS_REMEDY)
+    else:
+        x = schema.to_tensor(train, name="train", min_rows=2)
+        held = x[:0] if test is None else schema.to_tensor(test, name="test")
     counted, classes = (None, None) if labels is None else count_classes(np.asarray(labels), source=name)
     kind: Kind = "image" if x.ndim == 4 else "table"
     columns = getattr(train, "columns", None)
     names = None if columns is None else tuple(str(column) for column in columns)
+    names = schema.names if schema is not None and names is not None else names
     conditioning = None if y is None else Conditioning.fit(y)
     c = None if conditioning is None else conditioning.to_net(y, len(x))
     if conditioning is not None and counted is None and c is not None:
         counted, classes = conditioning.labels(c), conditioning.classes
-    return Dataset(name, kind, TrainSplit(x, counted, c), TestSplit(held), names, classes, "memory", conditioning)
+    return Dataset(
+        name, kind, TrainSplit(x, counted, c), TestSplit(held), names, classes, "memory", conditioning, schema
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vaelab.data.columns import Schema
 from vaelab.data.dataset import Dataset, TestSplit, TrainSplit
 from vaelab.data.mapped import MappedArray, Rows
 from vaelab.data.options import LoadOptions
@@ -21,6 +22,7 @@ def assemble(
     classes: tuple[str, ...] | None = None,
     columns: tuple[str, ...] | None = None,
     train_rows: int | None = None,
+    schema: Schema | None = None,
 ) -> Dataset:
     """Split rows and name what they are.
 
@@ -30,7 +32,7 @@ def assemble(
         (n, d) or (n, C, H, W), checked.
     options
         Fraction and seed of the random split, or that there is none: all rows are then training rows.
-    name, source, labels, classes, columns
+    name, source, labels, classes, columns, schema
         As in `Dataset`; `labels` has n entries.
     train_rows
         The first so many rows are the training split, and the rest the test split; None splits at random.
@@ -49,6 +51,7 @@ def assemble(
         columns=columns,
         classes=classes if labels is not None else None,
         source=source,
+        schema=schema,
     )
 
 

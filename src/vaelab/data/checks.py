@@ -15,8 +15,15 @@ from vaelab.errors import InputError
 
 _CHANNELS = (1, 3, 4)
 
+MIXED = "likelihood='mixed' (--likelihood mixed)"
+REMEDY = "Fill them in or drop those rows."
+GAPS_REMEDY = f"Fill them in, drop those rows, or use {MIXED}, which takes missing entries of a table."
+"""What to do about rows of data that are not finite; other arrays have no place for missing entries."""
 
-def check_array(x: object, *, name: str = "X", allow_nan: bool = False, min_rows: int = 2) -> Tensor:
+
+def check_array(
+    x: object, *, name: str = "X", allow_nan: bool = False, min_rows: int = 2, remedy: str = REMEDY
+) -> Tensor:
     """Turn what the caller has into a tensor of rows, or say what is wrong with it.
 
     Parameters
@@ -29,6 +36,8 @@ def check_array(x: object, *, name: str = "X", allow_nan: bool = False, min_rows
         Let NaN pass; infinities never do.
     min_rows
         Fewest rows that make sense.
+    remedy
+        Of values that are not finite.
 
     Returns
     -------
@@ -48,7 +57,7 @@ def check_array(x: object, *, name: str = "X", allow_nan: bool = False, min_rows
         array, columns = _to_numpy(x, name)
         tensor = _from_numpy(array, name)
     check_shape(tuple(tensor.shape), name=name, min_rows=min_rows)
-    check_finite(tensor, name=name, allow_nan=allow_nan, columns=columns)
+    check_finite(tensor, name=name, allow_nan=allow_nan, columns=columns, remedy=remedy)
     return tensor
 
 
@@ -80,7 +89,14 @@ def check_shape(shape: tuple[int, ...], *, name: str = "X", min_rows: int = 2) -
         raise InputError(f"{name} with 0 feature(s) (shape={shape}) while a minimum of 1 is required", wanted)
 
 
-def check_finite(x: Rows, *, name: str = "X", allow_nan: bool = False, columns: Sequence[str] | None = None) -> None:
+def check_finite(
+    x: Rows,
+    *,
+    name: str = "X",
+    allow_nan: bool = False,
+    columns: Sequence[str] | None = None,
+    remedy: str = REMEDY,
+) -> None:
     """Refuse NaN and infinities, saying how many, in how many rows, where first, and in which columns of a table."""
     if not x.dtype.is_floating_point:
         return
@@ -105,7 +121,7 @@ def check_finite(x: Rows, *, name: str = "X", allow_nan: bool = False, columns: 
     raise InputError(
         f"{name} with {values} {kind} value(s) in {rows} of {len(x)} rows, first in row {first}{where}",
         "finite numbers",
-        "Fill them in or drop those rows.",
+        REMEDY if allow_nan else remedy,
     )
 
 
@@ -118,7 +134,7 @@ def _columns(counts: Tensor, names: Sequence[str] | None, most: int = 10) -> str
 
 def _from_torch(x: Tensor, name: str) -> Tensor:
     if x.is_complex():
-        raise _complex(name)
+        raise complex_error(name)
     if x.layout != torch.strided:
         raise InputError(f"{name} as a sparse tensor", "a dense one", f"Use {name}.to_dense().")
     x = x.detach()
@@ -129,13 +145,12 @@ def _from_torch(x: Tensor, name: str) -> Tensor:
 
 def _to_numpy(x: object, name: str) -> tuple[np.ndarray[Any, Any], Sequence[str] | None]:
     # an object of a library that was never imported cannot be here, so nothing is imported to find out
-    pandas, sparse = sys.modules.get("pandas"), sys.modules.get("scipy.sparse")
+    pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(x, pandas.DataFrame):
         return frame_values(x, name)
     if isinstance(x, MappedArray):
         return np.asarray(x.rows(np.arange(len(x)))), None
-    if sparse is not None and sparse.issparse(x):
-        raise InputError(f"{name} as a sparse matrix", "a dense array", f"Use {name}.toarray().")
+    check_dense(x, name)
     try:
         return np.asarray(x), None
     except ValueError as error:  # rows of different lengths
@@ -143,6 +158,13 @@ def _to_numpy(x: object, name: str) -> tuple[np.ndarray[Any, Any], Sequence[str]
     except (TypeError, RuntimeError) as error:  # a list of tensors that numpy has no type for, or with gradients
         remedy = f"Use torch.stack({name}) if it is a list of tensors."
         raise InputError(f"{name} that numpy cannot read ({error})", "one array or tensor", remedy) from error
+
+
+def check_dense(x: object, name: str = "X") -> None:
+    """Refuse sparse matrices."""
+    sparse = sys.modules.get("scipy.sparse")
+    if sparse is not None and sparse.issparse(x):
+        raise InputError(f"{name} as a sparse matrix", "a dense array", f"Use {name}.toarray().")
 
 
 def frame_values(frame: Any, name: str = "X") -> tuple[np.ndarray[Any, Any], tuple[str, ...]]:
@@ -161,7 +183,8 @@ def frame_values(frame: Any, name: str = "X") -> tuple[np.ndarray[Any, Any], tup
         raise InputError(
             f"{name} with {len(wrong)} column(s) that hold no numbers: {shown}",
             "numeric columns",
-            f"Drop or encode them, or name the one that holds the class as label_column (--label-column {wrong[0]}).",
+            f"Drop or encode them, or name the one that holds the class as label_column (--label-column {wrong[0]}); "
+            f"or use {MIXED}, which takes categories.",
         )
     # nullable pandas columns know missing values that numpy's integers do not
     nullable = any(not isinstance(dtype, np.dtype) for dtype in frame.dtypes)
@@ -172,7 +195,7 @@ def frame_values(frame: Any, name: str = "X") -> tuple[np.ndarray[Any, Any], tup
 
 def _from_numpy(array: np.ndarray[Any, Any], name: str) -> Tensor:
     if array.dtype.kind == "c":
-        raise _complex(name)
+        raise complex_error(name)
     dtype = tensor_dtype(array.dtype)
     if dtype is None:
         raise InputError(
@@ -183,7 +206,8 @@ def _from_numpy(array: np.ndarray[Any, Any], name: str) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _complex(name: str) -> InputError:
+def complex_error(name: str) -> InputError:
+    """Return what to raise for complex numbers."""
     return InputError(
         f"{name} with complex numbers",
         "real ones. Complex data not supported",

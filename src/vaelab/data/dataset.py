@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaelab.data.columns import Schema
 from vaelab.data.conditions import Conditioning
 from vaelab.data.mapped import AT_ONCE, MappedArray, Rows
 from vaelab.data.scaling import Kind
@@ -102,6 +103,8 @@ class Dataset:
         Where it came from, for people.
     conditioning
         How the splits' conditions were made, if they have any.
+    schema
+        What the columns of a table with categories or missing entries hold, for ``likelihood="mixed"``; else None.
     """
 
     name: str
@@ -112,6 +115,7 @@ class Dataset:
     classes: tuple[str, ...] | None = None
     source: str = ""
     conditioning: Conditioning | None = None
+    schema: Schema | None = None
 
     def __post_init__(self) -> None:
         if self.train.x.shape[1:] != self.test.x.shape[1:]:
@@ -172,6 +176,8 @@ class Dataset:
         them. Names and paths do not enter.
         """
         digest = hashlib.sha256()
+        if self.schema is not None:
+            digest.update(repr(self.schema).encode())
         for split in (self.train, self.test):
             digest.update(f"{tuple(split.x.shape)} {split.x.dtype} ".encode())
             digest.update(_sample(split.x))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from vaelab.data.columns import Schema
 from vaelab.errors import InputError
 
 
@@ -26,6 +28,10 @@ class LoadOptions:
     whole
         Keep all rows in one piece and in the source's order, be there one of them only, read no labels, and pass over
         choices that mean nothing for the source.
+    mixed
+        Keep the categories and missing entries of a table.
+    schema
+        How to code the table, where a trained model says it; else the table itself does.
     """
 
     image_size: tuple[int, int] | None = None
@@ -35,6 +41,14 @@ class LoadOptions:
     label_column: str | None = None
     memory_map: bool | None = None
     whole: bool = False
+    mixed: bool = False
+    schema: Schema | None = None
+
+    def schema_of(self, x: Any, name: str) -> Schema | None:
+        """Return how a table is to be coded; None for one of numbers without gaps."""
+        if self.schema is None and self.mixed:
+            return Schema.fit(x, name=name)
+        return self.schema
 
     @property
     def min_rows(self) -> int:

@@ -1,7 +1,7 @@
 """The user's units and the network's: net = (x − shift) / scale.
 
 A change of units changes densities by a constant: log p(x) in the user's units is log p in the network's units minus
-`Scaling.log_volume`.
+`Scaling.log_volume`; of a row with missing entries, minus `Scaling.log_volume_of`, which counts those observed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.data.checks import check_finite
+from vaelab.data.checks import GAPS_REMEDY, REMEDY, check_finite
 from vaelab.data.mapped import Rows, blocks
 from vaelab.errors import InputError, VaelabWarning
 
@@ -39,6 +39,8 @@ class Scaling:
         Shape of one row.
     constant
         Bool, broadcastable to `event_shape`: columns of a table that held one value only, which is `shift`.
+    gaps
+        Whether entries may be missing, which is NaN in both units.
     """
 
     shift: Tensor
@@ -47,15 +49,19 @@ class Scaling:
     kind: Kind
     event_shape: tuple[int, ...]
     constant: Tensor = field(default_factory=lambda: torch.tensor(False))
+    gaps: bool = False
 
     @classmethod
-    def fit(cls, x: Rows, kind: Kind, *, columns: Sequence[str] | None = None) -> Self:
+    def fit(
+        cls, x: Rows, kind: Kind, *, columns: Sequence[str] | None = None, levels: Sequence[int] | None = None
+    ) -> Self:
         """Choose the map for some data.
 
         Images go to [0, 1]: uint8 is divided by 255, floats in [0, 1] stay, floats in [−1, 1] are shifted and halved.
         Floats in [0, 255] are divided by 255, and floats of any other range by their own, both with a warning; so is
         uint8 that holds only 0 and 1, which stays. Tables are standardised column by column, in float64; constant
-        columns are only shifted, with a warning that names them.
+        columns are only shifted, with a warning that names them. Of a table with gaps, what was observed decides;
+        categories, which are numbers of levels, stay as they are.
 
         Parameters
         ----------
@@ -65,15 +71,18 @@ class Scaling:
             ``"image"`` or ``"table"``.
         columns
             Names of the columns of a table, for the messages.
+        levels
+            Of each column of a mixed table, as `Schema.levels`: above 0 for a category. Entries may then be missing
+            (NaN); None for data without categories and gaps.
 
         Warns
         -----
         VaelabWarning
             A range was guessed, or columns are constant.
         """
-        shift, scale, constant = _image_map(x) if kind == "image" else _table_map(x, columns)
+        shift, scale, constant = _image_map(x) if kind == "image" else _table_map(x, columns, levels)
         dtype = str(x.dtype).removeprefix("torch.")
-        return cls(shift, scale, dtype, kind, tuple(x.shape[1:]), constant)
+        return cls(shift, scale, dtype, kind, tuple(x.shape[1:]), constant, levels is not None)
 
     @property
     def is_identity(self) -> bool:
@@ -85,6 +94,13 @@ class Scaling:
         """Σ log scale over one row, nats: log p(x) = log p(net) − log_volume."""
         return float(self.scale.log().sum()) * (math.prod(self.event_shape) / self.scale.numel())
 
+    def log_volume_of(self, x: Tensor) -> Tensor:
+        """(n,) Σ log scale over the observed entries of each row, nats, float64 on the CPU; x (n, *event_shape)."""
+        if not self.gaps:
+            return torch.full((len(x),), self.log_volume, dtype=torch.float64)
+        log_scale = self.scale.log().expand(self.event_shape)
+        return torch.where(x.cpu().isnan(), 0.0, log_scale).flatten(1).sum(1)
+
     def check(self, x: Rows, *, name: str = "X") -> None:
         """Refuse new rows in other units than those that were fitted.
 
@@ -92,7 +108,7 @@ class Scaling:
         ----------
         x
             (n, *event_shape). Images must be uint8 if and only if those were, and lie in the same range, give or take
-            a hundredth of it; tables may hold any finite numbers.
+            a hundredth of it; tables may hold any finite numbers, and gaps where `gaps` says so.
         name
             How the caller calls them, for the message.
 
@@ -101,7 +117,8 @@ class Scaling:
         InputError
             They are not, or some are not finite.
         """
-        check_finite(x, name=name)
+        remedy = GAPS_REMEDY if self.kind == "table" else REMEDY
+        check_finite(x, name=name, allow_nan=self.gaps, remedy=remedy)
         if self.kind == "table":
             return
         found = str(x.dtype).removeprefix("torch.")
@@ -171,11 +188,11 @@ class Scaling:
 
     def meta(self) -> dict[str, Any]:
         """Return the rest, as plain values for JSON or YAML."""
-        return {"dtype": self.dtype, "kind": self.kind, "event_shape": list(self.event_shape)}
+        return {"dtype": self.dtype, "kind": self.kind, "event_shape": list(self.event_shape), "gaps": self.gaps}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Self:
-        """Rebuild from `state` and `meta`; a state without ``constant`` has no constant columns.
+        """Rebuild from `state` and `meta`; without ``constant`` no column is, without ``gaps`` there are none.
 
         Raises
         ------
@@ -193,6 +210,7 @@ class Scaling:
             meta["kind"],
             tuple(int(size) for size in meta["event_shape"]),
             state.get("constant", torch.tensor(False)),
+            bool(meta.get("gaps", False)),
         )
 
 
@@ -239,26 +257,33 @@ def _image_map(x: Rows) -> tuple[Tensor, Tensor, Tensor]:
     return torch.tensor(shift, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64), torch.tensor(False)
 
 
-def _table_map(x: Rows, columns: Sequence[str] | None) -> tuple[Tensor, Tensor, Tensor]:
+def _table_map(x: Rows, columns: Sequence[str] | None, levels: Sequence[int] | None) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and standard deviation per column, merged over blocks (Chan, Golub & LeVeque 1983, eq. 2.1)."""
-    n = 0
     d = x.shape[1]
-    mean, squares = torch.zeros(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
+    n, mean, squares = torch.zeros(3, d, dtype=torch.float64)
     low, high = torch.full_like(mean, math.inf), torch.full_like(mean, -math.inf)
     for raw in blocks(x):
         block = raw.cpu().double()
-        m = len(block)
-        centre = block.mean(0)
+        missing = block.isnan()
+        m = (~missing).sum(0)
+        centre = block.nansum(0) / m.clamp(min=1)
         delta = centre - mean
-        squares += (block - centre).square().sum(0) + delta.square() * (n * m / (n + m))
-        mean += delta * (m / (n + m))
-        low, high = torch.minimum(low, block.amin(0)), torch.maximum(high, block.amax(0))
+        both = (n + m).clamp(min=1)
+        squares += torch.where(missing, 0.0, block - centre).square().sum(0) + delta.square() * (n * m / both)
+        mean += delta * (m / both)
+        low = torch.minimum(low, block.nan_to_num(nan=math.inf).amin(0))
+        high = torch.maximum(high, block.nan_to_num(nan=-math.inf).amax(0))
         n += m
-    constant = low == high  # exact, where a standard deviation of 1e-17 would not be zero
+    category = torch.tensor([count > 0 for count in levels] if levels else [False] * d)
+    names = [columns[i] if columns else str(i) for i in range(d)]
+    empty = [names[i] for i in (n == 0).nonzero().flatten().tolist()]
+    if empty:
+        raise InputError(f"column(s) {', '.join(empty)} without any entry", "something in every column", "Drop them.")
+    constant = (low == high) & ~category  # exact, where a standard deviation of 1e-17 would not be zero
     scale = (squares / n).sqrt()
     scale = torch.where(scale > 0, scale, high - low)  # squares of tiny numbers vanish
     mean, scale = torch.where(constant, low, mean), torch.where(constant, 1.0, scale)
-    names = [columns[i] if columns else str(i) for i in range(d)]
+    mean, scale = torch.where(category, 0.0, mean), torch.where(category, 1.0, scale)
     if not bool(torch.isfinite(scale).all()):
         wide = [names[i] for i in (~torch.isfinite(scale)).nonzero().flatten().tolist()]
         raise InputError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaelab.data.arrays import load_npy, load_npz
+from vaelab.data.columns import Schema
 from vaelab.data.dataset import Dataset
 from vaelab.data.folders import find_images, load_image_folder
 from vaelab.data.mapped import Rows
@@ -37,6 +38,7 @@ def load(
     seed: int = 0,
     label_column: str | None = None,
     memory_map: bool | None = None,
+    mixed: bool = False,
 ) -> Dataset:
     """Load a data set by name, or from a file or folder.
 
@@ -59,6 +61,8 @@ def load(
         Column of a table or parquet file that holds the class.
     memory_map
         True leaves a ``.npy`` file on disk, False reads it into memory; None does so from 1 GB on.
+    mixed
+        Keep columns of text and missing entries of a table, for ``likelihood="mixed"``; else they are refused.
 
     Returns
     -------
@@ -72,7 +76,7 @@ def load(
     MissingExtraError
         An optional package is needed and absent.
     """
-    options = LoadOptions(_size(image_size), grey, test_fraction, seed, label_column, memory_map)
+    options = LoadOptions(_size(image_size), grey, test_fraction, seed, label_column, memory_map, mixed=mixed)
     if not 0.0 < test_fraction < 1.0:
         raise InputError(f"test_fraction={test_fraction:g}", "a number between 0 and 1, both excluded")
     return _read(name_or_path, options, home=home, download=download)
@@ -86,6 +90,7 @@ def load_rows(
     grey: bool | None = None,
     label_column: str | None = None,
     memory_map: bool | None = None,
+    schema: Schema | None = None,
 ) -> tuple[Rows, tuple[str, ...] | None]:
     """Read all rows of a source in its own order, for a model that is trained already.
 
@@ -99,6 +104,8 @@ def load_rows(
         As for `load`; passed over where the source holds no image files.
     label_column
         Column that is left out, if it is there.
+    schema
+        That of a model with ``likelihood="mixed"``, by which a table is coded.
 
     Returns
     -------
@@ -114,7 +121,9 @@ def load_rows(
     MissingExtraError
         An optional package is needed and absent.
     """
-    options = LoadOptions(_size(image_size), grey, label_column=label_column, memory_map=memory_map, whole=True)
+    options = LoadOptions(
+        _size(image_size), grey, label_column=label_column, memory_map=memory_map, whole=True, schema=schema
+    )
     found = _read(name_or_path, options, home=home, download=False)
     if not len(found.test):
         return found.train.x, found.columns

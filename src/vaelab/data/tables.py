@@ -1,4 +1,4 @@
-"""CSV and parquet tables: numeric columns, and perhaps one that holds the class."""
+"""CSV and parquet tables: columns of numbers, categories where asked for, and perhaps one that holds the class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vaelab.data.assembly import assemble
-from vaelab.data.checks import check_array, frame_values
+from vaelab.data.checks import GAPS_REMEDY, check_array, frame_values
 from vaelab.data.dataset import Dataset
 from vaelab.data.extras import require
 from vaelab.data.images import Preparation
@@ -88,8 +88,14 @@ def _from_frame(frame: Any, options: LoadOptions, path: Path, *, train_rows: int
         column = names[options.label_column]
         labels, classes = count_classes(frame[column].to_numpy(), source=f"column {options.label_column!r} of {path}")
         frame = frame.drop(columns=[column])
-    columns = frame_values(frame, path.name)[1] if named else None
-    x = check_array(frame, name=path.name, min_rows=options.min_rows)
+    rows = frame if named else frame.to_numpy()
+    schema = options.schema_of(rows, path.name)
+    if schema is None:
+        columns = frame_values(frame, path.name)[1] if named else None
+        x = check_array(frame, name=path.name, min_rows=options.min_rows, remedy=GAPS_REMEDY)
+    else:
+        columns = schema.names if named else None
+        x = schema.to_tensor(rows, name=path.name, min_rows=options.min_rows)
     return assemble(
         x,
         options,
@@ -99,4 +105,5 @@ def _from_frame(frame: Any, options: LoadOptions, path: Path, *, train_rows: int
         classes=classes,
         columns=columns,
         train_rows=train_rows,
+        schema=schema,
     )

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from vaelab import runs
 from vaelab.config import Settings, parse_settings
-from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, TestSplit, TrainSplit
-from vaelab.data.checks import check_array
+from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Schema, TestSplit, TrainSplit
+from vaelab.data.cells import is_frame
+from vaelab.data.checks import GAPS_REMEDY, MIXED, REMEDY, check_array, check_dense, check_shape, frame_values
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
 from vaelab.model import count_active
@@ -48,6 +49,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Mean posterior variance of every latent dimension, relative to the prior's.
     classes_ : tuple of str or None
         Names of the classes, where the condition is one class.
+    schema_ : vaelab.data.Schema or None
+        What the columns of X hold, for ``likelihood="mixed"``.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
     """
@@ -59,6 +62,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     _has_bound = True
     _given: ClassVar[Mapping[str, object]] = {}  # settings that make the class what it is
     trained_: Trained
+    schema_: Schema | None
     pruned_: Pruned
 
     def _settings(self, seed: int) -> Settings:
@@ -72,7 +76,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Parameters
         ----------
         X
-            (n, d) table or (n, C, H, W) images; numpy, torch or pandas.
+            (n, d) table or (n, C, H, W) images; numpy, torch or pandas. With ``likelihood="mixed"`` a table may have
+            columns of text, booleans or pandas categories, and missing entries.
         y
             Conditions, for a conditional model: n classes (text, whole numbers or booleans), n floating-point numbers,
             an (n, k) array or data frame of both, or n sequences (time, features). Not used by others.
@@ -111,6 +116,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             classes=None if conditioning is None else conditioning.classes,
             source="memory",
             conditioning=conditioning,
+            schema=self.schema_,
         )
 
     def _describe(self) -> None:
@@ -120,6 +126,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.active_dimensions_ = count_active(torch.as_tensor(self.variance_ratios_))
         gamma = None if variance is None else variance.gamma.detach().cpu().double()
         self.gamma_ = None if gamma is None else gamma.numpy() if gamma.ndim else float(gamma)
+        self.schema_ = self.trained_.schema
         conditioning = self.trained_.conditioning
         self.classes_ = None if conditioning is None else conditioning.classes
         self.score_noise_ = torch.randn(
@@ -132,29 +139,55 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _n_features_out(self) -> int:
         return int(self.trained_.settings.latent_dim)
 
+    @property
+    def _mixed(self) -> bool:
+        return getattr(self, "likelihood", None) == "mixed"
+
     def _validated(self, X: Any, *, reset: bool) -> Tensor:
         """Check X as scikit-learn does, then as vaelab does; return a CPU tensor."""
         if reset:
             self.container_: Container = _container_of(X)
+            self.schema_ = None
+        if self._mixed:
+            return self._coded(X, reset=reset)
         if isinstance(X, Tensor):
             X = check_array(X, min_rows=1, allow_nan=True).detach().cpu().numpy()
+        elif is_frame(X):
+            frame_values(X)  # names the columns that hold no numbers
         images = getattr(X, "ndim", 2) > 2
         # images keep their dtype, since it says what their range is
-        checked = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=None if images else [np.float64, np.float32],
-            allow_nd=True,
-            ensure_all_finite=False,
-            ensure_min_samples=2 if reset else 1,
-        )
-        x = check_array(checked, min_rows=2 if reset else 1)
+        try:
+            checked = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=None if images else [np.float64, np.float32],
+                allow_nd=True,
+                ensure_all_finite=False,
+                ensure_min_samples=2 if reset else 1,
+            )
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise InputError(f"X with text ({error})", "numbers", f"Use {MIXED}, or drop those columns.") from error
+        x = check_array(checked, min_rows=2 if reset else 1, remedy=REMEDY if images else GAPS_REMEDY)
         if not reset and tuple(x.shape[1:]) != self.trained_.facts.event_shape:
             raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{self.trained_.facts.event_shape} as in fit")
         if not reset:
             self.trained_.scaling.check(x)
         return x
+
+    def _coded(self, X: Any, *, reset: bool) -> Tensor:
+        """Check a table with categories and gaps, and code it by the schema of fit."""
+        check_dense(X)
+        if not isinstance(X, Tensor | np.ndarray) and not is_frame(X):
+            X = np.array(X, dtype=object)
+        check_shape(tuple(X.shape), min_rows=2 if reset else 1)
+        if reset:
+            self.schema_ = Schema.fit(X)
+        assert self.schema_ is not None  # of a model for mixed tables
+        validate_data(self, X.numpy(force=True) if isinstance(X, Tensor) else X, reset=reset, skip_check_array=True)
+        return self.schema_.to_tensor(X)
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Train, then encode the same rows."""
@@ -188,11 +221,44 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """(n,) lower bound on log p(x) in nats, in X's own units: the mean ELBO over ``score_draws`` fixed draws of z.
 
         It is of log p(x | y) for a conditional model.
-        For uint8 images add ``d · log 255`` to compare with numbers for pixels in [0, 1].
+        For uint8 images add ``d · log 255`` to compare with numbers for pixels in [0, 1]. With ``likelihood="mixed"``
+        it is of what was observed in a row: a density of its numbers times a probability of its levels, which compares
+        models of the same rows.
         """
         check_is_fitted(self)
         x = self._validated(X, reset=False)
         return self.trained_.bound(x, self.score_noise_, self.trained_.conditions(y, len(x))).cpu().numpy()
+
+    def impute(
+        self, X: Any, y: Any = None, *, draws: int = 100, random_state: int | np.random.RandomState | None = None
+    ) -> Any:
+        """Fill in the missing entries of a table, after a fit with ``likelihood="mixed"``.
+
+        Numbers become their mean given what was observed in the row, categories the most likely level, both by
+        self-normalised importance weights (P. Mattei, J. Frellsen, "MIWAE", ICML 2019, section 3.3).
+
+        Parameters
+        ----------
+        X, y
+            Rows with missing entries, and conditions as in `fit`.
+        draws
+            Of z per row; the more, the closer to the model's own mean.
+        random_state
+            Seed or generator of the draws; ``self.random_state`` if None.
+
+        Returns
+        -------
+        array or data frame
+            A copy of X, in its own container; entries that were there are the same. In a data frame columns without
+            gaps keep their dtypes, columns of numbers with gaps are floating-point.
+        """
+        check_is_fitted(self)
+        check_count("draws", draws)
+        x = self._validated(X, reset=False)
+        source = self.random_state if random_state is None else random_state
+        c = self.trained_.conditions(y, len(x))
+        filled = self.trained_.impute(x, c, draws=draws, seed=seed_of(source))
+        return X if self.schema_ is None else self.schema_.fill(X, filled)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples`, so that model selection prefers the higher bound."""
@@ -257,6 +323,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         trained = self.trained_
         name = trained.scaling.dtype
         out = values.cpu()
+        if trained.schema is not None and self.container_ != "torch":
+            coded = out.to(getattr(torch, name))
+            return trained.schema.to_frame(coded) if self.container_ == "pandas" else trained.schema.to_array(coded)
         if name == "uint8" and trained.facts.kind == "image":
             out = out.clamp(0, 255).round().to(torch.uint8)
         else:
@@ -275,6 +344,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.target_tags.required = self.conditional
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = self._mixed
         return tags
 
 

@@ -96,7 +96,10 @@ class GaussianVAE(Estimator):
         keep_arguments(self, locals())
 
     def sample(self, n: int = 1, *, random_state: int | np.random.RandomState | None = None) -> Any:
-        """Draw n new rows, like X in fit: z from the prior, decoder means without noise."""
+        """Draw n new rows, like X in fit: z from the prior, decoder means without noise.
+
+        Rows of a mixed table have their noise: levels are drawn with their probabilities, numbers with variance γ.
+        """
         return self._draw(n, None, "prior", random_state)
 
 
@@ -199,6 +202,8 @@ class ConditionalVAE(Estimator):
 
     def sample(self, n: int = 1, y: Any = None, *, random_state: int | np.random.RandomState | None = None) -> Any:
         """Draw n new rows, like X in fit: z from the prior, decoder means without noise.
+
+        Rows of a mixed table have their noise: levels are drawn with their probabilities, numbers with variance γ.
 
         Parameters
         ----------

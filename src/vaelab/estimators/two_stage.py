@@ -128,7 +128,7 @@ class TwoStageVAE(Estimator):
         density: str = "auto",
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
-        """Draw n new rows, like X in fit.
+        """Draw n new rows, like X in fit: decoder means without noise, of a mixed table with it.
 
         Parameters
         ----------

@@ -68,6 +68,8 @@ def evaluate(
     data = trained.conditioned(data)
     _check_data(trained, data)
     metrics = options.chosen(data.kind, len(data.test), model=True)
+    if trained.schema is not None:
+        metrics = _of_mixed(metrics, options)
     unknown = [name for name in options.densities if name not in trained.densities]
     if unknown:
         raise InputError(f"densities {', '.join(unknown)}", f"some of {', '.join(trained.densities)}")
@@ -92,23 +94,32 @@ def _resolved(
     model: Trained | _Fitted | Path | str, data: Dataset | Path | str | None
 ) -> tuple[Trained, Dataset, list[str]]:
     """Load what was given by name, and say where data differ from those of the training."""
+    found = runs.load(Path(model)) if isinstance(model, str | Path) else getattr(model, "trained_", model)
+    if not isinstance(found, Trained):
+        raise InputError(f"a model of type {type(model).__name__}", "a run's folder or a fitted estimator of vaelab")
     if isinstance(data, str | Path):
-        data = load(data)
+        data = load(data, mixed=found.schema is not None)
     given: object = data
     if given is not None and not isinstance(given, Dataset):
         remedy = "Pass vaelab.data.from_arrays(train, test)."
         raise InputError(f"data of type {type(given).__name__}", "a data set, its name or its path", remedy)
     if isinstance(model, str | Path):
-        trained = runs.load(Path(model))
         data = runs.data_of(runs.source_of(Path(model))[1]) if data is None else data
-        same = data.fingerprint() == trained.facts.fingerprint
-        return trained, data, [] if same else ["These are not the rows that the model was trained on."]
-    found = getattr(model, "trained_", model)
-    if not isinstance(found, Trained):
-        raise InputError(f"a model of type {type(model).__name__}", "a run's folder or a fitted estimator of vaelab")
+        same = data.fingerprint() == found.facts.fingerprint
+        return found, data, [] if same else ["These are not the rows that the model was trained on."]
     if data is None:
         raise InputError("a model without data", "data to measure it on", "Pass vaelab.data.from_arrays(train, test).")
     return found, data, []
+
+
+def _of_mixed(metrics: Sequence[str], options: Options) -> tuple[str, ...]:
+    """Return what can be measured of a mixed table; distances would take levels for numbers, and gaps have none."""
+    others = [name for name in metrics if name != "nll"]
+    if options.metrics and others:
+        raise InputError(
+            f"metrics {', '.join(others)} for a mixed table", "nll", "Impute and encode the rows yourself."
+        )
+    return ("nll",)
 
 
 def _check_data(trained: Trained, data: Dataset) -> None:
@@ -118,6 +129,11 @@ def _check_data(trained: Trained, data: Dataset) -> None:
         raise InputError(f"data of shape {data.event_shape}", f"{facts.event_shape}, that of the model")
     if None not in (data.columns, facts.columns) and data.columns != facts.columns:
         raise InputError(f"columns {data.columns}", f"{facts.columns}, in this order, as in training")
+    if data.schema != trained.schema and (
+        data.schema is not None or any(trained.schema.levels if trained.schema else ())
+    ):
+        remedy = "Pass vaelab.data.from_arrays(train, test, schema=model.schema_)."
+        raise InputError(f"{data.name} with other levels than in training", "rows coded as in training", remedy)
     for split in (data.train, data.test):
         trained.scaling.check(split.x, name=data.name)
 

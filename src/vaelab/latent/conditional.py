@@ -14,6 +14,15 @@ from vaelab.latent.joint import JointMixture
 from vaelab.latent.mixtures import Covariance, Mixture, vector_conditions
 from vaelab.latent.per_class import ClassMixture
 
+FIXED = {"mixture_10": 10, "mixture_100": 100}
+"""Mixtures of given size: name → components."""
+
+BAYESIAN_COMPONENTS = 10
+"""At most, of ``"bayesian_mixture"``."""
+
+MIXTURES = ("gaussian", "mixture", *FIXED, "bayesian_mixture")
+"""Names of densities that are mixtures."""
+
 
 def fit_mixture(
     codes: Codes,
@@ -49,13 +58,65 @@ def fit_mixture(
     return kind.select(codes, components=components, covariance=covariance, seed=seed)
 
 
+def fit_named_mixture(
+    codes: Codes,
+    name: str,
+    *,
+    components: int | None = None,
+    covariance: Covariance | None = None,
+    seed: int = 0,
+) -> LatentDensity:
+    """Fit one of `MIXTURES`.
+
+    Parameters
+    ----------
+    codes
+        With or without conditions.
+    name
+        ``"gaussian"``: one component. ``"mixture"``: as many as held-out codes ask for. ``"mixture_10"`` and
+        ``"mixture_100"``: so many, of full covariance, as in the tables of Takida et al. 2022. ``"bayesian_mixture"``:
+        at most 10, as in the program of Ghosh et al. 2020; see `vaelab.latent.mixtures.infer`.
+    components, covariance
+        Of ``"mixture"`` alone, where they are not to be chosen on held-out codes.
+    seed
+        Of draws and fits.
+
+    Raises
+    ------
+    InputError
+        Another name, a Bayesian mixture under conditions, conditions that are sequences, or too few codes.
+    """
+    check_mixture(name, () if codes.c is None else tuple(vector_conditions(codes).shape[1:]))
+    if name == "bayesian_mixture":
+        return Mixture.fit_bayesian(codes, components=BAYESIAN_COMPONENTS, seed=seed)
+    if name in FIXED:
+        components, covariance = FIXED[name], "full"
+    return fit_mixture(codes, single=name == "gaussian", components=components, covariance=covariance, seed=seed)
+
+
+def check_mixture(name: str, condition_shape: tuple[int, ...]) -> None:
+    """Refuse what cannot be fitted, before there are codes.
+
+    Raises
+    ------
+    InputError
+        A name that is not of `MIXTURES`, or conditions that the mixture cannot take.
+    """
+    if name not in MIXTURES:
+        raise InputError(f"density {name!r}", f"one of {', '.join(MIXTURES)}")
+    if len(condition_shape) > 1:
+        raise InputError(f"{name} under conditions that are sequences", "another density", "Use second_stage or flow.")
+    if condition_shape and name == "bayesian_mixture":
+        raise InputError("bayesian_mixture under conditions", "another density", "Use mixture_10 or mixture.")
+
+
 def density_from_state(name: str, state: Mapping[str, Tensor]) -> LatentDensity:
     """Rebuild what `fit_mixture` returned from its `state_dict`.
 
     Parameters
     ----------
     name
-        ``"gaussian"`` or ``"mixture"``.
+        One of `MIXTURES`.
     state
         Whose keys say which kind it is.
 
@@ -64,8 +125,8 @@ def density_from_state(name: str, state: Mapping[str, Tensor]) -> LatentDensity:
     InputError
         Another name, or a state that no mixture has.
     """
-    if name not in {"gaussian", "mixture"}:
-        raise InputError(f"density {name!r}", "gaussian or mixture")
+    if name not in MIXTURES:
+        raise InputError(f"density {name!r}", f"gaussian or mixture, or {', '.join(MIXTURES[2:])}")
     if "gains" in state:
         return JointMixture.from_state(state)
     if "means" in state:

@@ -80,8 +80,13 @@ class Comparison(NamedTuple):
 
 
 @torch.no_grad()
-def compare(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: int = 0) -> Comparison:
-    """Score densities, given from simple to complex, on one fresh draw of each code, under its own condition.
+def row_scores(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: int = 0) -> dict[str, Tensor]:
+    """Score densities on one fresh draw of each code, the same for all, under its own condition.
+
+    Returns
+    -------
+    dict
+        Name → (n,) log-densities in nats, float64; lower bounds where the density says so.
 
     Raises
     ------
@@ -89,7 +94,28 @@ def compare(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: int =
         A density is conditional and the codes have no condition, or one of another shape.
     """
     z, c = codes.pairs(generator=torch.Generator(codes.loc.device).manual_seed(seed))
-    rows = {name: density.eval().log_prob(z, c).double() for name, density in densities.items()}
-    top = max(rows.values(), key=lambda row: float(row.mean()))
-    best = next(name for name, row in rows.items() if row is top or not clearly_better(top, row))
-    return Comparison({name: float(row.mean()) for name, row in rows.items()}, best)
+    return {name: density.eval().log_prob(z, c).double() for name, density in densities.items()}
+
+
+def simplest_of_best(scores: Mapping[str, Tensor]) -> str:
+    """Name the first that the one of highest mean does not beat by more than two standard errors of the difference.
+
+    Parameters
+    ----------
+    scores
+        Of `row_scores`, from simple to complex.
+    """
+    top = max(scores.values(), key=lambda row: float(row.mean()))
+    return next(name for name, row in scores.items() if row is top or not clearly_better(top, row))
+
+
+def compare(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: int = 0) -> Comparison:
+    """Score densities, given from simple to complex, as `row_scores` does, and choose one.
+
+    Raises
+    ------
+    InputError
+        As `row_scores`.
+    """
+    rows = row_scores(densities, codes, seed=seed)
+    return Comparison({name: float(row.mean()) for name, row in rows.items()}, simplest_of_best(rows))

@@ -131,7 +131,8 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
         "dimensions active and left the others idle."
     ]
     unit = "of the pixel range" if image else "standard deviations of a column"
-    lines.append(f"Unseen rows are rebuilt to within {found.mse**0.5:.3f} {unit} (root mean squared error).")
+    if settings.likelihood != "mixed" or found.gamma is not None:  # there are numbers
+        lines.append(f"Unseen rows are rebuilt to within {found.mse**0.5:.3f} {unit} (root mean squared error).")
     if found.gamma is not None and settings.variance != "fixed":
         lines.append(
             f"The decoder's noise came out at a standard deviation of {found.gamma**0.5:.3f} (γ = {found.gamma:.2g}). "

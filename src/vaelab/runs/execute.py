@@ -15,7 +15,7 @@ from vaelab.errors import InputError, RunFolderError
 from vaelab.runs import folder as files
 from vaelab.runs.assess import Assessment, assess
 from vaelab.runs.gallery import draw
-from vaelab.runs.train import check_densities, held_out_rows, train
+from vaelab.runs.train import check_densities, held_out_rows, schema_of, train
 from vaelab.runs.trained import Trained
 from vaelab.training import Hook, JsonLines
 
@@ -43,7 +43,10 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     conditioning = data.conditioned().conditioning if settings.conditional else None
     shape = () if conditioning is None else conditioning.shape
     check_densities(settings.densities, shape)
-    build_vae(resolved, data.event_shape, data_variance=1.0, condition_shape=shape)  # refuses what it cannot take
+    schema = schema_of(data, settings)
+    levels = () if schema is None else schema.levels
+    # refuses what it cannot take
+    build_vae(resolved, data.event_shape, data_variance=1.0, condition_shape=shape, levels=levels)
     files.write_config(folder, resolved, data={**source, "fingerprint": data.fingerprint()})
 
 
@@ -72,7 +75,8 @@ def data_of(source: Mapping[str, Any], *, home: Path | None = None, download: bo
         Fetch a named data set that is absent.
     """
     keys = ("image_size", "grey", "test_fraction", "label_column")
-    return load(source["data"], home=home or source["home"], download=download, **{key: source[key] for key in keys})
+    options = {key: source[key] for key in keys} | {"mixed": source.get("mixed", False)}
+    return load(source["data"], home=home or source["home"], download=download, **options)
 
 
 def execute(
@@ -117,7 +121,7 @@ def execute(
 def _plain(settings: Settings) -> Settings:
     """Return the settings of what most programs call a VAE: a squared-error loss, which is γ = 1; one stage."""
     changes = {
-        "likelihood": "gaussian",
+        "likelihood": "mixed" if settings.likelihood == "mixed" else "gaussian",
         "variance": "fixed",
         "gamma": 1.0,
         "densities": (),

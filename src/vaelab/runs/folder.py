@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vaelab import storage
 from vaelab.config import Settings, build_second_stage, build_vae, parse_settings
-from vaelab.data import Conditioning, Scaling
+from vaelab.data import Conditioning, Scaling, Schema
 from vaelab.errors import InputError, RunFolderError
 from vaelab.latent import LatentDensity, PriorDensity, SecondStage, build_flow, density_from_state
 from vaelab.runs.trained import Facts, Trained
@@ -82,6 +82,8 @@ def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] 
     sections = {"facts": trained.facts.model_dump(mode="json"), "scaling": trained.scaling.meta(), **(extra or {})}
     if trained.conditioning is not None:
         sections["conditioning"] = trained.conditioning.meta()
+    if trained.schema is not None:
+        sections["schema"] = {"columns": trained.schema.meta()}
     write_config(folder, trained.settings, **sections)
     storage.write_text(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
 
@@ -107,7 +109,14 @@ def load(folder: Path) -> Trained:
         scaling = Scaling.from_state(parts.pop("scaling"), content["scaling"])
         conditioning = Conditioning.from_meta(content["conditioning"]) if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
-        vae = build_vae(settings, facts.event_shape, data_variance=facts.data_variance, condition_shape=shape)
+        schema = Schema.from_meta(content["schema"]["columns"]) if settings.likelihood == "mixed" else None
+        vae = build_vae(
+            settings,
+            facts.event_shape,
+            data_variance=facts.data_variance,
+            condition_shape=shape,
+            levels=() if schema is None else schema.levels,
+        )
         vae.load_state_dict(parts.pop("vae"))
         densities: dict[str, LatentDensity] = {"prior": PriorDensity(vae.prior)}
         for name in settings.densities:
@@ -118,7 +127,7 @@ def load(folder: Path) -> Trained:
         ) from error
     for module in (vae, *densities.values()):
         module.eval()
-    return Trained(settings, facts, scaling, vae, densities, conditioning)
+    return Trained(settings, facts, scaling, vae, densities, conditioning, schema)
 
 
 def _split(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -90,7 +90,10 @@ def _draw_columns(trained: Trained, data: Dataset, folder: Path, plain: Trained 
     shown = _some(data, 2000, trained.settings.seed, least=200)
     real = in_memory(shown.x).double()
     names = trained.facts.columns or tuple(f"column {i}" for i in range(real.shape[1]))
-    drawn = {title: rows.double().cpu().numpy() for title, rows in _sampled(trained, plain, shown).items()}
-    pictures.save(pictures.marginals(real.numpy(), drawn, names), folder / "samples.png")
-    rebuilt = trained.reconstruct(real, shown.c).double().cpu().numpy()
-    pictures.save(pictures.scatter(real.numpy(), rebuilt, names), folder / "reconstructions.png")
+    observed = (~real.isnan()).any(0).numpy()  # a column may be all gaps in the rows shown
+    names = tuple(name for name, there in zip(names, observed, strict=True) if there)
+    columns = real.numpy()[:, observed]
+    drawn = {title: rows.double().cpu().numpy()[:, observed] for title, rows in _sampled(trained, plain, shown).items()}
+    pictures.save(pictures.marginals(columns, drawn, names), folder / "samples.png")
+    rebuilt = trained.reconstruct(real, shown.c).double().cpu().numpy()[:, observed]
+    pictures.save(pictures.scatter(columns, rebuilt, names), folder / "reconstructions.png")

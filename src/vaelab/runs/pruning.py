@@ -46,7 +46,7 @@ def prune(
     ratios = tuple(trained.facts.variance_ratios[j] for j in pruned.kept)
     facts = trained.facts.model_copy(update={"variance_ratios": ratios, "code_scores": {}, "best_density": "prior"})
     densities: dict[str, LatentDensity] = {"prior": PriorDensity(pruned.vae.prior)}
-    smaller = Trained(settings, facts, trained.scaling, pruned.vae, densities, trained.conditioning)
+    smaller = Trained(settings, facts, trained.scaling, pruned.vae, densities, trained.conditioning, trained.schema)
     if settings.densities:
         kept, rest = hold_out(batches, settings)
         unseen = None if rest is None else Codes.of(smaller.vae, rest)

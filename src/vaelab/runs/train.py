@@ -16,7 +16,17 @@ from vaelab.data import split as split_rows
 from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
 from vaelab.diagnostics.dimension import variance_ratios_of
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.latent import Codes, LatentDensity, PriorDensity, SecondStage, build_flow, compare, fit_mixture
+from vaelab.latent import (
+    MIXTURES,
+    Codes,
+    LatentDensity,
+    PriorDensity,
+    SecondStage,
+    build_flow,
+    check_mixture,
+    compare,
+    fit_named_mixture,
+)
 from vaelab.latent.flow import require_zuko
 from vaelab.model import VAE
 from vaelab.runs.trained import Facts, Trained
@@ -25,7 +35,17 @@ from vaelab.types import Batches, Trainable
 
 FIRST, SECOND, FLOW = "stage one", "stage two", "the flow"
 
-_FROM_SIMPLE_TO_COMPLEX: tuple[Density, ...] = ("gaussian", "mixture", "flow", "second_stage")
+FROM_SIMPLE_TO_COMPLEX: tuple[Density, ...] = (
+    "gaussian",
+    "mixture_10",
+    "bayesian_mixture",
+    "mixture",
+    "mixture_100",
+    "flow",
+    "second_stage",
+)
+"""The order in which densities are preferred where their scores do not tell them apart."""
+
 _MOST_HELD_OUT = 5_000
 T = TypeVar("T", bound=Trainable)
 _MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
@@ -114,10 +134,12 @@ def schema_of(data: Dataset, settings: Settings) -> Schema | None:
 
 def check_densities(densities: Sequence[Density], condition_shape: tuple[int, ...]) -> None:
     """Refuse, before anything is trained, densities that do not take such conditions or need what is not installed."""
-    mixtures = [name for name in ("gaussian", "mixture") if name in densities]
+    mixtures = [name for name in densities if name in MIXTURES]
     if len(condition_shape) > 1 and mixtures:
         remedy = "Use densities=('second_stage',), or 'flow'."
         raise InputError(f"densities {', '.join(mixtures)} under conditions that are sequences", "others", remedy)
+    for name in mixtures:
+        check_mixture(name, condition_shape)
     if "flow" in densities:
         require_zuko()
 
@@ -172,36 +194,58 @@ def fit_densities(
 ) -> None:
     """Fit every density that the settings name, and score all of them on held-out codes."""
     settings, facts = trained.settings, trained.facts
-    mean, std = codes.moments()
-    facts.code_variance = float(std.square().mean())
+    facts.code_variance = float(codes.moments()[1].square().mean())
+    for name in FROM_SIMPLE_TO_COMPLEX:
+        if name in settings.densities:
+            found = fit_density(name, trained, codes, held_out, hooks=hooks, states=states, resume=resume)
+            trained.densities[name] = found
+    facts.code_scores, facts.best_density = compare(trained.densities, held_out or codes, seed=settings.seed)
+
+
+def fit_density(
+    name: Density,
+    trained: Trained,
+    codes: Codes,
+    held_out: Codes | None,
+    *,
+    hooks: Sequence[Hook] = (),
+    states: Path | None = None,
+    resume: bool = False,
+) -> LatentDensity:
+    """Fit one density as the settings of a training say; the training is left as it is.
+
+    Parameters
+    ----------
+    name
+        Which.
+    trained
+        Whose settings, facts (the codes' variance) and conditioning it is for.
+    codes
+        To fit.
+    held_out
+        By which the weights of a flow or a second stage are chosen; None keeps the last ones.
+    hooks, states, resume
+        As for `train`.
+    """
+    settings = trained.settings
     shape = () if trained.conditioning is None else trained.conditioning.shape
 
     def trained_on_codes(model: T, stage: str) -> T:
         _fit(model, codes, held_out, settings, stage, hooks, states, resume=resume)
         return model
 
-    for name in _FROM_SIMPLE_TO_COMPLEX:
-        if name not in settings.densities:
-            continue
-        density: LatentDensity
-        if name == "second_stage":
-            second = build_second_stage(settings, code_variance=facts.code_variance, condition_shape=shape)
-            density = SecondStage(trained_on_codes(second, SECOND))
-        elif name == "flow":
-            flow = build_flow(settings.latent_dim, condition_shape=shape, loc=mean, scale=std, seed=settings.seed)
-            density = trained_on_codes(flow, FLOW)
-        else:
-            for hook in hooks:
-                hook.note(f"fitting the {name} to the codes")
-            density = fit_mixture(
-                codes,
-                single=name == "gaussian",
-                components=settings.components,
-                covariance=settings.covariance,
-                seed=settings.seed,
-            )
-        trained.densities[name] = density
-    facts.code_scores, facts.best_density = compare(trained.densities, held_out or codes, seed=settings.seed)
+    if name == "second_stage":
+        second = build_second_stage(settings, code_variance=trained.facts.code_variance, condition_shape=shape)
+        return SecondStage(trained_on_codes(second, SECOND))
+    if name == "flow":
+        mean, std = codes.moments()
+        flow = build_flow(settings.latent_dim, condition_shape=shape, loc=mean, scale=std, seed=settings.seed)
+        return trained_on_codes(flow, FLOW)
+    for hook in hooks:
+        hook.note(f"fitting the {name} to the codes")
+    return fit_named_mixture(
+        codes, name, components=settings.components, covariance=settings.covariance, seed=settings.seed
+    )
 
 
 def hold_out(

@@ -30,7 +30,6 @@ from vaelab.model import VAE
 from vaelab.training import stream
 from vaelab.types import rows_at_once
 
-
 _MOST_DRAWS = 20_000  # of z, decoded at once
 
 

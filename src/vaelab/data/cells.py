@@ -1,0 +1,171 @@
+"""The cells of a table, column by column, whatever container they come in."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from vaelab.data.checks import check_dense, check_shape, complex_error
+from vaelab.data.mapped import MappedArray
+from vaelab.errors import InputError
+
+Level = str | int | float | bool
+"""A value that a category may take; these are what a saved run can hold."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One column as it was given: its numbers, or its objects.
+
+    Attributes
+    ----------
+    missing
+        (n,) bool.
+    numbers
+        (n,) float64, NaN where missing; None for text and booleans.
+    objects
+        (n,) text or booleans of one kind, None where missing; None for numbers.
+    declared
+        The categories of a pandas categorical column, in their order; else None.
+    ordered
+        Whether those have an order.
+    single
+        Whether numbers came as float32.
+    """
+
+    missing: np.ndarray[Any, Any]
+    numbers: np.ndarray[Any, Any] | None = None
+    objects: np.ndarray[Any, Any] | None = None
+    declared: tuple[Level, ...] | None = None
+    ordered: bool = False
+    single: bool = False
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(self.missing)
+
+
+def is_frame(x: object) -> bool:
+    """Whether x is a pandas DataFrame; pandas is not imported to find out."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(x, pandas.DataFrame)
+
+
+def read_columns(x: Any, name: str, *, min_rows: int = 1) -> tuple[list[str], list[Cells]]:
+    """Return names and cells of a table's columns; those of arrays are called 0 … d − 1.
+
+    Parameters
+    ----------
+    x
+        pandas DataFrame, array, tensor or nested list.
+    name
+        How the caller calls it, for messages.
+    min_rows
+        Fewest rows that make sense.
+
+    Raises
+    ------
+    InputError
+        No table, too few rows, or a column of values that are neither numbers, text nor booleans, or of several kinds.
+    """
+    if is_frame(x):
+        check_shape(x.shape, name=name, min_rows=min_rows)
+        names = [str(column) for column in x.columns]
+        return names, [_of_series(x.iloc[:, j], f"column {names[j]!r} of {name}") for j in range(x.shape[1])]
+    array = _array(x, name)
+    check_shape(array.shape, name=name, min_rows=min_rows)
+    if array.dtype.kind == "c":
+        raise complex_error(name)
+    if array.ndim != 2:
+        raise InputError(f"{name} with shape {array.shape}", "a table (n, d) for likelihood='mixed'")
+    names = [str(j) for j in range(array.shape[1])]
+    return names, [_of_values(array[:, j], f"column {j} of {name}") for j in range(array.shape[1])]
+
+
+def _array(x: Any, name: str) -> np.ndarray[Any, Any]:
+    if isinstance(x, Tensor):
+        return np.asarray(x.detach().cpu().numpy())
+    if isinstance(x, MappedArray):
+        return x.rows(np.arange(len(x))).numpy()
+    if isinstance(x, np.ndarray):
+        return x
+    check_dense(x, name)
+    try:
+        # as objects, since numpy alone would turn the numbers of a mixed list into text
+        return np.array(x, dtype=object)
+    except ValueError as error:
+        raise InputError(f"{name} that is no regular array ({error})", "rows of one length") from error
+
+
+def _of_series(series: Any, where: str) -> Cells:
+    if hasattr(series.dtype, "categories"):
+        declared = tuple(_level(value, where) for value in series.cat.categories.tolist())
+        missing = series.isna().to_numpy()
+        objects = series.astype(object).where(~missing, None).to_numpy()
+        return Cells(missing, objects=objects, declared=declared, ordered=bool(series.cat.ordered))
+    kind = getattr(series.dtype, "kind", "O")
+    if kind in "iuf":
+        numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        return Cells(np.isnan(numbers), numbers, single=str(series.dtype).lower() == "float32")
+    if kind in "mMc":
+        remedy = "Turn dates into numbers, such as days since the first."
+        raise InputError(f"{where} of dtype {series.dtype}", "numbers, text, booleans or categories", remedy)
+    missing = series.isna().to_numpy()
+    return _of_objects(series.astype(object).to_numpy(), missing, where)
+
+
+def _of_values(values: np.ndarray[Any, Any], where: str) -> Cells:
+    if values.dtype.kind in "iuf":
+        numbers = values.astype(np.float64)
+        return Cells(np.isnan(numbers), numbers, single=values.dtype == np.float32)
+    if values.dtype.kind not in "bOUT":
+        raise InputError(f"{where} of dtype {values.dtype}", "numbers, text or booleans")
+    objects = values.astype(object)
+    return _of_objects(objects, np.array([_is_missing(value) for value in objects], dtype=bool), where)
+
+
+def _of_objects(objects: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], where: str) -> Cells:
+    """Tell numbers, text and booleans apart by their values."""
+    kinds = {_kind(value) for value in objects[~missing]}
+    if kinds <= {"number"}:  # and a column without any entry
+        numbers = np.full(len(objects), np.nan)
+        numbers[~missing] = objects[~missing].astype(np.float64)
+        return Cells(missing, numbers)
+    if len(kinds) > 1 or not kinds <= {"text", "boolean"}:
+        remedy = "Make the column one of text: column.astype(str)."
+        raise InputError(f"{where} with values of kind {' and '.join(sorted(kinds))}", "one kind of values", remedy)
+    out = np.empty(len(objects), dtype=object)
+    out[~missing] = [str(value) if kinds == {"text"} else bool(value) for value in objects[~missing]]
+    return Cells(missing, objects=out)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "boolean"
+    if isinstance(value, int | float | np.integer | np.floating):
+        return "number"
+    return "text" if isinstance(value, str) else type(value).__name__
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        return bool(value != value)  # only NaN and NaT differ from themselves
+    except TypeError:  # pandas.NA is neither
+        return True
+    except ValueError:  # an array in a cell, which `_kind` refuses by its type
+        return False
+
+
+def _level(value: Any, where: str) -> Level:
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, str | int | float | bool):
+        remedy = "Make them text: column.astype(str)."
+        raise InputError(f"{where} with categories of type {type(value).__name__}", "text, numbers or booleans", remedy)
+    return value

@@ -1,0 +1,310 @@
+"""Tables with categories and missing entries: the user's columns, and the numbers that stand for them.
+
+A `Schema` maps a data frame or an array to a tensor (n, d) and back: numbers stay as they are, a category becomes the
+number of its level, and what is missing (NaN, None, NaT) becomes NaN. Whole numbers are quantities; say
+``frame["x"].astype("category")`` where they are names.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, cast, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaelab.data.cells import Cells, Level, is_frame, read_columns
+from vaelab.data.checks import check_finite
+from vaelab.data.extras import require
+from vaelab.errors import InputError, VaelabWarning
+
+Form = Literal["number", "text", "boolean", "category", "ordered"]
+_MOST_SHOWN = 20
+_MANY = 20  # levels from which on a column of text may be one of names, with a level for every row
+
+
+@final
+@dataclass(frozen=True)
+class TableColumn:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name
+        For messages and data frames.
+    form
+        What the user's column holds: numbers, text, booleans, or pandas categories without or with an order.
+    levels
+        Of a category, in the order in which they are numbered; None for numbers.
+    """
+
+    name: str
+    form: Form = "number"
+    levels: tuple[Level, ...] | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Schema:
+    """What the columns of a table hold, fitted once.
+
+    Attributes
+    ----------
+    columns
+        In the order of the tensor's.
+    """
+
+    columns: tuple[TableColumn, ...]
+
+    @classmethod
+    def fit(cls, x: object, *, name: str = "X") -> Self:
+        """Learn which columns hold numbers, and the levels of the others.
+
+        Columns of text, booleans and pandas categories are categorical. The levels of text are those that occur, in
+        sorted order; of booleans False and True; of pandas categories those that are declared, in their order.
+
+        Parameters
+        ----------
+        x
+            (n, d) pandas DataFrame, numpy array (of objects too), torch tensor, or nested list.
+        name
+            How the caller calls it, for messages.
+
+        Raises
+        ------
+        InputError
+            No table, columns of values that are neither numbers, text nor booleans, of several kinds at once, without
+            any entry, or of one name.
+
+        Warns
+        -----
+        VaelabWarning
+            A column of text has about as many levels as rows.
+        """
+        names, cells = read_columns(x, name)
+        twice = sorted({column for column in names if names.count(column) > 1})
+        if twice:
+            raise InputError(f"{name} with several columns named {_shown(twice)}", "one column of each name")
+        return cls(tuple(_fitted(column, cell, name) for column, cell in zip(names, cells, strict=True)))
+
+    @classmethod
+    def of_numbers(cls, d: int, names: Sequence[str] | None = None) -> Self:
+        """Return the schema of d columns of numbers; their names are 0 … d − 1 if not given."""
+        return cls(tuple(TableColumn(name) for name in names or map(str, range(d))))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """How many levels each column has; 0 for numbers. What `vaelab.model.Mixed` is built from."""
+        return tuple(len(column.levels or ()) for column in self.columns)
+
+    @property
+    def _positional(self) -> bool:
+        return self.names == tuple(map(str, range(len(self.columns))))
+
+    def to_tensor(self, x: object, *, name: str = "X", min_rows: int = 1) -> Tensor:
+        """Code rows as (n, d), NaN where an entry is missing.
+
+        Parameters
+        ----------
+        x
+            As in `fit`; columns of a data frame are found by name, in whatever order.
+        name
+            How the caller calls it, for messages.
+        min_rows
+            Fewest rows that make sense.
+
+        Returns
+        -------
+        Tensor
+            float32 if all numbers of x are, else float64; on the CPU.
+
+        Raises
+        ------
+        InputError
+            Other columns than in `fit`, an unknown level, text among numbers, or infinite numbers.
+        """
+        names, cells = read_columns(x, name, min_rows=min_rows)
+        cells = [cells[i] for i in self._places(names, name, by_name=is_frame(x))]
+        coded = [_coded(column, cell, name) for column, cell in zip(self.columns, cells, strict=True)]
+        single = [cell.single for column, cell in zip(self.columns, cells, strict=True) if column.levels is None]
+        dtype = torch.float32 if single and all(single) else torch.float64
+        out = torch.from_numpy(np.stack(coded, axis=1)).to(dtype)
+        check_finite(out, name=name, allow_nan=True, columns=self.names)
+        return out
+
+    def _places(self, names: Sequence[str], name: str, *, by_name: bool) -> list[int]:
+        """Where each column of the schema is in a table."""
+        if by_name and set(names) == set(self.names) and len(names) == len(self.names):
+            return [names.index(column.name) for column in self.columns]
+        if by_name and not self._positional:
+            missing = [column for column in self.names if column not in names]
+            extra = [column for column in names if column not in self.names]
+            parts = [f"{word} column(s) {_shown(some)}" for word, some in (("no", missing), ("extra", extra)) if some]
+            raise InputError(f"{name} with {' and '.join(parts)}", f"the columns {_shown(self.names)}")
+        if len(names) != len(self.columns):
+            raise InputError(f"{name} with {len(names)} column(s)", f"{len(self.columns)}: {_shown(self.names)}")
+        return list(range(len(names)))
+
+    def to_frame(self, x: Tensor) -> Any:
+        """Turn coded rows (n, d) into a pandas DataFrame: categories as their levels, numbers in the dtype of x."""
+        pandas = require("pandas", "data", "A data frame")
+        values = x.detach().cpu().numpy()
+        series = {}
+        for j, column in enumerate(self.columns):
+            if column.form in ("category", "ordered"):
+                codes = np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.int64)
+                ordered = column.form == "ordered"
+                series[j] = pandas.Categorical.from_codes(codes, categories=list(column.levels or ()), ordered=ordered)
+            else:
+                series[j] = _decoded(column, values[:, j])
+        return pandas.DataFrame(series).set_axis(list(self.names), axis=1)
+
+    def to_array(self, x: Tensor) -> np.ndarray[Any, Any]:
+        """Turn coded rows (n, d) into a numpy array: of numbers if all columns are, else of objects."""
+        values = x.detach().cpu().numpy()
+        if not any(self.levels):
+            return np.asarray(values)
+        out = np.empty(values.shape, dtype=object)
+        for j, column in enumerate(self.columns):
+            out[:, j] = _decoded(column, values[:, j])
+        return out
+
+    def fill(self, x: object, filled: Tensor, *, name: str = "X") -> Any:
+        """Return x in its own container with its gaps filled in; what was there stays as it was.
+
+        Parameters
+        ----------
+        x
+            As in `to_tensor`.
+        filled
+            (n, d) the same rows, coded, without gaps.
+        name
+            How the caller calls it, for messages.
+
+        Returns
+        -------
+        data frame, array or tensor
+            A copy. Columns of numbers with gaps become floating-point ones; those without keep their dtype, and so do
+            categories. Nested lists become arrays.
+        """
+        names, cells = read_columns(x, name)
+        places = self._places(names, name, by_name=is_frame(x))
+        if isinstance(x, Tensor):
+            return torch.where(x.isnan(), filled.to(x), x) if x.is_floating_point() else x.clone()
+        values = filled.detach().cpu().numpy()
+        out: Any = cast("Any", x).copy() if is_frame(x) else np.array(x)
+        if not is_frame(x) and not isinstance(x, np.ndarray):
+            out = np.array(x, dtype=object if any(self.levels) else np.float64)
+        for column, place, found in zip(self.columns, places, values.T, strict=True):
+            gone = cells[place].missing
+            if not gone.any():
+                continue
+            new = _decoded(column, found[gone])
+            if is_frame(x):
+                out.isetitem(place, _patched(out.iloc[:, place], gone, new, column))
+            else:
+                out[gone, place] = new
+        return out
+
+    def meta(self) -> list[dict[str, Any]]:
+        """Return plain values for YAML, one entry per column."""
+        return [
+            {"name": column.name, "form": column.form}
+            | ({} if column.levels is None else {"levels": list(column.levels)})
+            for column in self.columns
+        ]
+
+    @classmethod
+    def from_meta(cls, meta: Sequence[Mapping[str, Any]]) -> Self:
+        """Rebuild from `meta`.
+
+        Raises
+        ------
+        InputError
+            Something is missing.
+        """
+        try:
+            return cls(
+                tuple(
+                    TableColumn(entry["name"], entry["form"], tuple(entry["levels"]) if "levels" in entry else None)
+                    for entry in meta
+                )
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"a saved schema without {error}", "what Schema.meta returns") from error
+
+
+def _shown(values: Sequence[object]) -> str:
+    more = f", … ({len(values)} in all)" if len(values) > _MOST_SHOWN else ""
+    return ", ".join(repr(value) for value in values[:_MOST_SHOWN]) + more
+
+
+def _fitted(column: str, cell: Cells, name: str) -> TableColumn:
+    observed = int((~cell.missing).sum())
+    if not observed:
+        raise InputError(f"column {column!r} of {name} without any entry", "something in every column", "Drop it.")
+    if cell.declared is not None:
+        return TableColumn(column, "ordered" if cell.ordered else "category", cell.declared)
+    if cell.numbers is not None:
+        return TableColumn(column)
+    assert cell.objects is not None  # neither categories nor numbers
+    found = cell.objects[~cell.missing].tolist()
+    if isinstance(found[0], bool):
+        return TableColumn(column, "boolean", (False, True))
+    levels = tuple(sorted(set(found)))
+    if len(levels) > max(_MANY, observed // 2):
+        text = f"Column {column!r} of {name} has {len(levels)} levels in {observed} rows"
+        warnings.warn(f"{text}: drop it if it names rows.", VaelabWarning, stacklevel=4)
+    return TableColumn(column, "text", levels)
+
+
+def _coded(column: TableColumn, cell: Cells, name: str) -> np.ndarray[Any, Any]:
+    """(n,) float64 numbers, or numbers of levels."""
+    if column.levels is None:
+        if cell.numbers is None and not cell.missing.all():
+            raise InputError(f"column {column.name!r} of {name} without numbers", "numbers, as in fit")
+        return np.full(cell.rows, np.nan) if cell.numbers is None else cell.numbers
+    place: dict[Any, int] = {level: i for i, level in enumerate(column.levels)}
+    values = cell.numbers if cell.objects is None else cell.objects
+    assert values is not None  # a column holds the one or the other
+    found = dict.fromkeys(values[~cell.missing].tolist())
+    unknown = [value for value in found if value not in place]
+    if unknown:
+        remedy = "Leave those entries missing, or train again on data that have them."
+        known = f"one of {_shown(column.levels)}"
+        raise InputError(f"unknown level {_shown(unknown)} in column {column.name!r} of {name}", known, remedy)
+    codes = np.full(cell.rows, np.nan)
+    codes[~cell.missing] = [place[value] for value in values[~cell.missing].tolist()]
+    return codes
+
+
+def _decoded(column: TableColumn, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(n,) numbers as they are; levels as objects, None where missing, or booleans where none is."""
+    if column.levels is None:
+        return values
+    missing = np.isnan(values)
+    codes = np.where(missing, 0, values).astype(np.int64)
+    table = np.empty(len(column.levels), dtype=object)
+    table[:] = column.levels
+    out: np.ndarray[Any, Any] = table[codes]
+    out[missing] = None
+    return out.astype(bool) if column.form == "boolean" and not missing.any() else out
+
+
+def _patched(series: Any, gone: np.ndarray[Any, Any], new: np.ndarray[Any, Any], column: TableColumn) -> Any:
+    """Return a pandas column with new values in its gaps."""
+    if column.levels is None and getattr(series.dtype, "kind", "O") in "iu":  # nullable whole numbers
+        series = series.astype("Float64")
+    if hasattr(series.dtype, "categories"):
+        series = series.cat.add_categories([v for v in dict.fromkeys(new) if v not in series.cat.categories])
+    series = series.copy()
+    series.iloc[gone] = new
+    return series.infer_objects() if column.form == "boolean" else series
