@@ -98,7 +98,7 @@ class Trainable(nn.Module, ABC):
         return [ParameterGroup([p for p in self.parameters() if p.requires_grad])]
 
     def steps_before(self) -> list[Step]:
-        """Steps that alternate with the main one, as a critic's with an encoder's; none by default."""
+        """Return the steps that alternate with the main one, as a critic's with an encoder's; none by default."""
         return []
 
     def summary(self, readings: Mapping[str, Tensor]) -> dict[str, float]:

@@ -209,7 +209,10 @@ def _report(folder: Path, trained: Any, found: Any) -> None:
     _say("")
     _say(densities_table(found.code_log_density, found.code_distance, trained.facts.best_density))
     grid = "samples.png" if trained.facts.kind == "image" else "samples.csv"
-    _say(f"\nPictures: {folder}/samples.png, reconstructions.png, curves.png, posterior-variances.png\nNext:")
+    first, *others = sorted(
+        (path.name for path in folder.glob("*.png")), key=lambda name: (name != "samples.png", name)
+    )
+    _say(f"\nPictures: {', '.join([f'{folder}/{first}', *others])}\nNext:")
     _say(f"  vaelab sample {folder} -n 64 -o {grid}")
     _say(f"  vaelab evaluate {folder}")
     _say(f"  vaelab info {folder}")

@@ -110,6 +110,9 @@ _LONG = {
     "prior": "the prior",
     "gaussian": "one Gaussian",
     "mixture": "a mixture",
+    "mixture_10": "a mixture of 10",
+    "mixture_100": "a mixture of 100",
+    "bayesian_mixture": "a Bayesian mixture",
     "flow": "a flow",
     "second_stage": "stage two",
 }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vaelab.data import Dataset, Split
 from vaelab.data.mapped import in_memory
 from vaelab.diagnostics import pictures
+from vaelab.diagnostics.variance_pictures import decoder_variance
 from vaelab.model import ACTIVE_BELOW
 from vaelab.runs.assess import Assessment
 from vaelab.runs.folder import METRICS
@@ -23,6 +24,9 @@ _TITLES = {
     "prior": "from the prior",
     "gaussian": "from one Gaussian",
     "mixture": "from a mixture",
+    "mixture_10": "from a mixture of 10",
+    "mixture_100": "from a mixture of 100",
+    "bayesian_mixture": "from a Bayesian mixture",
     "flow": "from a flow",
     "second_stage": "from stage two",
 }
@@ -38,12 +42,23 @@ def draw(trained: Trained, data: Dataset, found: Assessment, folder: Path, *, pl
         shown = [record for record in records if record["stage"] == stage]
         if shown:
             pictures.save(pictures.curves(shown), folder / name)
-    histogram = pictures.variance_histogram(np.array(found.variance_ratios), found.active_dimensions, ACTIVE_BELOW)
-    pictures.save(histogram, folder / "posterior-variances.png")
+    if not trained.vae.posterior.degenerate:
+        histogram = pictures.variance_histogram(np.array(found.variance_ratios), found.active_dimensions, ACTIVE_BELOW)
+        pictures.save(histogram, folder / "posterior-variances.png")
+    _draw_variance(trained, data, folder)
     if trained.facts.kind == "image":
         _draw_images(trained, data, folder, plain)
     else:
         _draw_columns(trained, data, folder, plain)
+
+
+def _draw_variance(trained: Trained, data: Dataset, folder: Path) -> None:
+    """Draw the decoder variance where it has a shape: a map of the pixels, the rows that are noisiest."""
+    batches = trained.batches_of(_some(data, 300, trained.settings.seed, least=100)).to(trained.device)
+    x, c = batches.take(torch.arange(len(batches), device=trained.device))
+    picture = decoder_variance(trained.vae, x, c, columns=trained.facts.columns, seed=trained.settings.seed)
+    if picture is not None:
+        pictures.save(picture, folder / "variance.png")
 
 
 def _shown(trained: Trained) -> list[str]:
