@@ -137,7 +137,7 @@ def marginals(
         if i >= shown:
             axis.set_axis_off()
             continue
-        low, high = np.quantile(real[:, i], [0.005, 0.995])
+        low, high = np.nanquantile(real[:, i], [0.005, 0.995])
         bins = np.linspace(low, high if high > low else low + 1, 30).tolist()
         axis.hist(real[:, i], bins, density=True, color=_GREY, alpha=0.4, label="real")
         for colour, (name, rows) in zip(colours, samples.items(), strict=False):
@@ -195,7 +195,7 @@ def scatter(real: NDArray[Any], rebuilt: NDArray[Any], columns: Sequence[str], m
         if i >= shown:
             axis.set_axis_off()
             continue
-        ends = [float(real[:, i].min()), float(real[:, i].max())]
+        ends = [float(np.nanmin(real[:, i])), float(np.nanmax(real[:, i]))]
         axis.plot(ends, ends, color=_GREY, linewidth=0.8)
         axis.scatter(real[:, i], rebuilt[:, i], s=4, alpha=0.4, color=_BLUE, linewidths=0)
         axis.set_title(columns[i], fontsize=9)

@@ -1,0 +1,288 @@
+"""Which latent density suits a trained model: all of them fitted on some of its codes, and ranked on the others.
+
+A sample is a decoded draw of z, so it can be no better than the law that z is drawn from. The mean log-density of codes
+that no density has seen says, without a single image, which law is nearest to the aggregated posterior, from which the
+decoder learned (B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, section 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, cast, get_args, runtime_checkable
+
+from torch import Tensor
+
+from vaelab import runs
+from vaelab.config import Density
+from vaelab.data import ArrayBatches, Dataset, MappedBatches, as_batches, check_array
+from vaelab.data.partition import partition
+from vaelab.errors import InputError, MissingExtraError
+from vaelab.latent import Codes, Generator, LatentDensity, PriorDensity, row_scores, simplest_of_best
+from vaelab.runs import Trained
+from vaelab.runs.train import FROM_SIMPLE_TO_COMPLEX, check_densities, fit_density, hold_out
+
+_FOR_WEIGHTS = 0.1  # share of the codes that the weights of a flow and of a second stage are chosen by
+
+
+class _Fitted(Protocol):
+    """A fitted estimator of `vaelab.estimators`."""
+
+    trained_: Trained
+
+
+@runtime_checkable
+class _Reading(Protocol):
+    """An estimator, which reads rows and conditions in the user's form."""
+
+    def as_dataset(self, X: object, y: object = None) -> Dataset:
+        """Return them, checked, in the model's units."""
+        ...
+
+
+@dataclass(frozen=True)
+class DensityScore:
+    """What one density makes of held-out codes.
+
+    Attributes
+    ----------
+    nats
+        Mean log-density per code; a lower bound unless `exact`.
+    behind, behind_error
+        Nats per code by which the highest score is above, and the standard error of that difference.
+    exact
+        Whether `nats` is the log-density itself.
+    seconds
+        That the fit took.
+    """
+
+    nats: float
+    behind: float
+    behind_error: float
+    exact: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DensityComparison:
+    """Latent densities of one model, ranked on held-out codes; ``print`` shows a table.
+
+    Attributes
+    ----------
+    scores
+        Density → its score, highest first.
+    best
+        The simplest density that the one of highest score does not clearly beat, by two standard errors.
+    skipped
+        Density → why it was not fitted.
+    trained
+        The model with these densities; `best` is its ``"auto"``. The one that was given is left as it is.
+    rows, held_out
+        Codes that were fitted and scored on.
+    """
+
+    scores: dict[str, DensityScore]
+    best: str
+    skipped: dict[str, str]
+    trained: Trained = field(repr=False)
+    rows: int
+    held_out: int
+
+    def generator(self, name: str = "auto") -> Generator:
+        """Return what draws x in the network's units, with z from a density; `best` by default."""
+        return self.trained.generator(name)
+
+    def __str__(self) -> str:
+        """Return one line per density, highest score first, then what would be taken and what was left out."""
+        wide = max(len(name) for name in [*self.scores, "density"])
+        lines = [
+            f"{self.held_out:,} held-out codes of {self.trained.settings.latent_dim} dimensions, after {self.rows:,} "
+            "to fit; nats per code, higher is better",
+            f"{'density':<{wide}}  {'log-density':>12}  {'behind the highest':>20}  {'seconds':>8}",
+        ]
+        for name, one in self.scores.items():
+            score = f"{'' if one.exact else '≥ '}{one.nats:.3f}"
+            behind = f"{one.behind:.3f} ± {one.behind_error:.3f}" if one.behind else "—"
+            mark = "  ← simplest not clearly beaten" if name == self.best else ""
+            lines.append(f"{name:<{wide}}  {score:>12}  {behind:>20}  {one.seconds:>8.1f}{mark}")
+        if not all(one.exact for one in self.scores.values()):
+            lines.append("≥: a lower bound; the density may be better than this.")
+        return "\n".join([*lines, *(f"- {name}: {reason}" for name, reason in self.skipped.items())])
+
+
+def compare_densities(
+    model: Trained | _Fitted | Path | str,
+    X: object | None = None,
+    y: object | None = None,
+    *,
+    densities: Sequence[str] | None = None,
+    held_out: float = 0.2,
+    epochs: int | None = None,
+    seed: int = 0,
+    note: Callable[[str], None] = lambda text: None,
+) -> DensityComparison:
+    """Fit latent densities to a trained model's codes, and rank them on held-out ones.
+
+    Every density sees fresh draws of the same codes' posteriors. A flow and a second stage choose their weights by a
+    tenth of the codes that they are given, never by those that are scored on.
+
+    Parameters
+    ----------
+    model
+        A fitted estimator, what `vaelab.runs.train` returns, or the folder of a run. It is left as it is.
+    X
+        Rows like those of the training, or a `Dataset`, of which the training rows are taken; None for the run's own.
+        On the rows that the model was trained on, the codes are those that its samples should follow.
+    y
+        n conditions in the form that the model was fitted with.
+    densities
+        ``"prior"``, and names of the setting ``densities``; all that can be fitted if None.
+    held_out
+        Share of the rows (at most 5,000) to score on.
+    epochs
+        Of the second stage and the flow; the model's ``second_epochs`` if None.
+    seed
+        Of splits, fits and draws.
+    note
+        Told what is being done.
+
+    Raises
+    ------
+    InputError
+        An unknown density, none that can be fitted, rows that do not fit the model, or too few of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vaelab import GaussianVAE, compare_densities
+    >>> X = np.random.default_rng(0).normal(size=(200, 4))
+    >>> model = GaussianVAE(latent_dim=2, hidden=(16,), epochs=5, random_state=0).fit(X)
+    >>> found = compare_densities(model, X, densities=("prior", "gaussian"))
+    >>> sorted(found.scores), found.held_out
+    (['gaussian', 'prior'], 40)
+    """
+    wanted = _ordered(densities)
+    given, batches, groups = _read(model, X, y)
+    settings = given.settings.model_copy(
+        update={"densities": (), "held_out": held_out, "seed": seed}
+        | ({} if epochs is None else {"second_epochs": epochs})
+    )
+    kept, unseen = hold_out(batches, settings, groups=groups)
+    if unseen is None:
+        got = f"{len(batches)} rows, of which a share of {held_out:g} is held out"
+        raise InputError(got, "at least two rows on either side", "Give more rows.")
+    skipped = _unfit(given, wanted)
+    codes, test = Codes.of(given.vae, kept), Codes.of(given.vae, unseen)
+    facts = given.facts.model_copy(update={"scored_on_training": False, "rows": len(codes)})
+    facts.code_variance = float(codes.moments()[1].square().mean())
+    prior: dict[str, LatentDensity] = {"prior": PriorDensity(given.vae.prior)}
+    trained = dataclasses.replace(given, settings=settings, facts=facts, densities=prior)
+    seconds = {"prior": 0.0}
+    for name in wanted:
+        if name in skipped or name == "prior":
+            continue
+        note(f"fitting the {name} to {len(codes):,} codes")
+        start = time.perf_counter()
+        try:
+            trained.densities[name] = _fitted(cast("Density", name), trained, codes, seed)
+        except InputError as error:
+            skipped[name] = str(error)
+            continue
+        seconds[name] = time.perf_counter() - start
+    scored = {name: trained.densities[name] for name in wanted if name in trained.densities and name not in skipped}
+    if not scored:
+        raise InputError("no density that can be fitted", "at least one", " ".join(skipped.values()))
+    rows = row_scores(scored, test, seed=seed)
+    trained.settings = settings.model_copy(update={"densities": tuple(name for name in scored if name != "prior")})
+    facts.code_scores = {name: float(row.mean()) for name, row in rows.items()}
+    facts.best_density = simplest_of_best(rows)
+    found = _ranked(rows, scored, seconds)
+    return DensityComparison(found, facts.best_density, skipped, trained, len(codes), len(test))
+
+
+def _fitted(name: Density, trained: Trained, codes: Codes, seed: int) -> LatentDensity:
+    """Fit one density to the codes; what is trained by gradient takes some of them to choose its weights by."""
+    if name not in ("flow", "second_stage") or len(codes) < 2 / _FOR_WEIGHTS:
+        return fit_density(name, trained, codes, None)
+    kept, apart = (codes.subset(index.to(codes.loc.device)) for index in partition(len(codes), _FOR_WEIGHTS, seed))
+    return fit_density(name, trained, kept, apart)
+
+
+def _ranked(
+    rows: dict[str, Tensor], densities: dict[str, LatentDensity], seconds: dict[str, float]
+) -> dict[str, DensityScore]:
+    """Scores, highest first."""
+    order = sorted(rows, key=lambda name: -float(rows[name].mean()))
+    found = {}
+    for name in order:
+        behind = rows[order[0]] - rows[name]
+        error = float(behind.std()) / len(behind) ** 0.5
+        exact = densities[name].exact
+        found[name] = DensityScore(float(rows[name].mean()), float(behind.mean()), error, exact, seconds[name])
+    return found
+
+
+def _ordered(densities: Sequence[str] | None) -> list[str]:
+    """Names from simple to complex."""
+    known = ["prior", *FROM_SIMPLE_TO_COMPLEX]
+    assert set(known[1:]) == set(get_args(Density))
+    if densities is None:
+        return known
+    unknown = [name for name in densities if name not in known]
+    if unknown or not densities:
+        raise InputError(f"densities {', '.join(unknown) or '()'}", f"some of {', '.join(known)}")
+    return [name for name in known if name in densities]
+
+
+def _unfit(trained: Trained, names: Sequence[str]) -> dict[str, str]:
+    """Name → why the density cannot be had for this model."""
+    settings, found = trained.settings, {}
+    shape = () if trained.conditioning is None else trained.conditioning.shape
+    for name in names:
+        if name == "prior":
+            towards = not trained.vae.posterior.degenerate or settings.mmd_weight or settings.adversarial_weight
+            if not towards:
+                found[name] = "The codes were not trained towards one: an autoencoder without a KL."
+            continue
+        try:
+            check_densities((cast("Density", name),), shape)
+        except (InputError, MissingExtraError) as error:
+            found[name] = str(error)
+    return found
+
+
+def _read(
+    model: Trained | _Fitted | Path | str, X: object | None, y: object | None
+) -> tuple[Trained, ArrayBatches | MappedBatches, Tensor | None]:
+    """Return the training, the rows in the network's units, and which of them belong together."""
+    if isinstance(model, str | Path):
+        trained = runs.load(Path(model))
+        X = runs.data_of(runs.source_of(Path(model))[1]) if X is None else X
+    else:
+        found = getattr(model, "trained_", model)
+        if not isinstance(found, Trained):
+            raise InputError(f"a model of type {type(model).__name__}", "a fitted estimator or a run's folder")
+        trained = found
+    if X is None:
+        raise InputError("a model without rows", "rows to encode", "Pass those that it was fitted on.")
+    if isinstance(X, Dataset):
+        if y is not None:
+            raise InputError("y beside a data set", "the conditions of the data set", "Leave y out.")
+        data = trained.conditioned(X)
+    elif isinstance(model, _Reading):
+        data = model.as_dataset(X, y)
+    else:
+        x = check_array(X)
+        _same_shape(tuple(x.shape[1:]), trained)
+        trained.scaling.check(x)
+        return trained, as_batches(x, trained.conditions(y, len(x)), trained.scaling), None
+    _same_shape(data.event_shape, trained)
+    return trained, trained.batches_of(data.train), data.train.groups
+
+
+def _same_shape(event_shape: tuple[int, ...], trained: Trained) -> None:
+    if event_shape != trained.facts.event_shape:
+        raise InputError(f"rows of shape {event_shape}", f"{trained.facts.event_shape}, as in training")
