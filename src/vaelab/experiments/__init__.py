@@ -1,9 +1,20 @@
 """The papers' tables: as data, run by one runner."""
 
+from vaelab.experiments.claims import Check, Claim, Closeness, Ordering, Quantity, Trend
+from vaelab.experiments.dai_wipf import CELEBA_1, CIFAR_1
+from vaelab.experiments.dai_wipf import TABLE_1 as DAI_WIPF_1
+from vaelab.experiments.job import Job
 from vaelab.experiments.measuring import measure
 from vaelab.experiments.rendering import markdown, page
 from vaelab.experiments.runner import Result, read, run
-from vaelab.experiments.table import Cell, Check, Job, Ordering, Quantity, Scale, Table
+from vaelab.experiments.table import Cell, Effort, Scale, Table
+from vaelab.experiments.takida import CELEBA_4, CELEBA_5, CELEBA_7
+from vaelab.experiments.takida import TABLE_4 as TAKIDA_4
+from vaelab.experiments.takida import TABLE_5 as TAKIDA_5
+from vaelab.experiments.takida import TABLE_7 as TAKIDA_7
+from vaelab.experiments.takida_noise import TABLE_3 as TAKIDA_3
+from vaelab.experiments.takida_smoothness import TABLE_1 as TAKIDA_1
+from vaelab.experiments.takida_smoothness import TABLE_E8 as TAKIDA_E8
 from vaelab.experiments.zheng import TABLE_1, TABLE_1_16, TABLE_3, TABLE_5, TABLE_6, TABLE_7
 from vaelab.experiments.zheng_images import DIGITS_BY_CLASS, TABLE_2, TABLE_4, TABLE_9
 from vaelab.experiments.zheng_sequences import TABLE_8
@@ -20,6 +31,18 @@ _ALL = (
     TABLE_8,
     TABLE_9,
     DIGITS_BY_CLASS,
+    TAKIDA_1,
+    TAKIDA_E8,
+    TAKIDA_3,
+    TAKIDA_4,
+    TAKIDA_5,
+    TAKIDA_7,
+    CELEBA_4,
+    CELEBA_5,
+    CELEBA_7,
+    DAI_WIPF_1,
+    CIFAR_1,
+    CELEBA_1,
 )
 TABLES = {table.name: table for table in _ALL}
 
@@ -27,12 +50,16 @@ __all__ = [
     "TABLES",
     "Cell",
     "Check",
+    "Claim",
+    "Closeness",
+    "Effort",
     "Job",
     "Ordering",
     "Quantity",
     "Result",
     "Scale",
     "Table",
+    "Trend",
     "markdown",
     "measure",
     "page",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vaelab.diagnostics.dimension import count_dimensions, variance_ratios_of
-from vaelab.experiments.table import Job
+from vaelab.experiments.job import Job
 from vaelab.training import evaluate
 from vaelab.types import rows_at_once
 

@@ -8,8 +8,9 @@ from html import escape
 from statistics import fmean
 from typing import Final
 
+from vaelab.experiments.claims import Check, Claim, Quantity, rank_correlation
 from vaelab.experiments.runner import Result
-from vaelab.experiments.table import Cell, Check, Ordering, Quantity, Table
+from vaelab.experiments.table import Cell, Table
 
 _HEADS: Final = {
     "active": "active dimensions",
@@ -17,12 +18,18 @@ _HEADS: Final = {
     "kl": "KL",
     "gamma": "γ",
     "nelbo": "−ELBO",
+    "mse": "MSE",
+    "sigma2": "σ_z²",
+    "mi": "MI",
+    "gap_2": "gap 10⁻²",
+    "gap_3": "gap 10⁻³",
+    "els": "ELS",
+    "second_stage": "2nd VAE",
+    "gmm10": "GMM-10",
+    "gmm100": "GMM-100",
+    "nll": "NLL",
+    "all": "γ of all",
 }
-_CONVENTION: Final = (
-    "KL and −ELBO are twice their value in nats, as in the paper; the squared error is summed over dimensions. A "
-    "dimension is active below the threshold 0.05; where the widest gap between the dimensions gives another count, it "
-    "stands beside."
-)
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,16 @@ def markdown(table: Table, results: Sequence[Result]) -> str:
     for label, entries in _rows(table, results):
         texts = ["" if entry is None else entry.text + _mark(entry.passed) for entry in entries]
         lines.append("| " + " | ".join([_flat(label), *texts]) + " |")
-    lines += [""] * bool(table.orderings)
-    for ordering, lower, upper, passed in _orderings(table, results):
+    judged = _judged(table, results)
+    lines += [""] * bool(judged)
+    for claim, found, passed in judged:
         verdict = "holds" if passed else "does not hold"
-        lines.append(f"-{_mark(passed)} {_flat(ordering.claim)}: {_number(lower)} and {_number(upper)}, {verdict}")
+        lines.append(f"-{_mark(passed)} {_flat(claim.claim)}: {_numbers(found)}, {verdict}")
+    ranks = _ranks(table, results)
+    lines += ["", ranks] * bool(ranks)
     every = (entry for _, entries in _rows(table, results) for entry in entries if entry is not None)
     checks = [entry.passed for entry in every if entry.passed is not None]
+    lines += ["", _flat(table.convention)] * bool(table.convention)
     if checks:
         lines += ["", f"{sum(checks)} of {len(checks)} checks agree with the paper."]
     return "\n".join(lines) + "\n"
@@ -91,11 +102,13 @@ def page(tables: Sequence[tuple[Table, Sequence[Result]]]) -> str:
     """
     body = "\n".join(_section(table, results) for table, results in tables)
     names = ", ".join(table.name for table, _ in tables)
+    texts = dict.fromkeys(table.convention for table, _ in tables if table.convention)
+    notes = "".join(f"<p class=note>{escape(text)}</p>\n" for text in texts)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(names)}: measured and published</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"{body}\n<p class=note>{escape(_CONVENTION)}</p>\n</main>\n</body>\n</html>\n"
+        f"{body}\n{notes}</main>\n</body>\n</html>\n"
     )
 
 
@@ -106,11 +119,9 @@ def _section(table: Table, results: Sequence[Result]) -> str:
         cells = "".join("<td></td>" if entry is None else _cell(entry) for entry in entries)
         rows.append(f"<tr><th scope=row>{escape(label)}</th>{cells}</tr>")
     claims = []
-    for ordering, lower, upper, passed in _orderings(table, results):
+    for claim, found, passed in _judged(table, results):
         word, kind = ("holds", "good") if passed else ("does not hold", "off")
-        claims.append(
-            f"<li>{escape(ordering.claim)}: {_number(lower)} and {_number(upper)} <b class={kind}>{word}</b></li>"
-        )
+        claims.append(f"<li>{escape(claim.claim)}: {_numbers(found)} <b class={kind}>{word}</b></li>")
     made = results[0] if results else None
     facts = "" if made is None else f"scale {made.scale}, {sum(r.seconds for r in results):,.0f} s of training, "
     facts += "" if made is None else ", ".join(f"{name} {value}" for name, value in made.versions.items())
@@ -120,6 +131,7 @@ def _section(table: Table, results: Sequence[Result]) -> str:
         "<tbody>\n" + "\n".join(rows) + "\n</tbody>\n"
         "</table></div>\n"
         + (f"<ul>{''.join(claims)}</ul>\n" if claims else "")
+        + (f"<p>{escape(ranks)}</p>\n" if (ranks := _ranks(table, results)) else "")
         + f"<p class=note>{escape(facts)}</p>\n</section>"
     )
 
@@ -163,15 +175,31 @@ def _entry(result: Result, cell: Cell, name: str, check: Check | None) -> Entry 
     return Entry(measured, None if by_gap == measured else by_gap, published, passed)
 
 
-def _orderings(table: Table, results: Sequence[Result]) -> list[tuple[Ordering, float, float, bool]]:
-    """Return every ordering with its two numbers, and whether they are in order."""
+def _judged(table: Table, results: Sequence[Result]) -> list[tuple[Claim, tuple[float, ...], bool]]:
+    """Return every claim whose cells are there with its numbers, and whether it holds."""
 
     def measured(quantity: Quantity) -> float:
         return fmean(result.measured[quantity.measure] for result in results if result.cell == quantity.cell)
 
-    there = {result.cell for result in results}
-    known = [one for one in table.orderings if {one.lower.cell, one.upper.cell} <= there]
-    return [(one, measured(one.lower), measured(one.upper), one.passed(measured)) for one in known]
+    there = {Quantity(result.cell, name) for result in results for name in result.measured}
+    known = [one for one in (*table.orderings, *table.claims) if there.issuperset(one.quantities)]
+    return [(one, one.found(measured), one.passed(measured)) for one in known]
+
+
+def _ranks(table: Table, results: Sequence[Result]) -> str:
+    """Say how alike the orders of the cells are, measured and published."""
+    published = {cell.name: cell.published for cell in table.cells}
+    texts = []
+    for name in table.ranked:
+        pairs = [
+            (result.measured[name], published[result.cell][name])
+            for result in results
+            if name in result.measured and name in published[result.cell]
+        ]
+        if len(pairs) > 2:
+            value = rank_correlation([one for one, _ in pairs], [other for _, other in pairs])
+            texts.append(f"{_HEADS.get(name, name)} {_number(round(value, 2))} ({len(pairs)} cells)")
+    return f"Rank correlation of measured with published: {', '.join(texts)}." if texts else ""
 
 
 def _mark(passed: bool | None) -> str:
@@ -182,6 +210,10 @@ def _number(value: float) -> str:
     """Three digits, or a whole number, with a true minus sign."""
     text = f"{abs(value):,.0f}" if abs(value) >= 100 else f"{abs(value):.3g}"
     return f"−{text}" if value < 0 else text
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " and ".join(_number(value) for value in values)
 
 
 def _flat(text: str) -> str:

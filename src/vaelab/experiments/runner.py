@@ -16,10 +16,9 @@ import torch
 
 from vaelab import storage
 from vaelab.errors import InputError, VaelabError
-from vaelab.experiments.measuring import measure
-from vaelab.experiments.table import Cell, Scale, Table
+from vaelab.experiments.table import Cell, Effort, Scale, Table
 from vaelab.runs import versions
-from vaelab.training import fit_together
+from vaelab.training import FitSettings, fit_together
 
 _MOST_TOGETHER = 6  # beyond, a step's arithmetic outweighs its calls, and a group would keep other processes waiting
 
@@ -72,7 +71,8 @@ def run(
     scale
         Its budget: ``"smoke"``, ``"small"`` or ``"paper"``.
     folder
-        Results go to ``<table>-<scale>.jsonl`` there, after each group of cells.
+        Results go to ``<table>-<scale>.jsonl`` there, after each group of cells; for a table that shows the results of
+        another one, to that one's.
     processes
         Groups trained at the same time; 1 trains them in this process.
     note
@@ -93,9 +93,9 @@ def run(
     if processes < 1:
         raise InputError(f"processes={processes}", "at least 1")
     budget = table.scale(scale)
-    path = folder / f"{table.name.replace('/', '-')}-{scale}.jsonl"
+    path = folder / f"{table.results.replace('/', '-')}-{scale}.jsonl"
     settings = _settings(budget)
-    found = {(r.cell, r.seed): r for r in read(path) if r.settings == settings}
+    found = {(r.cell, r.seed): r for r in read(path) if _completed(r.settings) == settings}
     wanted = [Training(cell, seed) for cell in table.cells for seed in range(budget.seeds)]
     groups = _grouped(table, [one for one in wanted if (one.cell.name, one.seed) not in found])
     failed: list[tuple[str, BaseException]] = []
@@ -137,11 +137,11 @@ def train_group(table: Table, scale: str, group: Sequence[Training]) -> list[Res
         start = time.monotonic()
         jobs = [table.build(cell, budget, seed) for cell, seed in group]
         fit_together([job.model for job in jobs], [job.batches for job in jobs], budget.fit)
-        measured = [measure(job) for job in jobs]
+        measured = [table.measure(job) for job in jobs]
     seconds = (time.monotonic() - start) / len(group)
     made_with = (seconds, _settings(budget), versions())
     return [
-        Result(table.name, scale, cell.name, seed, numbers, *made_with)
+        Result(table.results, scale, cell.name, seed, numbers, *made_with)
         for (cell, seed), numbers in zip(group, measured, strict=True)
     ]
 
@@ -195,5 +195,21 @@ def _one_thread() -> Iterator[None]:
 
 def _settings(scale: Scale) -> dict[str, Any]:
     """Return what a result depends on, as it comes back from JSON."""
-    values = {"rows": scale.rows, "hidden": scale.hidden, "gamma": scale.gamma, "stand_in": scale.stand_in}
+    values: dict[str, Any] = {
+        "rows": scale.rows,
+        "hidden": scale.hidden,
+        "gamma": scale.gamma,
+        "stand_in": scale.stand_in,
+    }
+    values |= {} if scale.floor is None else {"floor": scale.floor}
+    values |= {} if scale.effort is None else {"effort": _effort(scale.effort)}
     return json.loads(json.dumps(values | {"fit": scale.fit.model_dump(mode="json")}))  # type: ignore[no-any-return]
+
+
+def _completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Fill in fields of a training that are newer than the result: it had what is now their default."""
+    return settings | {"fit": FitSettings().model_dump(mode="json") | settings["fit"]}
+
+
+def _effort(effort: Effort) -> dict[str, Any]:
+    return asdict(effort) | {"second": effort.second.model_dump(mode="json")}

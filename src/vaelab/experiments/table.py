@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
-
-from torch import Tensor
+from typing import Literal
 
 from vaelab.errors import InputError
-from vaelab.model import VAE
+from vaelab.experiments.claims import Check, Claim, Ordering
+from vaelab.experiments.job import Job
+from vaelab.experiments.measuring import measure
 from vaelab.training import FitSettings
-from vaelab.types import Batches
 
 ScaleName = Literal["smoke", "small", "paper"]
 
@@ -43,6 +42,30 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much is spent on a model's latent densities and on measuring its samples.
+
+    Attributes
+    ----------
+    protocol
+        How distances between samples are measured; see `vaelab.metrics.protocols`.
+    second, second_hidden
+        Length, learning rate and width of the second stage; batches are as large as in the first.
+    draws
+        Sets of samples per density.
+    likelihood_draws, likelihood_rows
+        k and the test rows of the importance-weighted bound; 0 for all rows.
+    """
+
+    protocol: str
+    second: FitSettings
+    second_hidden: tuple[int, ...] = (1024, 1024, 1024)
+    draws: int = 1
+    likelihood_draws: int = 500
+    likelihood_rows: int = 0
+
+
+@dataclass(frozen=True)
 class Scale:
     """How much is spent on a cell.
 
@@ -60,6 +83,10 @@ class Scale:
         First decoder variance γ, where a table does not vary it.
     stand_in
         Use a bundled data set of the same form where the table's own has to be downloaded.
+    floor
+        Smallest variance of a pixel of its own (Diag-D); None for that of the table.
+    effort
+        What comes after the training; None where a table measures no samples.
     """
 
     rows: int
@@ -68,58 +95,8 @@ class Scale:
     seeds: int = 1
     gamma: float = 1.0
     stand_in: bool = False
-
-
-@dataclass(frozen=True)
-class Check:
-    """What counts as agreement with the published number: exactly it, or no more than it."""
-
-    measure: str
-    rule: Literal["equal", "at most"]
-
-    def passed(self, measured: float, published: float) -> bool:
-        """Whether a measured number agrees."""
-        return measured == published if self.rule == "equal" else measured <= published
-
-
-class Quantity(NamedTuple):
-    """A measured number: a measure of one cell."""
-
-    cell: str
-    measure: str
-
-
-@dataclass(frozen=True)
-class Ordering:
-    """One measured number below another one, whatever is published.
-
-    Attributes
-    ----------
-    claim
-        In words.
-    lower, upper
-        The two numbers, means over the seeds.
-    by
-        How far apart they are at least; negative where `lower` may be above by so much.
-    """
-
-    claim: str
-    lower: Quantity
-    upper: Quantity
-    by: float
-
-    def passed(self, measured: Callable[[Quantity], float]) -> bool:
-        """Whether the measured numbers are in this order."""
-        return measured(self.lower) + self.by <= measured(self.upper)
-
-
-class Job(NamedTuple):
-    """A model, what it is trained on, and classes to measure apart, if there are any."""
-
-    model: VAE
-    batches: Batches
-    labels: Tensor | None = None
-    classes: tuple[str, ...] = ()
+    floor: float | None = None
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True)
@@ -138,13 +115,22 @@ class Table:
         Budgets by name.
     build
         (cell, scale, seed) → model and data.
-    checks, orderings
+    checks, orderings, claims
         What is judged.
     shown
         Measures to show beside those that are published.
     together
         Axes on which the shape of a model does not depend: cells that differ in these alone, and all seeds, are
         trained together. None trains each by itself.
+    measure
+        Trained job → measure → number.
+    results_of
+        Name of the table whose results these are too: one training of a cell measures what both show. Empty for its
+        own.
+    ranked
+        Measures whose rank correlation with the published numbers, over the cells, is printed.
+    convention
+        What a reader has to know of the numbers.
     """
 
     name: str
@@ -157,6 +143,11 @@ class Table:
     orderings: tuple[Ordering, ...] = ()
     shown: tuple[str, ...] = ()
     together: tuple[str, ...] | None = None
+    measure: Callable[[Job], dict[str, float]] = measure
+    claims: tuple[Claim, ...] = ()
+    results_of: str = ""
+    ranked: tuple[str, ...] = ()
+    convention: str = ""
 
     def scale(self, name: str) -> Scale:
         """Return a budget by name.
@@ -170,6 +161,11 @@ class Table:
             if known == name:
                 return scale
         raise InputError(f"scale {name!r} for {self.name}", f"one of {', '.join(self.scales)}")
+
+    @property
+    def results(self) -> str:
+        """Name of the table whose results these are."""
+        return self.results_of or self.name
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from vaelab.data import ArrayBatches, Dataset, Scaling, load
 from vaelab.errors import InputError
-from vaelab.experiments.table import Cell, Check, Job, Ordering, Quantity, Scale, ScaleName, Table
+from vaelab.experiments.claims import Check, Ordering, Quantity
+from vaelab.experiments.job import Job
+from vaelab.experiments.table import Cell, Scale, ScaleName, Table
+from vaelab.experiments.zheng import CONVENTION
 from vaelab.model import VAE, Conditional, Diagonal, FullCovariance, Gaussian, LearnedVariance, Posterior
 from vaelab.nets import MLP, Embedded, Gated, MLPDecoder, MLPEncoder, ResidualDecoder, ResidualEncoder
 from vaelab.training import FitSettings, forked
@@ -98,6 +101,7 @@ TABLE_2 = Table(
     name="zheng/table2",
     title="Active dimensions of a VAE on images, by the size of the code",
     source=f"{_PAPER}, Table 2",
+    convention=CONVENTION,
     cells=tuple(
         Cell({"data": data, "κ": size}, {"active": active, "recon": recon, "nelbo": nelbo})
         for data, sizes in _TABLE_2.items()
@@ -136,6 +140,7 @@ TABLE_9 = Table(
     name="zheng/table9",
     title="A full beside a diagonal posterior covariance on MNIST (κ = 32)",
     source=f"{_PAPER}, Table 9",
+    convention=CONVENTION,
     cells=(
         Cell({"covariance": "full"}, {"active": 8, "recon": 4.5, "nelbo": -1756}),
         Cell({"covariance": "diagonal"}, {"active": 13, "recon": 7.6, "nelbo": -1205}),
@@ -182,6 +187,7 @@ TABLE_4 = Table(
     name="zheng/table4",
     title="A CVAE of images with the label as its condition and a conditional prior (κ = 32)",
     source=f"{_PAPER}, Table 4",
+    convention=CONVENTION,
     cells=(
         Cell(
             {"data": "mnist"},
@@ -222,6 +228,7 @@ DIGITS_BY_CLASS = Table(
     name="zheng/digits-by-class",
     title="Active dimensions of every MNIST digit, from a CVAE of the label (κ = 64)",
     source="the model of section 4.4 on MNIST; the paper has no such table",
+    convention=CONVENTION,
     cells=(Cell({"attention": 0}, {}), _BY_CLASS),
     scales={
         "smoke": Scale(200, 8, _fit(1, 100, 2e-3), stand_in=True),

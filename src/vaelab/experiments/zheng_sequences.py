@@ -15,7 +15,10 @@ from torch import Tensor
 
 from vaelab.data import ArrayBatches
 from vaelab.data.synthetic import arma_sequences
-from vaelab.experiments.table import Cell, Job, Ordering, Quantity, Scale, Table
+from vaelab.experiments.claims import Ordering, Quantity
+from vaelab.experiments.job import Job
+from vaelab.experiments.table import Cell, Scale, Table
+from vaelab.experiments.zheng import CONVENTION
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
 from vaelab.nets import ConditionReader, LSTMDecoder, LSTMEncoder, SharedPrior
 from vaelab.training import FitSettings, forked
@@ -68,6 +71,7 @@ TABLE_8 = Table(
     name="zheng/table8",
     title="The prior of a sequential CVAE with the encoder's weights and with its own (d = κ = 20, r = 10)",
     source="Zheng et al., NeurIPS 2022, Table 8",
+    convention=CONVENTION,
     cells=tuple(
         Cell({"loss": loss, "weights": weights}, published if loss == "last point" else {})
         for loss in _LOSSES
