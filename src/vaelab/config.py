@@ -33,6 +33,8 @@ Stage = Literal["first", "second"]
 _STEPS, _LEAST_STEPS = 10_000, 2_000
 _LEAST_EPOCHS, _MOST_EPOCHS = 5, 200
 
+_FLOOR = 1e-6  # of γ, relative to the variance of the data
+
 
 class Settings(BaseModel):
     """Everything that decides what is trained and how; data apart."""
@@ -80,7 +82,9 @@ class Settings(BaseModel):
     draws: int = Field(1, ge=1, description="of z per row and step")
     gamma: float | None = Field(None, gt=0, description="fixed decoder variance (default 1), or where learning starts")
     gamma_lr_scale: float = Field(10.0, gt=0, description="learning rate of a learned gamma, relative to lr")
-    gamma_floor: float = Field(1e-6, gt=0, description="smallest decoder variance, relative to the data's variance")
+    gamma_floor: float | None = Field(
+        None, gt=0, description="smallest decoder variance, relative to the data's; default: 1e-6, 0.01 for diag-d"
+    )
     kl_weight: float = Field(1.0, ge=0, description="weight of the KL term; other than 1 is no bound on log p(x)")
     mmd_weight: float = Field(0.0, ge=0, description="of the distance of the codes to the prior (WAE-MMD)")
     adversarial_weight: float = Field(0.0, ge=0, description="of a critic on the codes (WAE-GAN)")
@@ -423,7 +427,10 @@ def _likelihood(
 def _variance(settings: Settings, data_variance: float, event_shape: tuple[int, ...]) -> Variance:
     from vaelab.model import DecodedVariance, FixedVariance, LearnedVariance, ProfiledVariance
 
-    floor = settings.gamma_floor * data_variance
+    # the logarithm of single errors rewards a few exact pixels more than it punishes wrong ones: with little floor
+    # it likes blank images best
+    least = settings.gamma_floor or (1e-2 if settings.variance_shape == "diag-d" else _FLOOR)
+    floor = least * data_variance
     diagonal, per_row = settings.variance_shape.startswith("diag"), settings.variance_shape.endswith("-d")
     if settings.variance == "fixed":
         return FixedVariance(1.0 if settings.gamma is None else settings.gamma)
@@ -440,7 +447,7 @@ def _code_variance(settings: Settings, code_variance: float) -> Variance:
     """Build γ' of stage two; a γ given for the data says nothing about codes."""
     from vaelab.model import LearnedVariance
 
-    floor = settings.gamma_floor * code_variance
+    floor = (settings.gamma_floor or _FLOOR) * code_variance
     if settings.variance == "learned":  # as in the paper: from the codes' scale
         return LearnedVariance(code_variance, lr_scale=settings.gamma_lr_scale, floor=floor)
     # With d = r = κ nothing pulls γ' down, and near the variance of the codes ignoring u is a local optimum, in which a

@@ -94,7 +94,7 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         variance: Literal["profiled", "learned", "fixed"] = "profiled",
         gamma: float | None = None,
         gamma_lr_scale: float = 10.0,
-        gamma_floor: float = 1e-6,
+        gamma_floor: float | None = None,
         kl_weight: float = 1.0,
         epochs: int | None = None,
         batch_size: int = 100,

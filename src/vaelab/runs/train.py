@@ -101,6 +101,7 @@ def train(
     check_densities(settings.densities, shape)
     vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance, condition_shape=shape, levels=levels)
     _fit(vae, batches, rest, settings, FIRST, hooks, states, resume=resume)
+    _warn_of_blank(vae, settings, facts.data_variance)
     trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning, schema)
     facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())
     if settings.densities:
@@ -180,6 +181,21 @@ def _fit(
             "units: the data look noiseless. Likelihoods are then set by gamma_floor, not by the data.",
             VaelabWarning,
             stacklevel=4,
+        )
+
+
+def _warn_of_blank(vae: VAE, settings: Settings, data_variance: float) -> None:
+    """Say where a γ per row and dimension has ended in the optimum that ignores z."""
+    variance = vae.likelihood.variance
+    if settings.variance_shape != "diag-d" or variance is None:
+        return
+    error = float(variance.gamma.mean())
+    if error > 0.9 * data_variance:
+        warnings.warn(
+            f"The decoder's errors are as large as the data's variance ({error:.2g}, {data_variance:.2g}): it ignores z. "
+            "Raise gamma_floor, or take variance_shape='diag-i'.",
+            VaelabWarning,
+            stacklevel=3,
         )
 
 
