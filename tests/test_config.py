@@ -152,6 +152,10 @@ def test_penalties_by_name():
         ({"schedule": "plateau", "held_out": 0.0}, "watches held-out rows"),
         ({"schedule": "cosine", "halve_every": 3}, "no effect"),
         ({"adversarial_weight": -1.0}, "adversarial_weight"),
+        ({"jacobian_weight": 1.0, "compile": True}, "leave compile"),
+        ({"gamma_lr_scale": 1.0}, "gamma_lr_scale is for"),
+        ({"critic_lr_scale": 2.0}, "need an adversarial_weight"),
+        ({"logistic_components": 3}, "logistic_components is for"),
     ],
 )
 def test_contradictions_are_named(values, message):

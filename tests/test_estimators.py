@@ -57,7 +57,7 @@ def test_arguments_are_the_settings(cls):
     fields = {n: f.default for n, f in Settings.model_fields.items()}
     second = {n for n in fields if n.startswith("second_")} | {"densities", "components", "covariance"}
     penalties = {n for n in fields if n.endswith("_weight") and n != "kl_weight"} | {"spectral", "beta1"}
-    penalties |= {"critic_hidden", "weight_norm_dense", "jacobian_form"}
+    penalties |= {"critic_hidden", "critic_lr_scale", "critic_log_prior", "weight_norm_dense", "jacobian_form"}
     of_a_vae = {"posterior", "posterior_variance", "likelihood", "logistic_components", "variance", "variance_shape"}
     of_a_vae |= {"draws", "gamma_lr_scale", "gamma_floor", "kl_weight", "attention"}
     left_out = {

@@ -83,12 +83,16 @@ class Settings(BaseModel):
     gamma: float | None = Field(None, gt=0, description="fixed decoder variance (default 1), or where learning starts")
     gamma_lr_scale: float = Field(10.0, gt=0, description="learning rate of a learned gamma, relative to lr")
     gamma_floor: float | None = Field(
-        None, gt=0, description="smallest decoder variance, relative to the data's; default: 1e-6, 0.01 for diag-d"
+        None,
+        gt=0,
+        description="smallest decoder variance, relative to the data's; default: 1e-6, 0.01 for profiled diag-d",
     )
     kl_weight: float = Field(1.0, ge=0, description="weight of the KL term; other than 1 is no bound on log p(x)")
     mmd_weight: float = Field(0.0, ge=0, description="of the distance of the codes to the prior (WAE-MMD)")
     adversarial_weight: float = Field(0.0, ge=0, description="of a critic on the codes (WAE-GAN)")
     critic_hidden: tuple[int, ...] = Field((512,) * 4, min_length=1, description="hidden widths of the critic")
+    critic_lr_scale: float = Field(1.0, gt=0, description="learning rate of the critic, relative to lr")
+    critic_log_prior: bool = Field(True, description="add the known log p(z) to the critic's logit")
     code_norm_weight: float = Field(0.0, ge=0, description="of the squared norm of z (RAE)")
     weight_norm_weight: float = Field(0.0, ge=0, description="of the decoder's squared weights (RAE)")
     weight_norm_dense: bool = Field(True, description="count dense layers there, beside convolutions")
@@ -139,6 +143,16 @@ class Settings(BaseModel):
             raise ValueError("posterior='deterministic' has no KL and one z; leave kl_weight and draws out")
         if self.posterior_variance is not None and self.posterior != "isotropic":
             raise ValueError("posterior_variance is for posterior='isotropic'")
+        if self.jacobian_weight and self.compile:
+            # its gradient is a second derivative, which the compiler does not take
+            raise ValueError("jacobian_weight with compile=True; leave compile out")
+        if self.gamma_lr_scale != 10 and self.variance != "learned":
+            raise ValueError("gamma_lr_scale is for variance='learned'")
+        critic = self.critic_hidden != (512,) * 4 or self.critic_lr_scale != 1 or not self.critic_log_prior
+        if critic and not self.adversarial_weight:
+            raise ValueError("critic_hidden, critic_lr_scale and critic_log_prior need an adversarial_weight")
+        if self.logistic_components != 10 and self.likelihood != "logistic_mixture":
+            raise ValueError("logistic_components is for likelihood='logistic_mixture'")
         if self.spectral and self.network != "rae":
             raise ValueError("spectral=True is for network='rae'")
         if "plateau" in (self.schedule, self.second_schedule) and not self.held_out:
@@ -429,7 +443,8 @@ def _variance(settings: Settings, data_variance: float, event_shape: tuple[int, 
 
     # the logarithm of single errors rewards a few exact pixels more than it punishes wrong ones: with little floor
     # it likes blank images best
-    least = settings.gamma_floor or (1e-2 if settings.variance_shape == "diag-d" else _FLOOR)
+    single = settings.variance == "profiled" and settings.variance_shape == "diag-d"
+    least = settings.gamma_floor or (1e-2 if single else _FLOOR)
     floor = least * data_variance
     diagonal, per_row = settings.variance_shape.startswith("diag"), settings.variance_shape.endswith("-d")
     if settings.variance == "fixed":
@@ -464,7 +479,14 @@ def _regularizers(settings: Settings, dimensions: int) -> list[Regularizer]:
         found.append(model.MMD(settings.mmd_weight))
     if settings.adversarial_weight:
         critic = MLP(settings.latent_dim, 1, settings.critic_hidden)
-        found.append(model.Adversarial(settings.adversarial_weight, critic))
+        found.append(
+            model.Adversarial(
+                settings.adversarial_weight,
+                critic,
+                log_prior=settings.critic_log_prior,
+                lr_scale=settings.critic_lr_scale,
+            )
+        )
     if settings.code_norm_weight:
         found.append(model.CodeNorm(settings.code_norm_weight))
     if settings.weight_norm_weight:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vaelab import presets
 from vaelab.data import ArrayBatches
 from vaelab.errors import InputError
 from vaelab.experiments import (
@@ -19,6 +20,7 @@ from vaelab.experiments import (
     page,
     read,
     run,
+    takida,
 )
 from vaelab.experiments.claims import rank_correlation
 from vaelab.experiments.sampling import measure_samples
@@ -303,3 +305,23 @@ def test_claims_and_ranks_are_printed(tmp_path):
     html = page([(table, results), (table, results)])
     assert html.count("it rises") == 2
     assert html.count("Twice &lt;anything&gt;.") == 1
+
+
+@pytest.mark.parametrize("data", [takida._MNIST, takida._CELEBA], ids=["mnist", "celeba"])
+def test_presets_are_the_rows_of_the_table(data):
+    prefix = "mnist" if data is takida._MNIST else "celeba"
+    names = {
+        "VAE, σ² = 1": "vae", "VAE, Bernoulli": "bernoulli", "VAE, MoL": "logistic", "AE": "ae", "WAE-MMD": "wae",
+        "RAE": "rae", "RAE-GP": "rae-gp",
+    }  # fmt: skip
+    names |= {f"trainable {shape}": f"learned-{shape.lower()}" for shape in ("Iso-I", "Diag-I", "Iso-D", "Diag-D")}
+    names |= {f"MLE {shape}": shape.lower() for shape in ("Iso-I", "Diag-I", "Iso-D", "Diag-D")}
+    rows = takida.models(data)
+    assert set(rows) == set(names)
+    if data is takida._CELEBA:  # colour images have no Bernoulli row in the paper
+        del names["VAE, Bernoulli"]
+    for model, name in names.items():
+        preset = presets.load(f"takida/{prefix}-{name}").model_dump()
+        for key, value in rows[model].items():
+            wanted = pytest.approx(value) if isinstance(value, float) else value
+            assert preset[key] == wanted, (model, key)

@@ -282,3 +282,64 @@ def test_kl_and_noisy_penalties_share_a_pass():
 def test_wrong_weights_are_refused(build, message):
     with pytest.raises(InputError, match=message):
         build()
+
+
+def test_a_critics_step_leaves_running_averages_alone():
+    encoder = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)).double()
+
+    class Reads(nn.Module):
+        """An encoder with batch norm."""
+
+        def __init__(self):
+            super().__init__()
+            self.network = encoder
+
+        def forward(self, x, c=None):
+            return self.network(x)
+
+    model = autoencoder(Adversarial(1.0, nn.Linear(2, 1)))
+    model = VAE(
+        Reads(), model.decoder, latent_dim=2, posterior=Deterministic(), likelihood=model.likelihood,
+        regularizers=[Adversarial(1.0, nn.Linear(2, 1))],
+    ).double().train()  # fmt: skip
+    x, noise = torch.rand(6, 4), torch.randn(6, 4)
+    before = encoder[1].running_mean.clone()
+    (step,) = model.steps_before()
+    step.loss(x, None, noise)
+    assert torch.equal(encoder[1].running_mean, before)
+    assert encoder[1].momentum == 0.1
+    model(x, noise=noise)
+    assert not torch.equal(encoder[1].running_mean, before)
+
+
+def test_jacobian_penalty_of_the_first_of_several_draws():
+    plain = small_vae(6, 3).double()
+    mixed = VAE(plain.encoder, plain.decoder, latent_dim=3, regularizers=[JacobianPenalty(1.0, dimensions=6)], draws=2)
+    x, noise = torch.randn(5, 6), torch.randn(5, 12)
+    penalty = mixed(x, noise=noise).penalties["jacobian"]
+    penalty.sum().backward()
+    z = draw(mixed.encode(x), noise[:, :3])
+    jacobians = torch.stack([torch.func.jacrev(lambda one: mixed.decode(one[None])[0])(one) for one in z])
+    probe = noise[:, 6:].sign()
+    torch.testing.assert_close(penalty, (jacobians.mT @ probe[..., None]).square().sum((1, 2)))
+
+
+def test_mmd_of_one_row_is_nothing():
+    assert float(mmd(torch.randn(1, 3), torch.randn(1, 3), torch.tensor(WAE_SCALES))) == 0
+
+
+@pytest.mark.parametrize("name", ["likelihood", "mmd"])
+def test_mixed_precision_rounds_layers_only(name):
+    """Objectives under autocast differ from full precision by what the layers round, not by the loss's own rounding."""
+    torch.set_default_dtype(torch.float32)
+    model = autoencoder(*([MMD(1.0)] if name == "mmd" else [])).float()
+    x, noise = torch.rand(64, 4), torch.randn(64, *model.noise_shape)
+    with torch.autocast("cpu", torch.bfloat16):
+        z = model.encode(x).mean
+        parameters = model.decoder(z).float()
+        found = model(x, noise=noise)
+    if name == "likelihood":
+        torch.testing.assert_close(found.distortion, model.likelihood.nll(parameters, x), rtol=1e-6, atol=1e-6)
+    else:
+        expected = mmd(z, noise[:, 2:], torch.tensor(WAE_SCALES))
+        torch.testing.assert_close(found.penalties["mmd"][0], expected, rtol=1e-5, atol=1e-6)

@@ -9,7 +9,7 @@ from torch.distributions import Normal
 
 from helpers import Rows, small_vae
 from vaelab.data import ArrayBatches
-from vaelab.errors import InputError
+from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.model import (
     VAE,
     DecodedVariance,
@@ -267,3 +267,41 @@ def test_impossible_variances_and_draws_are_refused(build, message):
 def small_vae_with(**options):
     outputs = 2 if isinstance(options.get("posterior"), Deterministic) else 4
     return VAE(MLPEncoder((5,), outputs), MLPDecoder(2, (5,)), latent_dim=2, **options)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bound_of_several_draws_is_that_of_training(double, shape):
+    vae = small_vae(variance=ProfiledVariance(**SHAPES[shape], floor=TINY)).double()
+    vae.calibrate(Rows(torch.randn(30, 6)), generator=torch.Generator().manual_seed(0))
+    many = VAE(vae.encoder, vae.decoder, latent_dim=3, likelihood=vae.likelihood, draws=4).eval()
+    x, noise = torch.randn(5, 6), torch.randn(4, 5, 3)
+    distortion, _ = many.elbo(x, noise=noise)
+    torch.testing.assert_close(distortion, many(x, noise=noise.transpose(0, 1).flatten(1)).distortion)
+    torch.testing.assert_close(-many.importance(x, noise=noise).log_likelihood.mean(0), distortion)
+
+
+def test_a_decoder_that_is_not_finite_is_refused_by_calibration():
+    vae = small_vae()
+    with torch.no_grad():
+        for parameter in vae.decoder.parameters():
+            parameter.fill_(torch.nan)
+    with pytest.raises(NonFiniteObjectiveError, match="not finite"):
+        vae.calibrate(Rows(torch.randn(30, 6)), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("shape", ["diag-i", "diag-d"])
+def test_mixed_precision_leaves_the_variance_in_full(shape):
+    vae = small_vae(variance=ProfiledVariance(**SHAPES[shape], floor=1e-4))
+    seen = []
+    forward = ProfiledVariance.forward
+
+    def listen(self, squared_error, raw=None):
+        seen.append(squared_error.dtype)
+        return forward(self, squared_error, raw)
+
+    settings = FitSettings(epochs=1, batch_size=10, precision="bf16-mixed", accelerator="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProfiledVariance, "forward", listen)
+        fit(vae, Rows(torch.randn(40, 6)), settings)
+    assert set(seen) == {torch.float32}
+    assert vae.likelihood.variance.gamma.dtype == torch.float32

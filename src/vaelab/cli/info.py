@@ -49,6 +49,7 @@ def describe(folder: Path) -> str:
         bound = ""
         if found["nelbo"] is not None:
             bound = f"−ELBO {found['nelbo']:.2f} nats ({found['distortion']:.2f} + KL {found['kl']:.2f}), "
+            bound = bound if not found.get("caveat") else f"{bound}no density ({found['caveat']}), "
         lines += [
             f"test      {bound}squared error {found['mse']:.2g} per dimension",
             f"active    {found['active_dimensions']} of {settings.latent_dim} latent dimensions",

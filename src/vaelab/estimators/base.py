@@ -44,7 +44,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Latent dimensions whose mean ratio on the training data is below 0.05.
     gamma_ : float or ndarray or None
         Decoder variance in the network's units (columns of variance 1, pixels in [0, 1]); of the shape of a row where
-        every dimension has its own, and the mean over the training rows where rows differ.
+        every dimension has its own, and a mean over rows where rows differ.
     variance_ratios_ : ndarray of shape (latent_dim,)
         Mean posterior variance of every latent dimension, relative to the prior's.
     classes_ : tuple of str or None
@@ -235,7 +235,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Fill in the missing entries of a table, after a fit with ``likelihood="mixed"``.
 
         Numbers become their mean given what was observed in the row, categories the most likely level, both by
-        self-normalised importance weights (P. Mattei, J. Frellsen, "MIWAE", ICML 2019, section 3.3).
+        self-normalised importance weights (P. Mattei, J. Frellsen, "MIWAE", ICML 2019).
 
         Parameters
         ----------

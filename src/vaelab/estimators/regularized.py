@@ -41,8 +41,9 @@ class RegularizedAutoencoder(Estimator):
         Of ‖∂x̂/∂z‖_F², or of what the RAE program computes: ``"jacobian"`` or ``"program"``.
     mmd_weight
         Of the distance between codes and N(0, I).
-    adversarial_weight, critic_hidden
-        Of a critic that tells codes from N(0, I), and its hidden widths.
+    adversarial_weight, critic_hidden, critic_lr_scale, critic_log_prior
+        Of a critic that tells codes from N(0, I), its hidden widths, its learning rate as a multiple of ``lr``, and
+        whether the known log-density of N(0, I) is added to its logit.
     epochs, batch_size, lr, schedule, halve_every, beta1, weight_decay
         Training; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
     densities
@@ -92,6 +93,8 @@ class RegularizedAutoencoder(Estimator):
         mmd_weight: float = 0.0,
         adversarial_weight: float = 0.0,
         critic_hidden: Sequence[int] = (512, 512, 512, 512),
+        critic_lr_scale: float = 1.0,
+        critic_log_prior: bool = True,
         epochs: int | None = None,
         batch_size: int = 100,
         lr: float = 1e-3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -10,10 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from vaelab import runs
+from vaelab.config import Settings
 from vaelab.data import as_batches
 from vaelab.diagnostics.prune import Pruned
 from vaelab.diagnostics.prune import prune as prune_vae
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
 from vaelab.estimators.regularized import RegularizedAutoencoder
 from vaelab.estimators.sequence import SequenceVAE
@@ -110,6 +112,16 @@ def load(path: str | Path) -> Rowwise | SequenceVAE:
     names = kind().get_params()
     if "score_draws" in names:
         own["score_draws"] = section.get("score_draws", 16)
+    default = Settings().model_dump()
+    known = {*names, *kind._given, "seed", "conditional", "attention", "norm_decay"}
+    lost = [name for name in values if name not in known and values[name] not in (default[name], None)]
+    if lost:
+        warnings.warn(
+            f"{folder} was trained with {', '.join(f'{name}={values[name]}' for name in lost)}, which {kind.__name__} "
+            "has no argument for: what is loaded has them, but clone and fit leave them out.",
+            VaelabWarning,
+            stacklevel=2,
+        )
     model = kind(**{name: values[name] for name in names if name in values}, **own)
     model.trained_ = trained
     model.container_ = section.get("container", "numpy")

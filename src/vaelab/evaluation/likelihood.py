@@ -87,5 +87,6 @@ def _bounds(trained: Trained, batches: Batches, options: Options, text: str) -> 
         draws=options.likelihood_draws,
         progress=lambda done, total: options.watch(text, done, total),
     )
-    some = batches.take(torch.arange(min(len(batches), BLOCK), device=trained.device))[0]
-    return found, trained.vae.likelihood.caveat(some) or ""
+    likelihood = trained.vae.likelihood
+    rows = torch.arange(len(batches), device=trained.device).split(BLOCK)
+    return found, next(filter(None, (likelihood.caveat(batches.take(part)[0]) for part in rows)), "")

@@ -68,6 +68,8 @@ def evaluate(
     data = trained.conditioned(data)
     _check_data(trained, data)
     metrics = options.chosen(data.kind, len(data.test), model=True)
+    if trained.vae.posterior.degenerate:
+        metrics = _of_codes_without_noise(metrics, options)
     if trained.schema is not None:
         metrics = _of_mixed(metrics, options)
     unknown = [name for name in options.densities if name not in trained.densities]
@@ -110,6 +112,15 @@ def _resolved(
     if data is None:
         raise InputError("a model without data", "data to measure it on", "Pass vaelab.data.from_arrays(train, test).")
     return found, data, []
+
+
+def _of_codes_without_noise(metrics: Sequence[str], options: Options) -> tuple[str, ...]:
+    """Return what can be measured of an autoencoder: it has no bound on log p(x)."""
+    bounds = [name for name in metrics if name in ("nll", "bits")]
+    if options.metrics and bounds:
+        got = f"metrics {', '.join(bounds)} for an autoencoder, which has no bound on log p(x)"
+        raise InputError(got, "distances or reconstruction", "Leave metrics out, or train with a posterior.")
+    return tuple(name for name in metrics if name not in bounds)
 
 
 def _of_mixed(metrics: Sequence[str], options: Options) -> tuple[str, ...]:

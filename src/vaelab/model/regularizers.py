@@ -145,9 +145,11 @@ def mmd(a: Tensor, b: Tensor, scales: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Scalar: Σ_{i≠j} [k(a_i, a_j) + k(b_i, b_j)] / (n² − n) − 2 Σ_{ij} k(a_i, b_j) / n².
+        Scalar, 0 for n = 1: Σ_{i≠j} [k(a_i, a_j) + k(b_i, b_j)] / (n² − n) − 2 Σ_{ij} k(a_i, b_j) / n².
     """
     n = len(a)
+    if n < 2:  # no two points to compare
+        return (a.sum() + b.sum()) * 0
     both = torch.cat([a, b])
     norm = both.square().sum(1)
     squared = torch.addmm(norm[:, None] + norm, both, both.T, alpha=-2).clamp(min=0)
@@ -156,7 +158,7 @@ def mmd(a: Tensor, b: Tensor, scales: Tensor) -> Tensor:
         kernel = kernel + c / (c + squared)
     kernel = kernel.fill_diagonal_(0)  # a pair of a point with itself
     within = kernel[:n, :n].sum() + kernel[n:, n:].sum()
-    return within / max(n * n - n, 1) - 2 * kernel[:n, n:].sum() / (n * n)
+    return within / (n * n - n) - 2 * kernel[:n, n:].sum() / (n * n)
 
 
 @final

@@ -17,7 +17,8 @@ NeurIPS 2022, Definition 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple, cast, final
 
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
-from vaelab.errors import InputError
+from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.model.distributions import DiagonalNormal, draw, kl, variance_ratio
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
@@ -61,6 +62,27 @@ class Importance(NamedTuple):
     z: Tensor
     log_likelihood: Tensor
     log_q: Tensor
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Leave autocast, if it is on: products inside a likelihood or a penalty would be rounded to a few digits."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()
+
+
+@contextmanager
+def _still(network: nn.Module) -> Iterator[None]:
+    """Keep the running averages of batch norm where they are during a second pass over a batch."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [m.momentum for m in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 @final
@@ -180,27 +202,31 @@ class VAE(Trainable):
         if noise is None:
             noise = torch.randn(len(x), *self.noise_shape, dtype=x.dtype, device=x.device)
         own, *rest = noise.split(self._noise_counts(), dim=1)
-        z, parameters, distortion = self._drawn(x, c, q, own)
-        passed = Draw(x, c, q, p, z, parameters, self.decoder, self.likelihood)
-        penalties = {
-            r.name: r(passed._replace(noise=part) if part.shape[1] else passed)
-            for r, part in zip(self._regularizers(), rest, strict=True)
-        }
+        zs = [draw(q, part) for part in own.chunk(self.draws, dim=1)]
+        parameters = self._decoded(zs, c, x)
+        with _full_precision(x):
+            if self.draws == 1:
+                distortion = self.likelihood.nll(parameters[0], x)
+            else:
+                distortion = self.likelihood.nll_of_draws(parameters, x).mean(0)
+            passed = Draw(x, c, q, p, zs[0], parameters[0], self.decoder, self.likelihood)
+            penalties = {
+                r.name: r(passed._replace(noise=part) if part.shape[1] else passed)
+                for r, part in zip(self._regularizers(), rest, strict=True)
+            }
         readings = self.likelihood.readings()
         if not self.posterior.degenerate:
             readings["variance_ratio"] = self._ratio(q, p)
         return Objective(distortion, penalties, readings)
 
-    def _drawn(self, x: Tensor, c: Tensor | None, q: Distribution, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return z and the decoder's output, of the first draw if there are several, and the (B,) distortion."""
-        if self.draws == 1:
-            z = draw(q, noise)
-            parameters = self.decoder(z, c).to(x.dtype)
-            return z, parameters, self.likelihood.nll(parameters, x)
-        zs = draw(q, noise.view(len(x), self.draws, -1).transpose(0, 1))
-        own = None if c is None else c.expand(self.draws, *c.shape).flatten(0, 1)
-        all_parameters = self.decoder(zs.flatten(0, 1), own).to(x.dtype).unflatten(0, (self.draws, len(x)))
-        return zs[0], all_parameters[0], self.likelihood.nll_of_draws(all_parameters, x).mean(0)
+    def _decoded(self, zs: list[Tensor], c: Tensor | None, x: Tensor) -> Tensor:
+        """(K, B, *parameter_shape) decoder's output for K draws, in one pass, in the precision of x."""
+        if len(zs) == 1:
+            single: Tensor = self.decoder(zs[0], c).to(x.dtype)
+            return single[None]
+        own = None if c is None else c.expand(len(zs), *c.shape).flatten(0, 1)
+        out: Tensor = self.decoder(torch.cat(zs), own).to(x.dtype)
+        return out.unflatten(0, (len(zs), len(x)))
 
     def steps_before(self) -> list[Step]:
         """One for each critic, on the codes of the batch as they are before the networks move."""
@@ -213,7 +239,7 @@ class VAE(Trainable):
         return steps
 
     def _critic_loss(self, own: Adversarial, place: slice, x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), _still(self.encoder):
             z = draw(self.encode(x, c), noise[:, : self.latent_dim])
         return own.critic_loss(z, self.prior(c), noise[:, place])
 
@@ -245,8 +271,10 @@ class VAE(Trainable):
             raise InputError("the ELBO of a deterministic posterior", "a posterior with a variance", "Compare errors.")
         q, p = self.encode(x, c), self.prior(c)
         zs = [draw(q, row.to(x.dtype)) for row in noise]
-        distortion = torch.stack([self.likelihood.nll(self.decoder(z, c).to(x.dtype), x) for z in zs])
-        return distortion.mean(0), torch.stack([kl(q, p, z) for z in zs]).mean(0)
+        # decoded one after another, which keeps activations small; scored together, as a variance per row wants it
+        parameters = torch.stack([self.decoder(z, c).to(x.dtype) for z in zs])
+        distortion = self.likelihood.nll_of_draws(parameters, x).mean(0)
+        return distortion, torch.stack([kl(q, p, z) for z in zs]).mean(0)
 
     def importance(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> Importance:
         """Draw z ~ q(z | x) and score each: what an importance-weighted bound is made of.
@@ -261,17 +289,16 @@ class VAE(Trainable):
         if self.posterior.degenerate:
             raise InputError("importance weights of a deterministic posterior", "one with a variance")
         q = self.encode(x, c)
-        z = torch.stack([draw(q, row.to(x.dtype)) for row in noise])
-        own = None if c is None else c.expand(len(z), *c.shape).flatten(0, 1)
-        parameters = self.decoder(z.flatten(0, 1), own).to(x.dtype).unflatten(0, (len(z), len(x)))
-        return Importance(z, -self.likelihood.nll_of_draws(parameters, x), q.log_prob(z))
+        zs = [draw(q, row.to(x.dtype)) for row in noise]
+        z = torch.stack(zs)
+        return Importance(z, -self.likelihood.nll_of_draws(self._decoded(zs, c, x), x), q.log_prob(z))
 
     @torch.no_grad()
     def impute(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> Tensor:
         """Fill in what is missing: E[x_missing | x_observed], by self-normalised importance weights over draws of z.
 
-        P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019,
-        section 3.3. Of each draw the decoder's means and probabilities are averaged, not samples. The estimate is
+        P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019. Of
+        each draw the decoder's means and probabilities are averaged, not samples. The estimate is
         consistent in the number of draws, and as good as the model.
 
         Parameters
@@ -297,13 +324,12 @@ class VAE(Trainable):
             if bool(missing.any()):
                 remedy = "Train with likelihood='mixed'."
                 raise InputError(f"missing entries for {type(likelihood).__name__}", "a Mixed likelihood", remedy)
-            return x
+            return x.clone()
         q, p = self.encode(x, c), self.prior(c)
         if self.posterior.degenerate:  # one z, and so no weights
             return torch.where(missing, likelihood.mean(self.decoder(q.mean, c).to(x.dtype)), x)
-        z = torch.stack([draw(q, row.to(x.dtype)) for row in noise])
-        own = None if c is None else c.expand(len(z), *c.shape).flatten(0, 1)
-        parameters = self.decoder(z.flatten(0, 1), own).to(x.dtype).unflatten(0, (len(z), len(x)))
+        zs = [draw(q, row.to(x.dtype)) for row in noise]
+        z, parameters = torch.stack(zs), self._decoded(zs, c, x)
         log_p = p.log_prob(z) - likelihood.nll_of_draws(parameters, x)
         weights = (log_p - q.log_prob(z)).softmax(0)
         each = likelihood.expected(parameters.flatten(0, 1)).unflatten(0, (len(z), len(x)))
@@ -379,15 +405,20 @@ class VAE(Trainable):
         self.eval()
         device = next(self.parameters()).device
         total, count = torch.zeros((), device=device), torch.zeros((), device=device)
+        finite = torch.ones((), dtype=torch.bool, device=device)
         for start in range(0, len(batches), batch_size):
             index = torch.arange(start, min(start + batch_size, len(batches)), device=device)
             noise = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
             x, c = batches.take(index, noise)
             q = self.encode(x, c)
             z = draw(q, torch.randn(q.mean.shape, generator=generator, device=device, dtype=x.dtype))
-            squared = self.likelihood.squared_error(self.decoder(z, c).to(x.dtype), x).double()
+            parameters = self.decoder(z, c).to(x.dtype)
+            finite = finite & parameters.isfinite().all()
+            squared = self.likelihood.squared_error(parameters, x).double()
             total = total + squared.nansum(0)
             count = count + (~squared.isnan()).sum(0)
+        if not bool(finite):
+            raise NonFiniteObjectiveError("The decoder's output is not finite, so that no variance can be set from it.")
         if not variance.diagonal:  # every observed entry counts the same, however many its column has
             total, count = total.sum(), count.sum()
         variance.calibrate(total / count.clamp(min=1))

@@ -70,7 +70,8 @@ class Variance(nn.Module, ABC):
     def gamma(self) -> Tensor:
         """The γ in force, without gradient: a scalar, or of ``event_shape`` where it is diagonal.
 
-        Of a γ that differs from row to row this is the mean over the rows: of the training set once calibrated.
+        Of a γ that differs from row to row this is a mean over rows: of the last training batch where it is learned,
+        of the training set where it is profiled and calibrated.
         """
 
     @abstractmethod
@@ -131,7 +132,9 @@ class FixedVariance(Variance):
     def __init__(self, gamma: float | Tensor = 1.0) -> None:
         super().__init__()
         self.floor = 0.0
-        values = gamma.detach().clone() if isinstance(gamma, Tensor) else torch.tensor(float(gamma))
+        values = torch.as_tensor(gamma).detach().clone()
+        if not values.is_floating_point():
+            values = values.to(torch.get_default_dtype())
         _checked("gamma", float(values.min()))
         self.diagonal = values.ndim > 0
         self.register_buffer("_gamma", values)
@@ -324,7 +327,7 @@ class ProfiledVariance(Variance):
         if self._gamma.shape == gamma.shape:
             self._gamma.copy_(gamma)
         else:  # the first time that the shape of the rows is seen
-            self._gamma = gamma.clone()
+            self._gamma = gamma.to(self._gamma.dtype, copy=True)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         saved = state_dict.get(prefix + "_gamma")

@@ -31,6 +31,8 @@ class Assessment:
         Mean squared error per dimension of the decoder mean at the posterior mean.
     nelbo, distortion, kl
         Nats per row; None for a deterministic posterior, which has no KL.
+    caveat
+        Why −ELBO and distortion are none of a density, or None.
     gamma
         Decoder variance; None for a likelihood without one.
     active_dimensions
@@ -48,6 +50,7 @@ class Assessment:
     nelbo: float | None
     distortion: float | None
     kl: float | None
+    caveat: str | None
     gamma: float | None
     active_dimensions: int
     variance_ratios: list[float]
@@ -68,10 +71,12 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
     plain = trained.vae.posterior.degenerate
     sums = torch.zeros(3, dtype=torch.float64)  # squared error, distortion, KL
     size = rows_at_once(batches.event_shape)
+    caveat: str | None = None
     for start in range(0, len(batches), size):
         rows = torch.arange(start, min(start + size, len(batches)), device=trained.device)
         x, c = batches.take(rows)
         generator = stream(trained.device, seed, "assess", start)
+        caveat = caveat or trained.vae.likelihood.caveat(x)
         terms = [reconstruction_error(trained.vae, x, c)]
         if not plain:
             noise = torch.randn(1, len(x), trained.vae.latent_dim, generator=generator, device=trained.device)
@@ -85,6 +90,7 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
         nelbo=None if plain else distortion + kl,
         distortion=None if plain else distortion,
         kl=None if plain else kl,
+        caveat=caveat,
         gamma=None if variance is None else float(variance.gamma.mean()),
         active_dimensions=count_active(ratios),
         variance_ratios=ratios.tolist(),
@@ -143,7 +149,8 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
         )
     if found.nelbo is not None:
         cost = f"{found.nelbo:.1f} nats each (−ELBO: {found.distortion:.1f} distortion + {found.kl:.1f} KL)"
-        lines.append(f"Unseen rows cost {cost}.")
+        label = f" This is no log-density: {found.caveat}." if found.caveat else ""
+        lines.append(f"Unseen rows cost {cost}.{label}")
     if len(trained.densities) > 1:
         lines.append(_on_densities(trained, found))
     return lines

@@ -159,6 +159,10 @@ def _fit(
     """Train one stage, then set a profiled γ from all its training data."""
     length = settings.fit_settings("first" if stage == FIRST else "second")
     if held_out is None:
+        if length.schedule == "plateau":
+            text = f"{stage}: too few rows to hold any out, which schedule='plateau' watches; the learning rate stays."
+            warnings.warn(text, VaelabWarning, stacklevel=4)
+            length = length.model_copy(update={"schedule": "constant", "halve_every": None})
         length = length.model_copy(update={"keep_best": False})
     fit(
         model,
@@ -187,12 +191,12 @@ def _fit(
 def _warn_of_blank(vae: VAE, settings: Settings, data_variance: float) -> None:
     """Say where a γ per row and dimension has ended in the optimum that ignores z."""
     variance = vae.likelihood.variance
-    if settings.variance_shape != "diag-d" or variance is None:
+    if settings.variance_shape != "diag-d" or settings.variance != "profiled" or variance is None:
         return
     error = float(variance.gamma.mean())
     if error > 0.9 * data_variance:
         warnings.warn(
-            f"The decoder's errors are as large as the data's variance ({error:.2g}, {data_variance:.2g}): it ignores z. "
+            f"The decoder errs as much as the data vary ({error:.2g}, {data_variance:.2g}): it ignores z. "
             "Raise gamma_floor, or take variance_shape='diag-i'.",
             VaelabWarning,
             stacklevel=3,

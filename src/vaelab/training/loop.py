@@ -157,7 +157,7 @@ def make_fabric(settings: FitSettings) -> Fabric:
             devices=local,
             num_nodes=world // local,
             strategy="ddp" if world > 1 else "auto",
-            precision=settings.precision,
+            **_precision(settings, accelerator),
         )
         started = torch.distributed.is_initialized()
         fabric.launch()
@@ -165,7 +165,16 @@ def make_fabric(settings: FitSettings) -> Fabric:
             # left to the interpreter's shutdown, the threads of the process group abort the process now and then
             atexit.register(torch.distributed.destroy_process_group)
         return fabric
-    return Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
+    return Fabric(accelerator=accelerator, devices=1, **_precision(settings, accelerator))
+
+
+def _precision(settings: FitSettings, accelerator: str) -> dict[str, Any]:
+    """Return Fabric's arguments for a number format."""
+    if settings.precision in ("bf16-mixed", "16-mixed"):
+        from vaelab.training.precision import MixedLayers
+
+        return {"plugins": [MixedLayers(settings.precision, device=accelerator)]}
+    return {"precision": settings.precision}
 
 
 def fit(
