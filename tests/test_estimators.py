@@ -263,3 +263,24 @@ def test_fit_is_silent():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         GaussianVAE(**QUICK).fit(table())
+
+
+def test_penalties_that_an_estimator_has_no_argument_for_are_named_when_loaded(tmp_path):
+    model = GaussianVAE(**QUICK).fit(table())
+    model.trained_.settings = model.trained_.settings.model_copy(update={"mmd_weight": 2.0})
+    model.save(tmp_path / "run")
+    with pytest.warns(VaelabWarning, match=r"mmd_weight=2\.0"):
+        vaelab.load(tmp_path / "run")
+
+
+def test_an_autoencoder_round_trips_and_has_no_bound(tmp_path):
+    X = table()
+    model = RegularizedAutoencoder(**QUICK_AUTOENCODER, mmd_weight=1.0).fit(X)
+    model.save(tmp_path / "run")
+    again = vaelab.load(tmp_path / "run")
+    assert type(again) is RegularizedAutoencoder
+    assert again.get_params()["mmd_weight"] == 1.0
+    np.testing.assert_allclose(again.transform(X), model.transform(X))
+    np.testing.assert_allclose(again.sample(3, random_state=1), model.sample(3, random_state=1))
+    assert not hasattr(model, "score_samples")
+    assert model.score(X) < 0

@@ -113,8 +113,8 @@ def load(path: str | Path) -> Rowwise | SequenceVAE:
     if "score_draws" in names:
         own["score_draws"] = section.get("score_draws", 16)
     default = Settings().model_dump()
-    known = {*names, *kind._given, "seed", "conditional", "attention", "norm_decay"}
-    lost = [name for name in values if name not in known and values[name] not in (default[name], None)]
+    penalties = [name for name in values if name.endswith("_weight")]
+    lost = [n for n in (*penalties, "spectral", "beta1") if n not in names and values[n] != default[n]]
     if lost:
         warnings.warn(
             f"{folder} was trained with {', '.join(f'{name}={values[name]}' for name in lost)}, which {kind.__name__} "

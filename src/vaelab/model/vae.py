@@ -225,8 +225,8 @@ class VAE(Trainable):
             single: Tensor = self.decoder(zs[0], c).to(x.dtype)
             return single[None]
         own = None if c is None else c.expand(len(zs), *c.shape).flatten(0, 1)
-        out: Tensor = self.decoder(torch.cat(zs), own).to(x.dtype)
-        return out.unflatten(0, (len(zs), len(x)))
+        together: Tensor = self.decoder(torch.cat(zs), own).to(x.dtype).unflatten(0, (len(zs), len(x)))
+        return together
 
     def steps_before(self) -> list[Step]:
         """One for each critic, on the codes of the batch as they are before the networks move."""
