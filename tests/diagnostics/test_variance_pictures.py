@@ -23,10 +23,12 @@ from vaelab.model import (
     FixedVariance,
     Gaussian,
     LearnedVariance,
+    Mixed,
     ProfiledVariance,
     draw,
 )
 from vaelab.nets import MLPDecoder, MLPEncoder
+from vaelab.nets.tables import TableReader, table_width
 from vaelab.training import stream
 
 SHAPES = {
@@ -142,3 +144,14 @@ def test_what_has_no_variance_has_no_picture():
         row_variances(vae, rows(TABLE))
     with pytest.raises(InputError, match="0 rows"):
         row_variances(build("iso-d", TABLE), rows(TABLE, 0))
+
+
+def test_a_mixed_table_has_a_bar_for_each_numeric_column():
+    variance = ProfiledVariance(diagonal=True, floor=1e-6)
+    likelihood = Mixed((0, 3, 0), variance)
+    reader = TableReader(MLPEncoder((table_width((0, 3, 0)),), 4, hidden=(8,)), (0, 3, 0))
+    vae = VAE(reader, MLPDecoder(2, (5,), hidden=(8,)), latent_dim=2, likelihood=likelihood)
+    variance.calibrate(torch.tensor([1.0, 4.0]))
+    picture = decoder_variance(vae, torch.zeros(4, 3), columns=("width", "kind", "height"))
+    (axis,) = picture.axes[:1]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["height", "width"]  # the noisier one first

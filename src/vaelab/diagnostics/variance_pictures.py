@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaelab.diagnostics.pictures import figure, tile
 from vaelab.errors import InputError
-from vaelab.model import VAE, Gaussian, draw
+from vaelab.model import VAE, Gaussian, Mixed, draw
 from vaelab.training import stream
 from vaelab.types import rows_at_once
 
@@ -99,6 +99,10 @@ def decoder_variance(
         None where there is nothing to draw: one number for everything, or a likelihood without a variance.
     """
     likelihood = vae.likelihood
+    if isinstance(likelihood, Mixed) and likelihood.variance is not None and likelihood.variance.diagonal:
+        every = columns or tuple(f"column {i}" for i in range(x.shape[1]))
+        numbers = [name for name, levels in zip(every, likelihood.levels, strict=True) if not levels]
+        return deviation_bars(likelihood.variance.gamma.double().sqrt().cpu().numpy(), numbers)
     if not isinstance(likelihood, Gaussian):
         return None
     gamma = row_variances(vae, x, c, seed=seed)
