@@ -15,7 +15,9 @@ from vaelab.training import FitSettings, evaluate, fit
 def bent(latent_dim: int, condition_shape=(), *, strength: float = 0.5):
     """An untrained flow whose splines are far from the identity, on shifted and stretched codes."""
     loc, scale = torch.arange(latent_dim) - 0.5, 0.5 + torch.arange(latent_dim)
-    flow = build_flow(latent_dim, condition_shape=condition_shape, hidden=(16, 16), loc=loc, scale=scale).double()
+    flow = build_flow(
+        latent_dim, condition_shape=condition_shape, hidden=(16, 16), transforms=3, loc=loc, scale=scale
+    ).double()
     torch.manual_seed(0)
     for parameter in flow.parameters():
         nn.init.normal_(parameter, std=strength)
@@ -74,7 +76,7 @@ def curve(n: int, seed: int) -> Codes:
 def test_training_finds_a_curve_that_follows_its_condition():
     train, test = curve(3000, 0), curve(1000, 1)
     loc, scale = train.moments()
-    flow = build_flow(2, condition_shape=1, hidden=(32, 32), loc=loc, scale=scale)
+    flow = build_flow(2, condition_shape=1, hidden=(32, 32), transforms=3, loc=loc, scale=scale)
     assert flow.noise_shape == (0,)
     settings = FitSettings(epochs=15, batch_size=100, lr=5e-3, schedule="one_cycle", accelerator="cpu")
     history = fit(flow, train, settings)
