@@ -271,3 +271,14 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(pd.read_csv("codes.csv").to_numpy(), wanted, rtol=1e-5, atol=1e-6)
     main(["reconstruct", run, "-o", "rebuilt.csv"])
     assert set(pd.read_csv("rebuilt.csv")["size"]) <= {"S", "M", "L"}
+    assert main(["impute", run, "people.csv", "-o", "full.csv"]) == 0
+    full = pd.read_csv("full.csv")
+    assert not full.isna().any(axis=None)
+    there = frame.notna()
+    assert (full[frame.columns].astype(object)[there] == frame.astype(object)[there])[there].stack().all()
+    main(
+        ["train", "digits", "--network", "mlp", "--hidden", "8", "--epochs", "1", "--densities", "gaussian", "--quiet"]
+    )
+    plain = capsys.readouterr().out.strip().splitlines()[-1]
+    assert main(["impute", plain, "-o", "other.csv"]) == 2
+    assert "--likelihood mixed" in capsys.readouterr().err

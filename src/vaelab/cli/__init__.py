@@ -11,6 +11,7 @@ VERBS = {
     "train": "train both stages on a data set, a folder of images or a table",
     "sample": "draw new data from a run",
     "reconstruct": "encode and decode data",
+    "impute": "fill in the missing entries of a table",
     "encode": "write latent codes of data",
     "evaluate": "measure samples and likelihood, or one set of rows against another",
     "dimension": "count the dimensions of the manifold that data lie on",

@@ -111,6 +111,18 @@ def write_reconstructions(out: Path, trained: Trained, split: Split) -> None:
     _say(out)
 
 
+def write_imputed(out: Path, trained: Trained, split: Split, *, draws: int, seed: int) -> None:
+    """Fill in what is missing of a table's rows, and write them; observed entries are not even rounded."""
+    schema = trained.schema
+    if schema is None:
+        remedy = "Train with --likelihood mixed."
+        raise InputError("a run without a place for missing entries", "one of a mixed table", remedy)
+    filled = (trained.impute(x, c, draws=draws, seed=seed).cpu() for x, c in split.parts())
+    named = out.suffix == ".csv"
+    _write_table(out, (schema.to_array(part) if named else part.numpy() for part in filled), len(split), schema.names)
+    _say(out)
+
+
 def write_rows(out: Path, trained: Trained, rows: Tensor) -> None:
     """Write data in the run's own units to the kind of file that the name asks for."""
     if out.suffix == ".png" and trained.facts.kind == "image":
