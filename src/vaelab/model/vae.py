@@ -17,8 +17,7 @@ NeurIPS 2022, Definition 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import NamedTuple, cast, final
 
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
 from vaelab.errors import InputError, NonFiniteObjectiveError
+from vaelab.model.contexts import full_precision, still
 from vaelab.model.distributions import DiagonalNormal, draw, kl, variance_ratio
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
@@ -62,27 +62,6 @@ class Importance(NamedTuple):
     z: Tensor
     log_likelihood: Tensor
     log_q: Tensor
-
-
-def _full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Leave autocast, if it is on: products inside a likelihood or a penalty would be rounded to a few digits."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.autocast(x.device.type, enabled=False)
-    return nullcontext()
-
-
-@contextmanager
-def _still(network: nn.Module) -> Iterator[None]:
-    """Keep the running averages of batch norm where they are during a second pass over a batch."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [m.momentum for m in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
 
 @final
@@ -204,7 +183,7 @@ class VAE(Trainable):
         own, *rest = noise.split(self._noise_counts(), dim=1)
         zs = [draw(q, part) for part in own.chunk(self.draws, dim=1)]
         parameters = self._decoded(zs, c, x)
-        with _full_precision(x):
+        with full_precision(x):
             if self.draws == 1:
                 distortion = self.likelihood.nll(parameters[0], x)
             else:
@@ -239,7 +218,7 @@ class VAE(Trainable):
         return steps
 
     def _critic_loss(self, own: Adversarial, place: slice, x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
-        with torch.no_grad(), _still(self.encoder):
+        with torch.no_grad(), still(self.encoder):
             z = draw(self.encode(x, c), noise[:, : self.latent_dim])
         return own.critic_loss(z, self.prior(c), noise[:, place])
 

@@ -10,8 +10,6 @@ checked for being finite.
 
 from __future__ import annotations
 
-import atexit
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from torch import Tensor
 from vaelab.errors import InputError
 from vaelab.training import checkpoint
 from vaelab.training.checkpoint import TrainState
+from vaelab.training.devices import make_fabric
 from vaelab.training.evaluation import evaluate
 from vaelab.training.hooks import Hook, Record, Start
 from vaelab.training.ledger import Ledger
@@ -140,41 +139,6 @@ class Feeder:
         cs = [None] * chunk.steps if c is None else c.view(*rows.shape, *c.shape[1:]).unbind()
         noises = self._noise(chunk, "model", self.noise_shape).to(x.dtype).unbind()
         return zip(xs, cs, noises, strict=True)
-
-
-def make_fabric(settings: FitSettings) -> Fabric:
-    """Start Fabric; under torchrun every process takes its place, else this process trains alone."""
-    from lightning_fabric import Fabric  # costs over a second, so only where it is needed
-
-    cuda = torch.cuda.is_available()
-    if settings.accelerator == "gpu" and not cuda:
-        raise InputError("accelerator='gpu' where there is none", "a CUDA device", "Use accelerator='cpu' or 'auto'.")
-    accelerator = "cuda" if cuda and settings.accelerator != "cpu" else "cpu"
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=local,
-            num_nodes=world // local,
-            strategy="ddp" if world > 1 else "auto",
-            **_precision(settings, accelerator),
-        )
-        started = torch.distributed.is_initialized()
-        fabric.launch()
-        if not started and torch.distributed.is_initialized():
-            # left to the interpreter's shutdown, the threads of the process group abort the process now and then
-            atexit.register(torch.distributed.destroy_process_group)
-        return fabric
-    return Fabric(accelerator=accelerator, devices=1, **_precision(settings, accelerator))
-
-
-def _precision(settings: FitSettings, accelerator: str) -> dict[str, Any]:
-    """Return Fabric's arguments for a number format."""
-    if settings.precision in ("bf16-mixed", "16-mixed"):
-        from vaelab.training.precision import MixedLayers
-
-        return {"plugins": [MixedLayers(settings.precision, device=accelerator)]}
-    return {"precision": settings.precision}
 
 
 def fit(
