@@ -145,7 +145,7 @@ class FixedVariance(Variance):
         return self._gamma
 
     def forward(self, squared_error: Tensor, raw: Tensor | None = None) -> Tensor:
-        """Return γ, shape (1, ..., 1) or (1, *event)."""
+        """Return γ, of size 1 along the rows, and along every axis where it is one number."""
         return _spread(self._gamma, squared_error)
 
 
@@ -189,7 +189,7 @@ class LearnedVariance(Variance):
         return self.floor + (2 * self.log_std).exp()
 
     def forward(self, squared_error: Tensor, raw: Tensor | None = None) -> Tensor:
-        """Return γ, shape (1, ..., 1) or (1, *event), with gradient."""
+        """Return γ with gradient, of size 1 along the rows, and along every axis where it is one number."""
         return _spread(self._value(), squared_error)
 
     def parameter_groups(self) -> list[ParameterGroup]:
