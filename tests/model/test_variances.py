@@ -254,6 +254,7 @@ def test_evaluation_of_a_variance_per_sample_runs_on_unseen_rows():
         (lambda: ProfiledVariance(diagonal=True, per_sample=True), "no limit"),
         (lambda: FixedVariance(torch.tensor([1.0, 0.0])), "positive variance"),
         (lambda: DecodedVariance(1e-3, floor=1.0), "above the floor"),
+        (lambda: small_vae_with(likelihood=Gaussian(DecodedVariance(diagonal=True))), r"out_shape=\(10,\)"),
         (lambda: small_vae_with(draws=0), "draws=0"),
         (lambda: small_vae_with(draws=2, posterior=Deterministic(), regularizers=[]), "draws=2"),
         (lambda: small_vae_with(posterior=Deterministic()), "infinite"),

@@ -129,7 +129,15 @@ class VAE(Trainable):
         width = getattr(self.decoder, "latent_dim", self.latent_dim)
         if width != self.latent_dim:
             raise InputError(f"a decoder that reads {width} numbers", f"latent_dim={self.latent_dim}")
-
+        event, emitted = getattr(self.encoder, "event_shape", None), getattr(self.decoder, "out_shape", None)
+        if event is not None and emitted is not None:
+            shape = self.likelihood.parameter_shape(tuple(event))
+            if tuple(emitted) != shape:  # a γ that is emitted too would be read from the mean's channels
+                raise InputError(
+                    f"a decoder that emits {tuple(emitted)}",
+                    f"{shape} for rows {tuple(event)} and {type(self.likelihood).__name__}",
+                    f"Build the decoder with out_shape={shape}.",
+                )
         if self.draws < 1 or (self.draws > 1 and self.posterior.degenerate):
             raise InputError(f"draws={self.draws}", "at least 1, and 1 for a deterministic posterior")
         if self.posterior.degenerate and any(isinstance(r, KL) for r in self._regularizers()):
