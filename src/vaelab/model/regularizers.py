@@ -42,7 +42,7 @@ class Draw(NamedTuple):
     decoder, likelihood
         What made the output of z, and what makes it a mean.
     noise
-        (B, n) standard normals, of the number n that the regulariser has asked for; None for none.
+        (B, n) standard normals, of the number n that the regulariser has asked for; None where none has.
     """
 
     x: Tensor

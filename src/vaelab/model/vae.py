@@ -188,29 +188,35 @@ class VAE(Trainable):
         q, p = self.encode(x, c), self.prior(c)
         if noise is None:
             noise = torch.randn(len(x), *self.noise_shape, dtype=x.dtype, device=x.device)
-        own, *rest = noise.split(self._noise_counts(), dim=1)
-        zs = [draw(q, part) for part in own.chunk(self.draws, dim=1)]
-        parameters = self._decoded(zs, c, x)
+        own, rest = noise, None
+        if noise.shape[1] != self.latent_dim:  # several draws, or penalties that need noise
+            own, *rest = noise.split(self._noise_counts(), dim=1)
+        z, parameters, distortion = self._drawn(x, c, q, own)
+        passed = Draw(x, c, q, p, z, parameters, self.decoder, self.likelihood)
         with full_precision(x):
-            if self.draws == 1:
-                distortion = self.likelihood.nll(parameters[0], x)
-            else:
-                distortion = self.likelihood.nll_of_draws(parameters, x).mean(0)
-            passed = Draw(x, c, q, p, zs[0], parameters[0], self.decoder, self.likelihood)
             penalties = {
-                r.name: r(passed._replace(noise=part) if part.shape[1] else passed)
-                for r, part in zip(self._regularizers(), rest, strict=True)
+                r.name: r(passed if rest is None else passed._replace(noise=rest[i]))
+                for i, r in enumerate(self._regularizers())
             }
         readings = self.likelihood.readings()
         if not self.posterior.degenerate:
             readings["variance_ratio"] = self._ratio(q, p)
         return Objective(distortion, penalties, readings)
 
+    def _drawn(self, x: Tensor, c: Tensor | None, q: Distribution, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return z and the decoder's output, of the first draw if there are several, and the (B,) distortion."""
+        if self.draws == 1:
+            z = draw(q, noise)
+            parameters = self.decoder(z, c).to(x.dtype)
+            with full_precision(x):
+                return z, parameters, self.likelihood.nll(parameters, x)
+        zs = [draw(q, part) for part in noise.chunk(self.draws, dim=1)]
+        parameters = self._decoded(zs, c, x)
+        with full_precision(x):
+            return zs[0], parameters[0], self.likelihood.nll_of_draws(parameters, x).mean(0)
+
     def _decoded(self, zs: list[Tensor], c: Tensor | None, x: Tensor) -> Tensor:
         """(K, B, *parameter_shape) decoder's output for K draws, in one pass, in the precision of x."""
-        if len(zs) == 1:
-            single: Tensor = self.decoder(zs[0], c).to(x.dtype)
-            return single[None]
         own = None if c is None else c.expand(len(zs), *c.shape).flatten(0, 1)
         together: Tensor = self.decoder(torch.cat(zs), own).to(x.dtype).unflatten(0, (len(zs), len(x)))
         return together

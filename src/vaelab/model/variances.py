@@ -301,19 +301,19 @@ class ProfiledVariance(Variance):
         """Return γ without gradient: its size is 1 along the axes that are averaged."""
         if not self.training and not self.per_sample:
             return _spread(self._gamma, squared_error)
-        averaged = tuple(range(0 if not self.per_sample else 1, 1 if self.diagonal else squared_error.ndim))
         gamma = squared_error.detach()
-        if averaged:
-            gamma = gamma.mean(averaged, keepdim=True)
-        if not self.per_sample:
-            gamma = mean_over_processes(gamma)
-        gamma = gamma + self.floor if self.diagonal or self.per_sample else gamma.clamp(min=self.floor)
-        if self.training:
-            if self.per_sample:
+        if self.per_sample:
+            gamma = gamma if self.diagonal else gamma.mean(tuple(range(1, gamma.ndim)), keepdim=True)
+            gamma = gamma + self.floor
+            if self.training:
                 self._keep(gamma.mean(0) if self.diagonal else gamma.mean())
-            else:
-                self._keep(gamma[0] if self.diagonal else gamma.view(()))
-        return gamma
+            return gamma
+        if self.diagonal:
+            gamma = mean_over_processes(gamma.mean(0)) + self.floor
+        else:
+            gamma = mean_over_processes(gamma.mean()).clamp(min=self.floor)
+        self._keep(gamma)
+        return _spread(gamma, squared_error)
 
     def calibrate(self, mean_squared_error: Tensor) -> None:
         """Set γ to the mean over the training set, and over all dimensions unless it is diagonal (section 4)."""
