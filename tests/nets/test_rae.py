@@ -15,8 +15,7 @@ from torch.testing import assert_close
 
 from vaelab.errors import InputError
 from vaelab.nets import ARELBODecoder, ARELBOEncoder, RAEDecoder, RAEEncoder
-from vaelab.nets.convolution import SameConv2d, SpectralLinear
-from vaelab.nets.rae import SpectralConvTranspose2d
+from vaelab.nets.convolution import SameConv2d, SpectralConvTranspose2d, SpectralLinear
 
 Spectral = SameConv2d | SpectralLinear | SpectralConvTranspose2d
 

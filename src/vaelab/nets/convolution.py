@@ -21,7 +21,7 @@ Ioffe, Szegedy, "Batch Normalization", ICML 2015.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -115,6 +115,38 @@ class SpectralLinear(nn.Linear):
         sigma = _singular_value(product[-1], self.u, self.training)
         out: Tensor = torch.addcdiv(self.bias, product[:-1], sigma)
         return out
+
+
+@final
+class SpectralConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution whose kernel is normalised: ``(B, C, H, W)`` → ``(B, C′, sH + …, sW + …)``.
+
+    What has largest singular value 1 is the kernel as a (C, C′ · kernel²) matrix, as in the program of the regularised
+    autoencoders. ``torch.nn.utils.parametrizations.spectral_norm`` takes it as (C′, C · kernel²) instead, and gives
+    modules that cannot be pickled.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel, stride, padding, output_padding
+        As for the layer without normalisation.
+    """
+
+    u: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int, padding: int, output_padding: int
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride, padding, output_padding)
+        self.register_buffer("u", F.normalize(torch.randn(in_channels), dim=0))
+
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Map ``(B, C, H, W)``; the output size is that of the settings."""
+        if output_size is not None:
+            raise InputError(f"output_size={tuple(output_size)}", "none: the settings fix it")
+        matrix = self.weight.flatten(1)
+        weight = self.weight / _singular_value(matrix @ _right_vector(matrix, self.u), self.u, self.training)
+        padding = cast("tuple[int, ...]", self.padding)
+        return F.conv_transpose2d(input, weight, self.bias, self.stride, padding, self.output_padding)
 
 
 def _right_vector(matrix: Tensor, u: Tensor) -> Tensor:
