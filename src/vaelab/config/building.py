@@ -189,7 +189,6 @@ def _likelihood(
 
     if settings.likelihood == "mixed":
         return model.Mixed(levels, _variance(settings, data_variance, (levels.count(0),)))
-
     if settings.likelihood == "bernoulli":
         return model.Bernoulli()
     if settings.likelihood == "continuous_bernoulli":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from vaelab.config import Settings, build_vae, parse_settings
@@ -16,13 +15,11 @@ from vaelab.experiments.table import Scale
 from vaelab.latent import Codes, PriorDensity, fit_mixture
 from vaelab.metrics.report import Report
 from vaelab.runs import Facts, Trained
-from vaelab.runs.train import fit_densities
+from vaelab.runs.train import fit_densities, mean_variance
 from vaelab.training import stream
 from vaelab.types import Batches
 
 _STAND_INS = {1: (8, True), 3: (8, False)}  # channels → side and grey, of the bundled digits
-
-_MOST_FOR_VARIANCE = 2_000  # rows
 
 _COLUMNS = {  # measure → row and measure of the report
     "mse": ("reconstructions", "squared_error"),
@@ -79,7 +76,7 @@ def settings_of(
     """
     given = {**row, **_lengths(scale), "seed": seed}
     if floor is not None:
-        given["gamma_floor"] = floor / variance_of(batches)
+        given["gamma_floor"] = floor / mean_variance(batches)
     return parse_settings(given).resolve(len(batches), batches.event_shape)
 
 
@@ -124,7 +121,7 @@ def job_of(
         likelihood_draws=effort.likelihood_draws,
         likelihood_rows=effort.likelihood_rows,
     )
-    model = build_vae(settings, data.event_shape, data_variance=variance_of(batches))
+    model = build_vae(settings, data.event_shape, data_variance=mean_variance(batches))
     return Job(model, batches, sampling=Sampling(data, settings, options, effort.protocol, mixtures))
 
 
@@ -169,7 +166,7 @@ def _with_densities(job: Job, sampling: Sampling) -> Trained:
     vae.calibrate(batches, generator=stream(device, settings.seed, "calibrate"))
     data = sampling.data
     facts = Facts(
-        kind=data.kind, event_shape=data.event_shape, rows=len(batches), data_variance=variance_of(job.batches)
+        kind=data.kind, event_shape=data.event_shape, rows=len(batches), data_variance=mean_variance(job.batches)
     )
     scaling = Scaling.fit(data.train.x, data.kind)
     trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)})
@@ -181,12 +178,6 @@ def _with_densities(job: Job, sampling: Sampling) -> Trained:
             codes, single=False, components=count, covariance=settings.covariance, seed=settings.seed
         )
     return trained
-
-
-def variance_of(batches: Batches) -> float:
-    """Mean over dimensions of the variance over rows, in the network's units."""
-    x = batches.take(torch.arange(min(len(batches), _MOST_FOR_VARIANCE)))[0]
-    return float(x.flatten(1).double().var(0, correction=0).mean())
 
 
 def _lengths(scale: Scale) -> dict[str, object]:

@@ -19,12 +19,13 @@ from vaelab.data import ArrayBatches, Scaling
 from vaelab.errors import InputError
 from vaelab.experiments.claims import Closeness, Quantity
 from vaelab.experiments.job import Job
-from vaelab.experiments.sampling import images, settings_of, training_rows, variance_of
+from vaelab.experiments.sampling import images, settings_of, training_rows
 from vaelab.experiments.table import Cell, Scale, Table
 from vaelab.experiments.takida import PAPER, SMALL_FLOOR, floor_of
 from vaelab.experiments.takida_data import NOISE
 from vaelab.model import Gaussian
 from vaelab.model.distributions import draw
+from vaelab.runs.train import mean_variance
 from vaelab.training import FitSettings, stream
 from vaelab.training.settings import Schedule
 from vaelab.types import rows_at_once
@@ -66,7 +67,7 @@ def _noisy(cell: Cell, scale: Scale, seed: int) -> Job:
     shape = str(cell.axes["shape"])
     row = {"network": "arelbo", "latent_dim": 16, "variance": "profiled", "variance_shape": shape.lower()}
     settings = settings_of(row, batches, scale, seed, floor=floor_of(shape, scale))
-    model = build_vae(settings, batches.event_shape, data_variance=variance_of(batches))
+    model = build_vae(settings, batches.event_shape, data_variance=mean_variance(batches))
     return Job(model, batches, labels)
 
 

@@ -57,9 +57,18 @@ class Draw(NamedTuple):
 
 
 class Regularizer(nn.Module, ABC):
-    """A penalty on one pass, in nats per sample."""
+    """A penalty on one pass, in nats per sample.
+
+    Attributes
+    ----------
+    name
+        Under which it is logged.
+    weight
+        Factor that the penalty already has.
+    """
 
     name: str
+    weight: float
 
     @abstractmethod
     def forward(self, draw: Draw) -> Tensor:
@@ -71,7 +80,7 @@ class Regularizer(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """Show the weight in ``repr``."""
-        return f"weight={self.weight}" if hasattr(self, "weight") else ""
+        return f"weight={self.weight}"
 
 
 def _weight(name: str, weight: float, remedy: str = "") -> float:

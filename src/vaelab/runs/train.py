@@ -93,7 +93,7 @@ def train(
         fingerprint=fingerprint,
         columns=data.columns,
         classes=data.classes,
-        data_variance=_mean_variance(batches, levels),
+        data_variance=mean_variance(batches, levels),
         scored_on_training=rest is None,
     )
     conditioning = data.conditioning if settings.conditional else None
@@ -300,7 +300,7 @@ def held_out_rows(n: int, settings: Settings) -> int:
     return rows if rows >= 2 and n - rows >= 2 else 0
 
 
-def _mean_variance(batches: Batches, levels: tuple[int, ...] = ()) -> float:
+def mean_variance(batches: Batches, levels: tuple[int, ...] = ()) -> float:
     """Mean over dimensions of the variance over rows, in the network's units; 1 where nothing varies.
 
     Categories and missing entries are left out.
