@@ -84,6 +84,15 @@ class Scaling:
         dtype = str(x.dtype).removeprefix("torch.")
         return cls(shift, scale, dtype, kind, tuple(x.shape[1:]), constant, levels is not None)
 
+    @classmethod
+    def identity(cls, event_shape: tuple[int, ...], dtype: str = "float32") -> Self:
+        """Return the map that leaves rows as they are, for networks that take the user's units, whatever they are.
+
+        Its kind is a table's, of which any finite numbers are taken: nothing is known of the range of images.
+        """
+        one = torch.ones((), dtype=torch.float64)
+        return cls(torch.zeros_like(one), one, dtype, "table", event_shape)
+
     @property
     def is_identity(self) -> bool:
         """Whether both units are the same."""

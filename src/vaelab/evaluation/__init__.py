@@ -2,16 +2,19 @@
 
 from vaelab.evaluation.densities import DensityComparison, compare_densities
 from vaelab.evaluation.dimension import Estimate, estimate_dimension, manifold_dimension
+from vaelab.evaluation.enhance import Enhanced, enhance
 from vaelab.evaluation.model import evaluate
 from vaelab.evaluation.options import Options
 from vaelab.evaluation.sets import compare
 
 __all__ = [
     "DensityComparison",
+    "Enhanced",
     "Estimate",
     "Options",
     "compare",
     "compare_densities",
+    "enhance",
     "estimate_dimension",
     "evaluate",
     "manifold_dimension",

@@ -12,35 +12,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast, get_args, runtime_checkable
+from typing import cast, get_args
 
+import torch
 from torch import Tensor
 
-from vaelab import runs
 from vaelab.config import Density
-from vaelab.data import ArrayBatches, Dataset, MappedBatches, as_batches, check_array
+from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.data.partition import partition
 from vaelab.errors import InputError, MissingExtraError
+from vaelab.evaluation.subject import Fitted, read
 from vaelab.latent import Codes, Generator, LatentDensity, PriorDensity, row_scores, simplest_of_best
 from vaelab.runs import Trained
 from vaelab.runs.train import FROM_SIMPLE_TO_COMPLEX, check_densities, fit_density, hold_out
 
 _FOR_WEIGHTS = 0.1  # share of the codes that the weights of a flow and of a second stage are chosen by
-
-
-class _Fitted(Protocol):
-    """A fitted estimator of `vaelab.estimators`."""
-
-    trained_: Trained
-
-
-@runtime_checkable
-class _Reading(Protocol):
-    """An estimator, which reads rows and conditions in the user's form."""
-
-    def as_dataset(self, X: object, y: object = None) -> Dataset:
-        """Return them, checked, in the model's units."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -114,7 +100,7 @@ class DensityComparison:
 
 
 def compare_densities(
-    model: Trained | _Fitted | Path | str,
+    model: Trained | Fitted | Path | str,
     X: object | None = None,
     y: object | None = None,
     *,
@@ -164,8 +150,32 @@ def compare_densities(
     >>> sorted(found.scores), found.held_out
     (['gaussian', 'prior'], 40)
     """
+    given, data = read(model, X, y)
+    return compare_on(
+        given,
+        given.batches_of(data.train),
+        groups=data.train.groups,
+        densities=densities,
+        held_out=held_out,
+        epochs=epochs,
+        seed=seed,
+        note=note,
+    )
+
+
+def compare_on(
+    given: Trained,
+    batches: ArrayBatches | MappedBatches,
+    *,
+    groups: Tensor | None = None,
+    densities: Sequence[str] | None = None,
+    held_out: float = 0.2,
+    epochs: int | None = None,
+    seed: int = 0,
+    note: Callable[[str], None] = lambda text: None,
+) -> DensityComparison:
+    """Do as `compare_densities` does, on rows that are in the network's units; rows of a group stay together."""
     wanted = _ordered(densities)
-    given, batches, groups = _read(model, X, y)
     settings = given.settings.model_copy(
         update={"densities": (), "held_out": held_out, "seed": seed}
         | ({} if epochs is None else {"second_epochs": epochs})
@@ -175,7 +185,7 @@ def compare_densities(
         got = f"{len(batches)} rows, of which a share of {held_out:g} is held out"
         raise InputError(got, "at least two rows on either side", "Give more rows.")
     skipped = _unfit(given, wanted)
-    codes, test = Codes.of(given.vae, kept), Codes.of(given.vae, unseen)
+    codes, test = _codes(given, kept), _codes(given, unseen)
     facts = given.facts.model_copy(update={"scored_on_training": False, "rows": len(codes)})
     facts.code_variance = float(codes.moments()[1].square().mean())
     prior: dict[str, LatentDensity] = {"prior": PriorDensity(given.vae.prior)}
@@ -201,6 +211,16 @@ def compare_densities(
     facts.best_density = simplest_of_best(rows)
     found = _ranked(rows, scored, seconds)
     return DensityComparison(found, facts.best_density, skipped, trained, len(codes), len(test))
+
+
+def _codes(given: Trained, batches: ArrayBatches | MappedBatches) -> Codes:
+    """Codes in the precision that densities are trained in, whatever that of the networks."""
+    codes = Codes.of(given.vae, batches)
+    if codes.loc.dtype == torch.float32:
+        return codes
+    tril = None if codes.scale_tril is None else codes.scale_tril.float()
+    c = codes.c.float() if isinstance(codes.c, Tensor) else codes.c
+    return Codes(codes.loc.float(), codes.scale.float(), c, tril)
 
 
 def _fitted(name: Density, trained: Trained, codes: Codes, seed: int) -> LatentDensity:
@@ -252,37 +272,3 @@ def _unfit(trained: Trained, names: Sequence[str]) -> dict[str, str]:
         except (InputError, MissingExtraError) as error:
             found[name] = str(error)
     return found
-
-
-def _read(
-    model: Trained | _Fitted | Path | str, X: object | None, y: object | None
-) -> tuple[Trained, ArrayBatches | MappedBatches, Tensor | None]:
-    """Return the training, the rows in the network's units, and which of them belong together."""
-    if isinstance(model, str | Path):
-        trained = runs.load(Path(model))
-        X = runs.data_of(runs.source_of(Path(model))[1]) if X is None else X
-    else:
-        found = getattr(model, "trained_", model)
-        if not isinstance(found, Trained):
-            raise InputError(f"a model of type {type(model).__name__}", "a fitted estimator or a run's folder")
-        trained = found
-    if X is None:
-        raise InputError("a model without rows", "rows to encode", "Pass those that it was fitted on.")
-    if isinstance(X, Dataset):
-        if y is not None:
-            raise InputError("y beside a data set", "the conditions of the data set", "Leave y out.")
-        data = trained.conditioned(X)
-    elif isinstance(model, _Reading):
-        data = model.as_dataset(X, y)
-    else:
-        x = check_array(X)
-        _same_shape(tuple(x.shape[1:]), trained)
-        trained.scaling.check(x)
-        return trained, as_batches(x, trained.conditions(y, len(x)), trained.scaling), None
-    _same_shape(data.event_shape, trained)
-    return trained, trained.batches_of(data.train), data.train.groups
-
-
-def _same_shape(event_shape: tuple[int, ...], trained: Trained) -> None:
-    if event_shape != trained.facts.event_shape:
-        raise InputError(f"rows of shape {event_shape}", f"{trained.facts.event_shape}, as in training")

@@ -7,20 +7,19 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab import runs
 from vaelab.config import Settings
-from vaelab.data import Conditioning, Dataset, Kind, Split, as_batches, check_array, from_arrays
+from vaelab.data import Conditioning, Dataset, Kind, Split, as_batches, from_arrays
 from vaelab.data.labels import count_classes
 from vaelab.diagnostics.dimension import Dimensions, dimensions_of
 from vaelab.diagnostics.groups import groups_of, regions_of
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.evaluation.search import Search, Training, best_of, counts_of, other_estimates, varying
+from vaelab.evaluation.subject import Fitted, read
 from vaelab.model import VAE
 from vaelab.runs import Trained
 from vaelab.types import Batches
@@ -36,23 +35,8 @@ _LARGEST = 128  # code for images
 _BETTER = 0.5  # nats per row by which a smaller code must be better
 
 
-class _Fitted(Protocol):
-    """A fitted estimator of `vaelab.estimators`."""
-
-    trained_: Trained
-
-
-@runtime_checkable
-class _Reading(Protocol):
-    """An estimator, which reads rows and conditions in the user's form."""
-
-    def as_dataset(self, X: object, y: object = None) -> Dataset:
-        """Return them, checked, in the model's units."""
-        ...
-
-
 def manifold_dimension(
-    model: VAE | Trained | _Fitted | Path | str,
+    model: VAE | Trained | Fitted | Path | str,
     X: object | None = None,
     c: object | None = None,
     *,
@@ -110,27 +94,13 @@ def manifold_dimension(
         vae, batches = model, _tensors(X, c)
         groups = None if labels is None else _by_label(labels, len(batches))
         return _doubted(dimensions_of(vae, batches, groups=groups, regions=regions, seed=seed))
-    trained, data, c = _resolved(model, X, c)
+    trained, data = read(model, X, c)
+    split: Split = data.test if len(data.test) else data.train
+    batches, conditions = trained.batches_of(split), split.c
     names: tuple[str, ...] | None = None
-    if isinstance(data, Dataset):
-        if c is not None:
-            raise InputError("c beside a data set", "the conditions of the data set", "Leave c out.")
-        known = trained.conditioned(data)
-        split: Split = known.test if len(known.test) else known.train
-        batches, conditions = trained.batches_of(split), split.c
-        other = trained.conditioning is None or trained.conditioning.form == "sequence"
-        if labels is None and other and split.labels is not None:
-            labels, names = split.labels, data.classes
-    else:
-        x = check_array(data, min_rows=1)
-        columns = getattr(data, "columns", None)
-        if columns is not None and trained.facts.columns not in (None, tuple(map(str, columns))):
-            raise InputError(f"columns {tuple(map(str, columns))}", f"{trained.facts.columns}, in this order")
-        if tuple(x.shape[1:]) != trained.facts.event_shape:
-            raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{trained.facts.event_shape}, as in training")
-        trained.scaling.check(x)
-        conditions = trained.conditions(c, len(x))
-        batches = as_batches(x, conditions, trained.scaling)
+    other = trained.conditioning is None or trained.conditioning.form == "sequence"
+    if labels is None and other and split.labels is not None:
+        labels, names = split.labels, data.classes
     if labels is not None:
         groups = _by_label(labels, len(batches), names)
     elif trained.conditioning is not None and isinstance(conditions, Tensor):
@@ -146,29 +116,6 @@ def _doubted(found: Dimensions) -> Dimensions:
         for text in found.all.warnings:
             warnings.warn(text, VaelabWarning, stacklevel=3)
     return found
-
-
-def _resolved(
-    model: Trained | _Fitted | Path | str, X: object | None, c: object | None
-) -> tuple[Trained, object, object | None]:
-    """Load a run, and its data where no others are given; let an estimator read its rows and conditions."""
-    if isinstance(model, str | Path):
-        trained = runs.load(Path(model))
-        if X is None:
-            return trained, runs.data_of(runs.source_of(Path(model))[1]), c
-        if trained.settings.network == "lstm":
-            raise InputError(f"{model}, a run on sequences", "its estimator", f"Pass vaelab.load('{model}').")
-        return trained, X, c
-    found = getattr(model, "trained_", model)
-    if not isinstance(found, Trained):
-        raise InputError(
-            f"a model of type {type(model).__name__}", "a fitted estimator, a run's folder, or a VAE", "Fit it first."
-        )
-    if X is None:
-        raise InputError("a model without rows", "rows to count on", "Pass those that it was fitted on.")
-    if isinstance(model, _Reading) and not isinstance(X, Dataset):
-        return found, model.as_dataset(X, c), None
-    return found, X, c
 
 
 def _tensors(X: object | None, c: object | None) -> Batches:

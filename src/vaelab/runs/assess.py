@@ -8,7 +8,7 @@ import torch
 
 from vaelab.data import Split
 from vaelab.diagnostics.dimension import variance_ratios_of
-from vaelab.diagnostics.measures import reconstruction_error
+from vaelab.diagnostics.measures.reconstruction import reconstruction_error
 from vaelab.latent import Codes, compare
 from vaelab.metrics import energy_distance
 from vaelab.model import count_active

@@ -1,0 +1,149 @@
+"""Whether a model has converged: what a short further training of a copy still gains.
+
+At an optimum no training helps. A copy goes on for a few hundred steps under the model's own objective, with a small
+learning rate that decays to 0, and is measured before and after on rows that these steps do not see.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaelab.diagnostics.row_means import Mean, Part, over_rows
+from vaelab.errors import NonFiniteObjectiveError
+from vaelab.model import VAE, FixedVariance, Gaussian, Likelihood, draw, kl
+from vaelab.training import FitSettings, fit, stream
+from vaelab.types import Batches
+
+_BATCH = 100
+_LR = 5e-4  # half of what most autoencoders are trained with
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What further steps change.
+
+    Attributes
+    ----------
+    steps, rows
+        Taken, and measured on.
+    error_before, error_after
+        E_q‖x − μ_x(z)‖² per row, squared units of the network.
+    kl_before, kl_after
+        Penalties per row, nats: the KL of a VAE; 0 without any.
+    gain
+        Share of the squared error that these steps remove.
+    nats
+        That they take off the objective, per row, with the variance at its maximum-likelihood value before and after.
+    """
+
+    steps: int
+    rows: int
+    error_before: Mean
+    error_after: Mean
+    kl_before: Mean
+    kl_after: Mean
+    gain: float
+    nats: float
+
+
+def continuation(
+    vae: VAE,
+    batches: Batches,
+    unseen: Batches | None = None,
+    *,
+    gamma: float | None = None,
+    steps: int = 200,
+    rows: int = 1000,
+    seed: int = 0,
+) -> Continuation | None:
+    """Train a copy a little further, and measure what that gains.
+
+    Parameters
+    ----------
+    vae
+        Left as it is.
+    batches
+        Rows to train on.
+    unseen
+        Rows to measure on; a part of `batches`, which then does not train, if None.
+    gamma
+        Fixed decoder variance for the copy, where the model's own is not the one that it was trained under.
+    steps
+        Of 100 rows each.
+    rows
+        To measure on, at most.
+    seed
+        Of rows and noise.
+
+    Returns
+    -------
+    Continuation or None
+        None where there is nothing to train, there is a critic, or the steps diverge.
+    """
+    if vae.steps_before() or not any(p.requires_grad for p in vae.parameters()):
+        return None
+    if unseen is None:
+        order = torch.randperm(len(batches), generator=stream("cpu", seed, "continuation"))
+        apart = max(1, min(rows, len(batches) // 4))
+        unseen, batches = Part(batches, order[:apart]), Part(batches, order[apart:])
+    if not len(batches):
+        return None
+    other = copy.deepcopy(vae)
+    if gamma is not None:
+        other.likelihood = _under(other.likelihood, gamma).to(next(other.parameters()))
+    size = min(_BATCH, len(batches))
+    part = Part.of(batches, size * steps, seed)
+    kind = next(other.parameters())
+    settings = FitSettings(
+        epochs=max(1, round(steps / (len(part) / size))),
+        batch_size=size,
+        lr=_LR,
+        schedule="cosine",
+        seed=seed,
+        accelerator="gpu" if kind.is_cuda else "cpu",
+        precision="64-true" if kind.dtype == torch.float64 else "32-true",
+    )
+    before = _measured(other, unseen, rows, seed)
+    try:
+        fit(other, part, settings)
+        after = _measured(other, unseen, rows, seed)
+    except NonFiniteObjectiveError:
+        return None
+    sizes = torch.Size(batches.event_shape).numel()
+    error, error_after = before[:, 0].mean(), after[:, 0].mean()
+    fall = 0.5 * sizes * float((error / error_after).log())
+    kl_fall = float(before[:, 1].mean() - after[:, 1].mean())
+    return Continuation(
+        steps=settings.epochs * max(1, len(part) // size),
+        rows=len(before),
+        error_before=Mean.of(before[:, 0]),
+        error_after=Mean.of(after[:, 0]),
+        kl_before=Mean.of(before[:, 1]),
+        kl_after=Mean.of(after[:, 1]),
+        gain=float(1 - error_after / error),
+        nats=fall + kl_fall,
+    )
+
+
+def _under(likelihood: Likelihood, gamma: float) -> Likelihood:
+    """Return the same mean with another variance."""
+    if not isinstance(likelihood, Gaussian):
+        return likelihood
+    return Gaussian(FixedVariance(gamma), link=likelihood.link)
+
+
+def _measured(vae: VAE, batches: Batches, rows: int, seed: int) -> Tensor:
+    """(n, 2) squared error of one draw of z, and penalties, of each row, float64."""
+
+    def terms(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
+        q = vae.encode(x, c)
+        z = draw(q, noise[0])
+        error = vae.likelihood.squared_error(vae.decoder(z, c).to(x.dtype), x).double().flatten(1).sum(1)
+        divergence = torch.zeros_like(error) if vae.posterior.degenerate else kl(q, vae.prior(c), z).double()
+        return torch.stack([error, divergence], 1)
+
+    return over_rows(vae, batches, terms, rows=rows, normals=1, seed=seed)

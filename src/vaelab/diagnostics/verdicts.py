@@ -1,0 +1,254 @@
+"""Verdicts: named conditions that follow from measures by the rules of ``verdicts.yaml``.
+
+The rules are data: thresholds with their sources, what a condition means, and the call that mends it. Here is only how
+they are read, and what each name in them measures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+
+from vaelab.diagnostics.diagnosis import SEVERITIES, Evidence, Measures, Severity, Verdict
+
+_IN_USE = 0.5  # λ below which a dimension carries something; under a large γ an active one need not come below 0.05
+
+
+@dataclass(frozen=True)
+class Context:
+    """What rules must know beside the measures.
+
+    Attributes
+    ----------
+    latent_dim, dimensions
+        κ and d.
+    kind
+        Of the rows.
+    sampler
+        The density that samples are drawn from.
+    gamma_known
+        Whether the decoder variance is the model's own.
+    foreign
+        Whether another program trained the model.
+    kl_weight
+        Of the training; 1 for a VAE, None without a KL.
+    epochs
+        Of the training, where that is known.
+    shape
+        Of the variance that the model has: ``"iso-i"`` and so on.
+    """
+
+    latent_dim: int
+    dimensions: int
+    kind: Literal["image", "table"]
+    sampler: str = "prior"
+    gamma_known: bool = True
+    foreign: bool = False
+    kl_weight: float | None = 1.0
+    epochs: int | None = None
+    shape: str = "iso-i"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A measure and the bound that it must pass."""
+
+    measure: str
+    relation: Literal["<", ">"]
+    threshold: float
+    source: str
+
+    def of(self, values: Mapping[str, float | None]) -> Evidence | None:
+        """Return the evidence if the condition is met."""
+        value = values[self.measure]
+        if value is None or math.isnan(value):
+            return None
+        met = value < self.threshold if self.relation == "<" else value > self.threshold
+        return Evidence(LABELS[self.measure], value, self.relation, self.threshold, self.source) if met else None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One entry of ``verdicts.yaml``; without alternatives it holds where no alarm does."""
+
+    name: str
+    title: str
+    severity: Severity
+    when: tuple[tuple[Condition, ...], ...]
+    hides: frozenset[str]
+    meaning: str
+    remedy: str
+    call: str
+    call_foreign: str
+    call_own: str
+
+    def of(self, values: Mapping[str, float | None]) -> tuple[Evidence, ...] | None:
+        """Return the evidence of the first alternative whose conditions are all met."""
+        for conditions in self.when:
+            found = [condition.of(values) for condition in conditions]
+            if all(one is not None for one in found):
+                return tuple(one for one in found if one is not None)
+        return None
+
+
+LABELS: dict[str, str] = {
+    "explained": "share of the variance that reconstructions explain",
+    "slope": "slope of rows against their reconstructions",
+    "largest_share": "share of the variance that one column holds",
+    "dimensions": "dimensions of a row",
+    "latent_dim": "latent dimensions",
+    "used": "dimensions in use",
+    "used_share": "share of dimensions in use",
+    "idle": "idle dimensions",
+    "idle_share": "share of dimensions that are idle",
+    "transmitted": "information that reconstructions keep about the row, nats",
+    "implied_over_residual": "decoder variance that the posterior implies, over that of the residuals",
+    "implied_over_declared": "decoder variance that the posterior implies, over the declared one",
+    "declared_over_residual": "decoder variance over that of the residuals",
+    "residual_over_declared": "largest variance of the residuals along a direction, over the decoder variance",
+    "mean_reduced": "distance (of logarithms) of the implied variance from d/2 or d/2κ, those of averaged errors",
+    "foreign_or_weighted": "loss of another program, or a KL weight that is not 1",
+    "error_ratio": "squared error of unseen rows over that of training rows",
+    "gap": "what unseen rows cost more, nats beyond three standard errors",
+    "gain": "share of the squared error that 200 more steps remove",
+    "structured": "directions of the residuals above the noise",
+    "structured_share": "share of the residuals' variance in these directions",
+    "sampler_share": "energy distance of codes to what is sampled, as a share of the largest possible",
+    "sampler_accuracy": "accuracy of a classifier that tells codes from draws, less two standard errors",
+    "shape_gain": "nats per dimension that a variance of the better shape gains on unseen rows",
+    "holes": "share of midpoints between codes that look like no row",
+    "table": "rows are table rows",
+    "image": "rows are images",
+}
+"""Names in the rules → what they measure, in words."""
+
+
+def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
+    """Return every measure that rules may name; None where it was not taken."""
+    use, fit, rest = measures.code_use, measures.reconstruction, measures.residuals
+    size, gamma = context.latent_dim, None
+    values: dict[str, float | None] = dict.fromkeys(LABELS)
+    values |= {"latent_dim": float(size), "dimensions": float(context.dimensions)}
+    values |= {"table": float(context.kind == "table"), "image": float(context.kind == "image")}
+    weighted = context.kl_weight is not None and not math.isclose(context.kl_weight, 1.0)
+    values["foreign_or_weighted"] = float(context.foreign or weighted)
+    if fit is not None:
+        values |= {"explained": fit.explained, "slope": fit.slope, "largest_share": fit.largest_share}
+        gamma = fit.gamma if context.gamma_known else None
+        values["declared_over_residual"] = fit.ratio if context.gamma_known else None
+    if use is not None:
+        if use.ratios is not None:
+            used = int((use.ratios < _IN_USE).sum())
+            values |= {"used": float(used), "used_share": used / size, "idle": float(size - used)}
+            values["idle_share"] = 1 - used / size
+        if use.transmitted is not None:
+            values["transmitted"] = use.transmitted.lower.value
+    implied = None if measures.optimality is None else measures.optimality.implied_gamma
+    if implied is not None and fit is not None:
+        values["implied_over_residual"] = implied / fit.residual
+        if gamma is not None:
+            values["implied_over_declared"] = implied / gamma
+        if context.foreign and not context.gamma_known:
+            averaged = (context.dimensions / 2, context.dimensions / (2 * size))
+            values["mean_reduced"] = min(abs(math.log(implied / one)) for one in averaged)
+    if rest is not None and fit is not None:
+        values |= {"structured": float(rest.structured), "structured_share": rest.structured_share}
+        if gamma is not None and len(rest.spectrum):
+            values["residual_over_declared"] = float(rest.spectrum[0]) * fit.residual / gamma
+        if context.shape == "iso-i":
+            values["shape_gain"] = max(rest.gains.values()) / context.dimensions
+    if measures.generalisation is not None:
+        found = measures.generalisation
+        values["error_ratio"] = found.error_ratio
+        values["gap"] = math.inf if found.gap is None else found.gap.value - 3 * found.gap.error
+    if measures.continuation is not None:
+        values["gain"] = measures.continuation.gain
+    if measures.aggregated is not None and context.sampler in measures.aggregated.matches:
+        match = measures.aggregated.matches[context.sampler]
+        values["sampler_share"] = match.share
+        if match.accuracy is not None:
+            values["sampler_accuracy"] = match.accuracy.accuracy - 2 * match.accuracy.standard_error
+    if measures.manifold is not None:
+        values["holes"] = measures.manifold.holes
+    return values
+
+
+def verdicts_of(measures: Measures, context: Context) -> tuple[Verdict, ...]:
+    """Apply the rules: alarms first, in the order of the rules, then notes; ``healthy`` first where there is no alarm."""
+    values = values_of(measures, context)
+    words = _words(measures, context)
+    hidden: set[str] = set()
+    found: list[Verdict] = []
+    for rule in rules():
+        if not rule.when or rule.name in hidden:
+            continue
+        evidence = rule.of(values)
+        if evidence is not None:
+            hidden |= rule.hides
+            found.append(_verdict(rule, evidence, words, context))
+    alarms = [one for one in found if SEVERITIES.index(one.severity) < 2]
+    notes = [one for one in found if one not in alarms]
+    if not alarms:
+        alarms = [_verdict(rule, (), words, context) for rule in rules() if not rule.when]
+    return (*alarms, *notes)
+
+
+def _verdict(rule: Rule, evidence: tuple[Evidence, ...], words: Mapping[str, Any], context: Context) -> Verdict:
+    call = (rule.call_foreign if context.foreign else rule.call_own) or rule.call
+    said = [text.format(**words) for text in (rule.meaning, rule.remedy, call)]
+    return Verdict(rule.name, rule.title, rule.severity, evidence, *said)
+
+
+def _words(measures: Measures, context: Context) -> dict[str, Any]:
+    """What the texts of the rules are filled in with."""
+    rest = measures.residuals
+    return {
+        "latent_dim": context.latent_dim,
+        "double": 2 * context.latent_dim,
+        "more_epochs": 3 * context.epochs if context.epochs else 100,
+        "shape": "diag-i" if rest is None or rest.suggested == "iso-i" else rest.suggested,
+    }
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Read the rules, in their order."""
+    text = files("vaelab.diagnostics").joinpath("verdicts.yaml").read_text(encoding="utf-8")
+    return tuple(_rule(entry) for entry in yaml.safe_load(text))
+
+
+def _rule(entry: Mapping[str, Any]) -> Rule:
+    """Check one entry's names, so that a typing error does not silence a rule."""
+    known = {"name", "title", "severity", "when", "hides", "meaning", "remedy", "call", "call_foreign", "call_own"}
+    unknown = set(entry) - known
+    alternatives = tuple(
+        tuple(_condition(measure, bound) for measure, bound in one.items()) for one in entry.get("when", ())
+    )
+    if unknown or entry["severity"] not in SEVERITIES:
+        raise ValueError(f"rule {entry['name']} with {unknown or entry['severity']}")
+    return Rule(
+        name=entry["name"],
+        title=entry["title"],
+        severity=entry["severity"],
+        when=alternatives,
+        hides=frozenset(entry.get("hides", ())),
+        meaning=entry["meaning"].strip(),
+        remedy=entry["remedy"].strip(),
+        call=entry.get("call", ""),
+        call_foreign=entry.get("call_foreign", ""),
+        call_own=entry.get("call_own", ""),
+    )
+
+
+def _condition(measure: str, bound: Mapping[str, Any]) -> Condition:
+    if measure not in LABELS or set(bound) not in ({"above", "source"}, {"below", "source"}):
+        raise ValueError(f"condition {measure}: {dict(bound)}")
+    if "above" in bound:
+        return Condition(measure, ">", float(bound["above"]), bound["source"])
+    return Condition(measure, "<", float(bound["below"]), bound["source"])

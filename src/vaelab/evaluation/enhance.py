@@ -1,0 +1,325 @@
+"""Better samples from a trained autoencoder, whose weights stay: another law for z, if one is clearly better.
+
+The prior is what the codes were trained towards. Where the aggregated posterior is something else, the decoder is given
+codes that it has never seen, and a law fitted on the codes mends that (B. Dai, D. Wipf, "Diagnosing and Enhancing VAE
+Models", ICLR 2019, section 4). Whether it does is measured on decoded samples.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from vaelab import runs
+from vaelab.data import ArrayBatches, MappedBatches
+from vaelab.errors import InputError
+from vaelab.evaluation.densities import DensityComparison, compare_on
+from vaelab.evaluation.sample_distances import SampleDistance, distances_of, features_of, taken
+from vaelab.evaluation.subject import Subject, subject_of
+from vaelab.latent import Codes, Generator
+from vaelab.runs import Trained
+from vaelab.runs.train import hold_out
+from vaelab.training import stream
+from vaelab.types import rows_at_once
+
+_MOST_HELD_OUT = 5_000
+_FLOOR, _LIMIT = "real rows", "decoded codes"
+
+
+@runtime_checkable
+class _Estimator(Protocol):
+    """An estimator of rows, which returns them like its X and writes run folders."""
+
+    trained_: Trained
+
+    def _like_x(self, values: Tensor) -> Any: ...
+
+    def save(self, path: str | Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """A model with the law of z that its samples are best from; ``print`` shows how it was chosen.
+
+    Attributes
+    ----------
+    comparison
+        How the densities explain held-out codes.
+    distances
+        Density → how far its decoded draws are from held-out rows, nearest first; ``"prior"`` is always there. For an
+        autoencoder whose codes were trained towards none, that is N(0, I).
+    floor, limit
+        The same for other real rows, and for decoded codes of other real rows: a density cannot do better than the
+        codes themselves.
+    best
+        The density that `sample` draws from: the nearest one if it is clearly nearer than the prior, else ``"prior"``.
+    better
+        Whether `best` is better than the prior, by more than two standard errors.
+    draws, held_out
+        Samples of each density, and the rows that they are compared with.
+    trained
+        The model with these densities, of which `best` is the ``"auto"``; the one that was given is left as it is.
+    """
+
+    comparison: DensityComparison
+    distances: dict[str, SampleDistance]
+    floor: SampleDistance
+    limit: SampleDistance
+    best: str
+    better: bool
+    draws: int
+    held_out: int
+    trained: Trained = field(repr=False)
+    _subject: Subject = field(repr=False)
+    _like: object = field(repr=False)
+    _rebuilt: bool = field(repr=False)  # whether settings say how to build the networks again
+
+    @property
+    def generator(self) -> Generator:
+        """What draws x in the network's units, with z from `best`."""
+        return self.trained.generator(self.best)
+
+    def sample(self, n: int, y: object | None = None, *, seed: int = 0) -> Any:
+        """Draw n new rows with z from `best`, in the units and the container of X; decoder means, without noise.
+
+        Parameters
+        ----------
+        n
+            How many.
+        y
+            For a conditional model: n conditions, or a single one for all of them.
+        seed
+            Of the draws.
+        """
+        if n < 1:
+            raise InputError(f"n={n}", "at least 1")
+        c = self.trained.conditions(y, n, spread=True)
+        values = self.trained.sample(n, c, density=self.best, seed=seed)
+        owner = self._like
+        return owner._like_x(values) if isinstance(owner, _Estimator) else _like(values.cpu(), self.trained, owner)
+
+    def save(self, path: str | Path) -> None:
+        """Write a run folder that `vaelab.load` reads, for models of vaelab's.
+
+        Raises
+        ------
+        InputError
+            The networks are not vaelab's, so that nothing says how to build them again.
+        """
+        if isinstance(self._like, _Estimator):
+            self._like.save(path)
+            return
+        if not self._rebuilt:
+            raise InputError(
+                f"{self._subject.family}, whose networks vaelab cannot build again",
+                "an estimator, a run's folder, or what vaelab.runs.train returns",
+                "Keep the model as you do, and torch.save(better.generator.density.state_dict(), …) beside it.",
+            )
+        folder = self._subject.folder
+        content = {} if folder is None else runs.read_config(folder)
+        runs.save(self.trained, Path(path), {name: content[name] for name in ("data", "estimator") if name in content})
+
+    def __str__(self) -> str:
+        """Return one line per density, nearest first, then floor and limit, and what follows from them."""
+        rows = {**self.distances, _LIMIT: self.limit, _FLOOR: self.floor}
+        wide = max(map(len, rows))
+        lines = [
+            f"{self.draws:,} decoded draws of each density, and {self.held_out:,} real rows that none has seen; energy "
+            "distance, lower is better",
+            f"{'':<{wide}}  {'distance':>20}  {'less than the prior':>22}  {'told apart':>10}",
+        ]
+        for name, one in rows.items():
+            gain = "—" if name == "prior" else f"{one.gain:.3g} ± {one.gain_error:.1g}"
+            told = "" if one.accuracy is None else f"{one.accuracy:.0%}"
+            mark = "  ← best" if name == self.best else ""
+            lines.append(f"{name:<{wide}}  {f'{one.energy:.3g} ± {one.error:.1g}':>20}  {gain:>22}  {told:>10}{mark}")
+        lines += [f"- {name}: {reason}" for name, reason in self.comparison.skipped.items() if name != "prior"]
+        if "prior" in self.comparison.skipped:
+            lines.append("The codes were not trained towards a prior: under that name stand draws from N(0, I).")
+        if self.better:
+            share = self.distances[self.best].gain / max(self.distances["prior"].energy - self.limit.energy, 1e-300)
+            part = f", {share:.0%} of what any density could gain" if 0 < share < 1 else ""
+            lines.append(f"Samples with z from the density {self.best!r} are clearly nearer to the data{part}.")
+        else:
+            lines.append("No density gives samples that are clearly nearer to the data than the prior's: keep it.")
+        return "\n".join(lines)
+
+
+def enhance(
+    model: object,
+    X: object | None = None,
+    y: object | None = None,
+    *,
+    densities: Sequence[str] | None = None,
+    held_out: float = 0.2,
+    epochs: int | None = None,
+    samples: int = 2000,
+    gamma: float | None = None,
+    seed: int = 0,
+    note: Callable[[str], None] = lambda text: None,
+) -> Enhanced:
+    """Find the law of z that gives the best samples, for any trained autoencoder; its weights are left as they are.
+
+    Latent densities are fitted on some of the codes. Decoded draws of each are compared with rows that no density has
+    seen, by the energy distance: of 64 principal components for images, of rows in the network's units for tables.
+
+    Parameters
+    ----------
+    model
+        A fitted estimator, the folder of a run, what `vaelab.runs.train` returns, a `VAE`, or a foreign autoencoder, as
+        for `vaelab.diagnose`.
+    X
+        Rows like those of the training, in the units that the model takes, or a `Dataset`; None for a run's own.
+    y
+        n conditions in the form that the model was fitted with.
+    densities
+        Names of the setting ``densities``; all that can be fitted if None.
+    held_out
+        Share of the rows (at most 5,000) that the densities do not see.
+    epochs
+        Of the second stage and the flow; the model's ``second_epochs`` if None.
+    samples
+        Decoded draws of each density.
+    gamma
+        Decoder variance of a foreign model, where it is known.
+    seed
+        Of splits, fits and draws.
+    note
+        Told what is being done.
+
+    Returns
+    -------
+    Enhanced
+        Whose `sample` is never from a density that is not clearly better than the prior.
+
+    Raises
+    ------
+    InputError
+        The model is of no known kind or one of sequences, rows do not fit it, or there are too few.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vaelab import GaussianVAE, enhance
+    >>> X = np.random.default_rng(0).normal(size=(200, 4))
+    >>> model = GaussianVAE(latent_dim=2, hidden=(16,), epochs=5, random_state=0).fit(X)
+    >>> better = enhance(model, X, densities=["gaussian"], samples=100)
+    >>> sorted(better.distances), better.sample(3).shape
+    (['gaussian', 'prior'], (3, 4))
+    """
+    if samples < 2:
+        raise InputError(f"samples={samples}", "at least 2")
+    subject = subject_of(model, X, y, gamma=gamma)
+    if subject.trained.settings.network == "lstm":
+        raise InputError("a model of sequences", "one of independent rows", "Use vaelab.compare_densities.")
+    wanted = None if densities is None else ["prior", *(name for name in densities if name != "prior")]
+    found = compare_on(
+        subject.trained,
+        subject.batches,
+        groups=subject.groups,
+        densities=wanted,
+        held_out=held_out,
+        epochs=epochs,
+        seed=seed,
+        note=note,
+    )
+    kept, unseen = hold_out(subject.batches, found.trained.settings, groups=subject.groups)
+    assert unseen is not None  # or else there is no comparison
+    if subject.held_out is not None and len(subject.held_out) > len(unseen):
+        unseen = subject.held_out
+    note("comparing decoded draws with real rows")
+    distances, rows = _measured(found.trained, kept, unseen, samples, seed)
+    floor, limit = distances.pop(_FLOOR), distances.pop(_LIMIT)
+    order = sorted(distances, key=lambda name: distances[name].energy)
+    best = next((name for name in order if distances[name].clearly_nearer), "prior")
+    trained = dataclasses.replace(found.trained, facts=found.trained.facts.model_copy(update={"best_density": best}))
+    return Enhanced(
+        comparison=found,
+        distances={name: distances[name] for name in order},
+        floor=floor,
+        limit=limit,
+        best=best,
+        better=best != "prior",
+        draws=samples,
+        held_out=rows,
+        trained=trained,
+        _subject=subject,
+        _like=_twin(model, trained) if isinstance(model, _Estimator) else X,
+        _rebuilt=isinstance(model, str | Path | Trained),
+    )
+
+
+def _measured(
+    trained: Trained,
+    kept: ArrayBatches | MappedBatches,
+    unseen: ArrayBatches | MappedBatches,
+    samples: int,
+    seed: int,
+) -> tuple[dict[str, SampleDistance], int]:
+    """Distances of every density's draws, of decoded codes and of real rows, and how many rows they are from."""
+    features = features_of(trained, kept)
+    real, c = taken(unseen, _MOST_HELD_OUT, stream("cpu", seed, "enhance", "held out"))
+    device = trained.device
+    spread = torch.arange(samples) % len(real)
+    given = None if c is None else c[spread].to(device)
+    sets = {}
+    for name, density in trained.densities.items():
+        generator = stream(device, seed, "enhance", name)
+        z = density.eval().sample(samples, given, generator=generator)
+        sets[name] = _decoded(trained, z, given, features, generator)
+    generator = stream(device, seed, "enhance", _LIMIT)
+    z, own = Codes.of(trained.vae, kept).pairs(samples, generator=generator)
+    sets[_LIMIT] = _decoded(trained, z, own, features, generator)
+    sets[_FLOOR] = features(taken(kept, samples, stream("cpu", seed, "enhance", _FLOOR))[0])
+    return distances_of(sets, features(real), seed=seed), len(real)
+
+
+@torch.no_grad()
+def _decoded(
+    trained: Trained,
+    z: Tensor,
+    c: Tensor | None,
+    features: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """Features of what `Trained.sample` would make of z, on the CPU."""
+    vae = trained.vae.eval()
+    kind, size, parts = next(vae.parameters()), rows_at_once(trained.facts.event_shape), []
+    for start in range(0, len(z), size):
+        part = slice(start, start + size)
+        own = None if c is None else c[part]
+        noise = trained.schema is not None
+        rows = vae.emit(z[part].to(kind), own, generator=generator, observation_noise=noise)
+        parts.append(features(rows.cpu()))
+    return torch.cat(parts)
+
+
+def _twin(model: _Estimator, trained: Trained) -> _Estimator:
+    """Return the same estimator around another training."""
+    twin = copy.copy(model)
+    twin.trained_ = trained
+    return twin
+
+
+def _like(values: Tensor, trained: Trained, X: object) -> Any:
+    """Turn rows in the user's units into the container and dtype of X; an array where there was none."""
+    pandas: Any = sys.modules.get("pandas")
+    frame = pandas is not None and isinstance(X, pandas.DataFrame)
+    if trained.schema is not None and not isinstance(X, Tensor):
+        return trained.schema.to_frame(values) if frame else trained.schema.to_array(values)
+    if trained.scaling.dtype == "uint8" and trained.facts.kind == "image":
+        values = values.clamp(0, 255).round().to(torch.uint8)
+    else:
+        dtype = getattr(torch, trained.scaling.dtype, torch.float64)
+        values = values.to(dtype if dtype.is_floating_point else torch.float64)
+    if isinstance(X, Tensor):
+        return values
+    return pandas.DataFrame(values.numpy(), columns=getattr(X, "columns", None)) if frame else values.numpy()

@@ -1,0 +1,313 @@
+"""What an analysis is given, whatever it came as: a model and rows, both in the network's units.
+
+An estimator, a run's folder or what `vaelab.runs.train` returns are vaelab's own and bring their units, conditions and
+densities along. A bare `VAE` and any foreign autoencoder take rows as they are; they become a `Trained` whose scaling
+changes nothing and whose only density is the prior, so that everything which reads a training reads them as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from vaelab import runs
+from vaelab.config import Settings
+from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Scaling, TestSplit, TrainSplit, check_array
+from vaelab.data.conditions import Column, is_one_hot
+from vaelab.diagnostics.adapters import adapt
+from vaelab.errors import InputError
+from vaelab.latent import PriorDensity
+from vaelab.model import (
+    VAE,
+    Bernoulli,
+    FixedVariance,
+    FullCovariance,
+    Isotropic,
+    LearnedVariance,
+    Regularizer,
+)
+from vaelab.runs import Facts, Trained
+from vaelab.runs.train import hold_out, mean_variance
+
+_TRIED = 64  # rows that an adapter may look at
+
+
+class Fitted(Protocol):
+    """A fitted estimator of `vaelab.estimators`."""
+
+    trained_: Trained
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """An estimator, which reads rows and conditions in the user's form."""
+
+    def as_dataset(self, X: object, y: object = None) -> Dataset:
+        """Return them, checked, in the model's units."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and rows, in the network's units.
+
+    Attributes
+    ----------
+    trained
+        The model. Of one that is not vaelab's own, or a bare VAE, the scaling changes nothing and the settings say no
+        more than the latent dimensions, the posterior and the likelihood.
+    family
+        What it came as, in words.
+    gamma_known
+        Whether the decoder variance is one that somebody declared or learned.
+    batches
+        Rows that it was trained on, or that were given, with their conditions.
+    held_out
+        Rows that it was not trained on; None where there are none.
+    folder
+        Of a run; None for what is in memory.
+    labels
+        (n,) int64 classes of the rows of `batches`; None where none are known.
+    foreign
+        Whether another program made the model.
+    groups
+        (n,) int64: rows of one group, such as the points of a sequence, belong together; None for independent rows.
+    """
+
+    trained: Trained
+    family: str
+    gamma_known: bool
+    batches: ArrayBatches | MappedBatches
+    held_out: ArrayBatches | MappedBatches | None = None
+    folder: Path | None = None
+    labels: Tensor | None = None
+    foreign: bool = False
+    groups: Tensor | None = None
+
+
+def subject_of(
+    model: object,
+    X: object | None = None,
+    y: object | None = None,
+    *,
+    held_out: object | None = None,
+    gamma: float | None = None,
+) -> Subject:
+    """Bring any autoencoder and its rows to one form.
+
+    Parameters
+    ----------
+    model
+        A fitted estimator, what `vaelab.runs.train` returns, the folder of a run, a bare `VAE`, or what
+        `vaelab.diagnostics.adapters.adapt` takes. It is left as it is.
+    X
+        Rows in the units that the model takes, or a `Dataset`, whose test rows are then the held-out ones. None, for a
+        run, is its own data: the rows that its weights were trained on, and its test rows (or those that it set aside,
+        where there is no test split).
+    y
+        n conditions in the form that the model was fitted with; of a bare VAE a tensor (n, *condition_shape).
+    held_out
+        Rows like X that the model was not trained on; a pair (rows, conditions) for a conditional model.
+    gamma
+        Decoder variance that the loss of a foreign model stands for, in its own units squared.
+
+    Raises
+    ------
+    InputError
+        The model is of no known kind, there are no rows, or rows, conditions and `gamma` do not fit the model.
+    """
+    own = isinstance(model, str | Path | Reading) or isinstance(getattr(model, "trained_", model), Trained)
+    if (own or isinstance(model, VAE)) and gamma is not None:
+        raise InputError(f"gamma={gamma}, for a model that has its own", "gamma for a foreign model", "Leave it out.")
+    return _own(model, X, y, held_out) if own else _other(model, X, y, held_out, gamma)
+
+
+def read(model: object, X: object | None, y: object | None) -> tuple[Trained, Dataset]:
+    """Return a training of vaelab's, and rows as data with the conditions that it takes; X None for a run's own.
+
+    Raises
+    ------
+    InputError
+        `model` is none of vaelab's own, is not fitted, or rows or conditions do not fit it.
+    """
+    folder = Path(model) if isinstance(model, str | Path) else None
+    trained = getattr(model, "trained_", model) if folder is None else runs.load(folder)
+    if not isinstance(trained, Trained):
+        got, wanted = f"a model of type {type(model).__name__}", "a fitted estimator, a run's folder, or a VAE"
+        raise InputError(got, wanted, "Fit it first.")
+    if X is None and folder is not None:
+        X = runs.data_of(runs.source_of(folder)[1])
+    if X is None:
+        raise InputError("a model without rows", "rows to look at", "Pass those that it was fitted on.")
+    if isinstance(X, Dataset):
+        if y is not None:
+            raise InputError("y beside a data set", "the conditions of the data set", "Leave y out.")
+        data = trained.conditioned(X)
+    elif isinstance(model, Reading):
+        data = model.as_dataset(X, y)
+    else:
+        data = _joined(trained, X, y, folder)
+    if data.event_shape != trained.facts.event_shape:
+        raise InputError(f"rows of shape {data.event_shape}", f"{trained.facts.event_shape}, as in training")
+    return trained, data
+
+
+def _joined(trained: Trained, X: object, y: object | None, folder: Path | None) -> Dataset:
+    """Rows and conditions of a training without an estimator, as a data set."""
+    if trained.settings.network == "lstm":
+        call = "its estimator" if folder is None else f"vaelab.load('{folder}')"
+        raise InputError("rows for a training on sequences", "its estimator, which reads them", f"Pass {call}.")
+    columns = getattr(X, "columns", None)
+    if columns is not None and trained.facts.columns not in (None, tuple(map(str, columns))):
+        raise InputError(f"columns {tuple(map(str, columns))}", f"{trained.facts.columns}, in this order")
+    x = check_array(X, min_rows=1) if trained.schema is None else trained.schema.to_tensor(cast("Any", X))
+    if tuple(x.shape[1:]) != trained.facts.event_shape:
+        raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{trained.facts.event_shape}, as in training")
+    trained.scaling.check(x)
+    c = trained.conditions(y, len(x))
+    labels = None if trained.conditioning is None or c is None else trained.conditioning.labels(c)
+    return Dataset(
+        name="array",
+        kind=trained.facts.kind,
+        train=TrainSplit(x, labels, c),
+        test=TestSplit(x[:0]),
+        columns=trained.facts.columns,
+        classes=trained.facts.classes,
+        source="memory",
+        conditioning=trained.conditioning,
+        schema=trained.schema,
+    )
+
+
+def _own(model: object, X: object | None, y: object | None, held_out: object | None) -> Subject:
+    """Take a model of vaelab's."""
+    trained, data = read(model, X, y)
+    folder = Path(model) if isinstance(model, str | Path) else None
+    batches, labels, groups = trained.batches_of(data.train), data.train.labels, data.train.groups
+    rest = trained.batches_of(data.test) if len(data.test) else None
+    if X is None:  # the rows that the run's weights have seen, as the training parted them
+        labels, groups = (_kept(one, trained.settings, data.train.groups) for one in (labels, groups))
+        batches, unseen = hold_out(batches, trained.settings, groups=data.train.groups)
+        rest = unseen if rest is None else rest
+    if held_out is not None:
+        rows, conditions = _pair(held_out)
+        rest = trained.batches_of(read(model, rows, conditions)[1].train)
+    family = "a run of vaelab" if folder else f"a {type(model).__name__} of vaelab"
+    return Subject(trained, family, True, batches, rest, folder, labels, groups=groups)
+
+
+def _kept(labels: Tensor | None, settings: Settings, groups: Tensor | None) -> Tensor | None:
+    """Labels of the rows that `hold_out` keeps: they go along as conditions of rows of nothing."""
+    if labels is None:
+        return None
+    part, _ = hold_out(ArrayBatches(torch.zeros(len(labels), 1), labels), settings, groups=groups)
+    return part.take(torch.arange(len(part)))[1]
+
+
+def _pair(held_out: object) -> tuple[object, object | None]:
+    """Rows, and conditions if they were given too."""
+    if isinstance(held_out, tuple):
+        if len(held_out) != 2:
+            raise InputError(f"held_out as a tuple of {len(held_out)}", "rows, or (rows, conditions)")
+        return held_out
+    return held_out, None
+
+
+def _other(model: object, X: object | None, y: object | None, held_out: object | None, gamma: float | None) -> Subject:
+    """Take a bare VAE, or make one by an adapter."""
+    labels: Tensor | None = None
+    given = y
+    if isinstance(X, Dataset):
+        if y is not None:
+            raise InputError("y beside a data set", "the conditions of the data set", "Leave y out.")
+        held_out = (X.test.x, X.test.c) if held_out is None and len(X.test) else held_out
+        labels, y, X = X.train.labels, X.train.c, X.train.x
+    if X is None:
+        raise InputError("a model without rows", "rows to look at", "Pass those that it was fitted on.")
+    x = _numbers(X, "X")
+    if isinstance(model, VAE):
+        vae, family, known = model, "a VAE of vaelab", True
+        x = x if isinstance(X, Tensor) else x.to(next(model.parameters()).dtype)
+    else:
+        x, y = x.float(), None  # an adapted model computes in its own precision
+        vae, family, known = adapt(model, x[:_TRIED], gamma=gamma)
+        if given is not None:
+            raise InputError(f"conditions, for {family}, which takes none", "rows alone", "Leave y out.")
+    batches = ArrayBatches(x, _tensor(y, vae, family), dtype=x.dtype)
+    rest = None
+    if held_out is not None:
+        rows, conditions = _pair(held_out)
+        unseen = _numbers(rows, "held_out")
+        if unseen.shape[1:] != x.shape[1:]:
+            raise InputError(f"held-out rows of shape {tuple(unseen.shape[1:])}", f"{tuple(x.shape[1:])}, as X")
+        conditions = _tensor(conditions, vae, family) if batches.c is not None else None
+        rest = ArrayBatches(unseen.to(x.dtype), conditions, dtype=x.dtype)
+    trained = _trained(vae, batches, str(getattr(X, "dtype", "float64")).removeprefix("torch."))
+    if labels is None and isinstance(batches.c, Tensor) and is_one_hot(batches.c):
+        labels = batches.c.argmax(1)
+    return Subject(trained, family, known, batches, rest, None, labels, not isinstance(model, VAE))
+
+
+def _numbers(X: object, name: str) -> Tensor:
+    """(n, …) floating-point rows of any rank, as the network takes them."""
+    shape = tuple(getattr(X, "shape", ()))
+    flat: Any = X
+    if len(shape) not in (0, 1, 2) and hasattr(X, "reshape"):  # any order of the axes is the network's own affair
+        flat = cast("Any", X).reshape(shape[0], -1)
+    x = check_array(flat, name=name)
+    if x.dtype == torch.uint8:
+        remedy = f"Pass floats as in its training, such as {name} / 255 for pixels in [0, 1]."
+        raise InputError(f"{name} of dtype uint8, for a network whose units are unknown", "what it takes", remedy)
+    return x.reshape(shape) if len(shape) > 2 else x
+
+
+def _tensor(c: object | None, vae: VAE, family: str) -> Tensor | None:
+    """Conditions of a model without a training, which are tensors in the network's units."""
+    if c is None:
+        return None
+    if not isinstance(c, Tensor) or c.ndim < 2 or not c.is_floating_point():
+        got = f"conditions of type {type(c).__name__}, for {family}"
+        raise InputError(got, "a floating-point tensor (n, *condition_shape) in the network's units")
+    return c
+
+
+def _trained(vae: VAE, batches: ArrayBatches, dtype: str) -> Trained:
+    """Say of a bare model what a training says of its own."""
+    shape, variance = batches.event_shape, vae.likelihood.variance
+    weights = {one.name: one.weight for one in cast("Iterable[Regularizer]", vae.regularizers)}
+    posterior = "deterministic" if vae.posterior.degenerate else "diagonal"
+    if isinstance(vae.posterior, FullCovariance | Isotropic):
+        posterior = "full" if isinstance(vae.posterior, FullCovariance) else "isotropic"
+    known: dict[str, Any] = {
+        "posterior": posterior,
+        "likelihood": "bernoulli" if isinstance(vae.likelihood, Bernoulli) else "gaussian",
+        "conditional": batches.c is not None,
+        "mmd_weight": weights.get("mmd", 0.0),
+        "adversarial_weight": weights.get("adversarial", 0.0),
+    }
+    if isinstance(variance, FixedVariance | LearnedVariance):
+        known["variance"] = "fixed" if isinstance(variance, FixedVariance) else "learned"
+    # lengths of stages as for a table of codes, which is all that is still to be trained
+    settings = Settings(latent_dim=vae.latent_dim).resolve(len(batches), (vae.latent_dim,)).model_copy(update=known)
+    facts = Facts(
+        kind="image" if len(shape) == 3 and shape[0] in (1, 3) else "table",
+        event_shape=shape,
+        rows=len(batches),
+        data_variance=mean_variance(batches),
+    )
+    conditioning = None if batches.c is None else _plain(tuple(batches.c.shape[1:]))
+    prior = {"prior": PriorDensity(vae.prior)}
+    return Trained(settings, facts, Scaling.identity(shape, dtype), vae, dict(prior), conditioning)
+
+
+def _plain(shape: tuple[int, ...]) -> Conditioning:
+    """Conditions that are numbers in the network's units already."""
+    if len(shape) == 2:
+        return Conditioning(tuple(Column(f"feature {i}") for i in range(shape[1] - 1)), "sequence", shape[0])
+    columns = tuple(Column(f"column {i}") for i in range(shape[0]))
+    return Conditioning(columns, "table" if len(columns) > 1 else "column")
