@@ -6,6 +6,7 @@ from vaelab.lazy import attach
 
 if TYPE_CHECKING:
     from vaelab.config import Settings
+    from vaelab.diagnostics.adapters import wrap
     from vaelab.estimators import (
         ConditionalVAE,
         GaussianVAE,
@@ -14,8 +15,18 @@ if TYPE_CHECKING:
         TwoStageVAE,
         load,
         prune,
+        recalibrate,
+        retrain,
     )
-    from vaelab.evaluation import compare, compare_densities, estimate_dimension, evaluate, manifold_dimension
+    from vaelab.evaluation import (
+        compare,
+        compare_densities,
+        diagnose,
+        enhance,
+        estimate_dimension,
+        evaluate,
+        manifold_dimension,
+    )
     from vaelab.model import VAE
     from vaelab.training import FitSettings, fit
 
@@ -33,12 +44,17 @@ __all__ = [
     "__version__",
     "compare",
     "compare_densities",
+    "diagnose",
+    "enhance",
     "estimate_dimension",
     "evaluate",
     "fit",
     "load",
     "manifold_dimension",
     "prune",
+    "recalibrate",
+    "retrain",
+    "wrap",
 ]
 
 _PLACES = {
@@ -50,11 +66,16 @@ _PLACES = {
     "TwoStageVAE": "estimators",
     "load": "estimators",
     "prune": "estimators",
+    "recalibrate": "estimators",
+    "retrain": "estimators",
     "compare": "evaluation",
     "compare_densities": "evaluation",
+    "diagnose": "evaluation",
+    "enhance": "evaluation",
     "estimate_dimension": "evaluation",
     "evaluate": "evaluation",
     "manifold_dimension": "evaluation",
+    "wrap": "diagnostics.adapters",
     "VAE": "model",
     "FitSettings": "training",
     "fit": "training",

@@ -14,6 +14,8 @@ VERBS = {
     "impute": "fill in the missing entries of a table",
     "encode": "write latent codes of data",
     "evaluate": "measure samples and likelihood, or one set of rows against another",
+    "diagnose": "say what is wrong with a trained autoencoder, and what mends it",
+    "enhance": "find better samples of a trained autoencoder",
     "dimension": "count the dimensions of the manifold that data lie on",
     "reproduce": "run a paper's table, measured beside published",
     "info": "show what a run is and what it found",

@@ -7,7 +7,7 @@ they are read, and what each name in them measures.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -140,6 +140,8 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     values["foreign_or_weighted"] = float(context.foreign or weighted)
     if fit is not None:
         values |= {"explained": fit.explained, "slope": fit.slope, "largest_share": fit.largest_share}
+        if math.isnan(fit.explained):  # rows so far off that networks overflow explain less than nothing
+            values["explained"] = -math.inf
         gamma = fit.gamma if context.gamma_known else None
         values["declared_over_residual"] = fit.ratio if context.gamma_known else None
     if use is not None:
@@ -180,7 +182,7 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
 
 
 def verdicts_of(measures: Measures, context: Context) -> tuple[Verdict, ...]:
-    """Apply the rules: alarms first, in the order of the rules, then notes; ``healthy`` first where there is no alarm."""
+    """Apply the rules: alarms in their order, or ``healthy`` where there is none, then notes."""
     values = values_of(measures, context)
     words = _words(measures, context)
     hidden: set[str] = set()
@@ -206,7 +208,7 @@ def _verdict(rule: Rule, evidence: tuple[Evidence, ...], words: Mapping[str, Any
 
 
 def _words(measures: Measures, context: Context) -> dict[str, Any]:
-    """What the texts of the rules are filled in with."""
+    """Return what the texts of the rules are filled in with."""
     rest = measures.residuals
     return {
         "latent_dim": context.latent_dim,

@@ -9,8 +9,20 @@ are the fields of `vaelab.config.Settings`, apart from ``random_state``, which i
 
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
 from vaelab.estimators.regularized import RegularizedAutoencoder
+from vaelab.estimators.remedies import Recalibrated, recalibrate, retrain
 from vaelab.estimators.saved import load, prune
 from vaelab.estimators.sequence import SequenceVAE
 from vaelab.estimators.two_stage import TwoStageVAE
 
-__all__ = ["ConditionalVAE", "GaussianVAE", "RegularizedAutoencoder", "SequenceVAE", "TwoStageVAE", "load", "prune"]
+__all__ = [
+    "ConditionalVAE",
+    "GaussianVAE",
+    "Recalibrated",
+    "RegularizedAutoencoder",
+    "SequenceVAE",
+    "TwoStageVAE",
+    "load",
+    "prune",
+    "recalibrate",
+    "retrain",
+]

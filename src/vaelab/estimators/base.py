@@ -296,13 +296,19 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def prune_on(self, batches: ArrayBatches | MappedBatches, keep: Sequence[int] | None, tolerance: float) -> Self:
         """Do as `prune` does, on rows that are in the network's units."""
         trained, pruned = runs.prune(self.trained_, batches, keep=keep, tolerance=tolerance)
-        smaller: Self = clone(self).set_params(latent_dim=trained.settings.latent_dim)
+        smaller = self.around(trained, {"latent_dim": trained.settings.latent_dim})
+        smaller.pruned_ = pruned
+        return smaller
+
+    def around(self, trained: Trained, changes: Mapping[str, object]) -> Self:
+        """Return an estimator of this kind around another training; `changes` are the arguments that differ."""
+        other: Self = clone(self).set_params(**changes)
         for name in ("container_", "n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
-                setattr(smaller, name, getattr(self, name))
-        smaller.trained_, smaller.pruned_ = trained, pruned
-        smaller._describe()
-        return smaller
+                setattr(other, name, getattr(self, name))
+        other.trained_ = trained
+        other._describe()
+        return other
 
     def save(self, path: str | Path) -> None:
         """Write a run folder: YAML and safetensors, no pickle. `vaelab.load` reads it back."""

@@ -99,7 +99,21 @@ def load(path: str | Path) -> Rowwise | SequenceVAE:
     """
     folder = Path(path)
     trained: Trained = runs.load(folder)
-    section = runs.read_config(folder).get("estimator", {})
+    return estimator_of(trained, runs.read_config(folder).get("estimator", {}), name=str(folder))
+
+
+def estimator_of(trained: Trained, section: dict[str, Any], *, name: str) -> Rowwise | SequenceVAE:
+    """Return the estimator that fits a training.
+
+    Parameters
+    ----------
+    trained
+        Becomes its ``trained_``.
+    section
+        What an estimator's own `save` adds to a run folder; empty for another run.
+    name
+        Of the run, for warnings.
+    """
     if trained.settings.network == "lstm":
         return SequenceVAE.of(trained, section)
     values = trained.settings.model_dump(exclude={"seed"})
@@ -109,20 +123,20 @@ def load(path: str | Path) -> Rowwise | SequenceVAE:
         kind = RegularizedAutoencoder
     elif not trained.settings.densities:
         kind = ConditionalVAE if trained.settings.conditional else GaussianVAE
-    names = kind().get_params()
-    if "score_draws" in names:
+    known = kind().get_params()
+    if "score_draws" in known:
         own["score_draws"] = section.get("score_draws", 16)
     default = Settings().model_dump()
-    penalties = [name for name in values if name.endswith("_weight")]
-    lost = [n for n in (*penalties, "spectral", "beta1") if n not in names and values[n] != default[n]]
+    penalties = [key for key in values if key.endswith("_weight")]
+    lost = [n for n in (*penalties, "spectral", "beta1") if n not in known and values[n] != default[n]]
     if lost:
         warnings.warn(
-            f"{folder} was trained with {', '.join(f'{name}={values[name]}' for name in lost)}, which {kind.__name__} "
+            f"{name} was trained with {', '.join(f'{key}={values[key]}' for key in lost)}, which {kind.__name__} "
             "has no argument for: what is loaded has them, but clone and fit leave them out.",
             VaelabWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    model = kind(**{name: values[name] for name in names if name in values}, **own)
+    model = kind(**{key: values[key] for key in known if key in values}, **own)
     model.trained_ = trained
     model.container_ = section.get("container", "numpy")
     model.n_features_in_ = section.get("n_features_in", trained.facts.event_shape[0])

@@ -1,6 +1,7 @@
 """Numbers about a trained model, or about two sets of rows."""
 
 from vaelab.evaluation.densities import DensityComparison, compare_densities
+from vaelab.evaluation.diagnose import diagnose
 from vaelab.evaluation.dimension import Estimate, estimate_dimension, manifold_dimension
 from vaelab.evaluation.enhance import Enhanced, enhance
 from vaelab.evaluation.model import evaluate
@@ -14,6 +15,7 @@ __all__ = [
     "Options",
     "compare",
     "compare_densities",
+    "diagnose",
     "enhance",
     "estimate_dimension",
     "evaluate",

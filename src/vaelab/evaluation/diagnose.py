@@ -202,7 +202,7 @@ class _Measuring:
         self.note(what)
         try:
             return measure()
-        except (InputError, NotImplementedError, torch.linalg.LinAlgError) as error:
+        except (InputError, NotImplementedError, torch._C._LinAlgError) as error:
             self.notes.append(f"Not measured: {what}. {error}")
             return None
 
@@ -218,9 +218,13 @@ class _Measuring:
 
     def _continuation(self, implied: float | None, residual: float | None) -> Continuation | None:
         """Further steps, under the variance of the training: where that is in doubt, what the posterior implies."""
-        gamma = None
-        if self.subject.foreign or isinstance(self.vae.likelihood.variance, FixedVariance):
-            gamma = implied or (None if self.subject.gamma_known else residual)
+        fixed = isinstance(self.vae.likelihood.variance, FixedVariance)
+        gamma = implied if fixed else None
+        if fixed and gamma is None and not self.subject.gamma_known:
+            if not self.vae.posterior.degenerate:
+                self.notes.append("Convergence is unknown: nothing tells the decoder variance of the loss; pass gamma.")
+                return None
+            gamma = residual  # without a KL it changes nothing but the scale
         large = math.prod(self.batches.event_shape) > _LARGE
         found = self._taken(
             "whether further training helps",

@@ -150,6 +150,8 @@ class Enhanced:
             lines.append(f"Samples with z from the density {self.best!r} are clearly nearer to the data{part}.")
         else:
             lines.append("No density gives samples that are clearly nearer to the data than the prior's: keep it.")
+            if not self.limit.clearly_nearer:
+                lines.append("Nor are decoded codes of real rows: what the samples lack is not another law of z.")
         return "\n".join(lines)
 
 

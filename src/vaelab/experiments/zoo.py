@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -163,13 +163,14 @@ def _foreign(seed: int, loss: Loss = "sound", columns: int = 12) -> Patient:
     with forked("cpu", seed, "zoo", "weights"):
         model = Foreign(x.shape[1], 5, loss)
     networks = [*model.encoder.parameters(), *model.decoder.parameters()]
-    optimizer = torch.optim.Adam([{"params": networks}, {"params": [model.log_gamma], "lr": 0.03}], lr=3e-3)
+    groups: list[dict[str, Any]] = [{"params": networks}, {"params": [model.log_gamma], "lr": 0.03}]
+    optimizer = torch.optim.Adam(groups, lr=3e-3)
     source, epochs = stream("cpu", seed, "zoo", "foreign"), 80
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
         for rows in torch.randperm(len(x), generator=source).split(100):
             optimizer.zero_grad()
-            model.loss(x[rows], torch.randn(len(rows), 5, generator=source)).backward()  # type: ignore[no-untyped-call]
+            model.loss(x[rows], torch.randn(len(rows), 5, generator=source)).backward()
             optimizer.step()
         decay.step()
     return Patient(model.eval(), x, unseen, float(model.log_gamma.exp()) if loss == "sound" else 0.5)
@@ -222,8 +223,8 @@ def _other_units(seed: int) -> Patient:
         return Patient(_trained(x, seed, ProfiledVariance(), latent_dim=16, epochs=40), 255 * x, 255 * unseen)
     x, unseen = _manifold(seed)
     scale = torch.ones(x.shape[1])
-    scale[0] = 100.0
-    return Patient(_trained(x * scale, seed, ProfiledVariance(), latent_dim=5), x * scale, unseen * scale)
+    scale[0] = 20.0
+    return Patient(_trained(x * scale, seed, ProfiledVariance(), latent_dim=5, lr=1e-3), x * scale, unseen * scale)
 
 
 def _with_variance(seed: int, factor: float) -> Patient:
@@ -245,8 +246,9 @@ def _less_noisy(seed: int) -> Patient:
 
 
 def _uneven(seed: int) -> Patient:
-    x, unseen = _manifold(seed, columns=16, noise=torch.tensor([0.01] * 12 + [2.0] * 4))
-    return Patient(_trained(x, seed, ProfiledVariance(), latent_dim=8), x, unseen)
+    # as many dimensions as the sheet has: with more of them, each noisy column would get one
+    x, unseen = _manifold(seed, columns=16, noise=torch.tensor([0.01, 0.6]).repeat_interleave(8), bend=0.0)
+    return Patient(_trained(x, seed, ProfiledVariance(), latent_dim=3), x, unseen)
 
 
 SOUND = (

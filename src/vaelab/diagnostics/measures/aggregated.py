@@ -190,7 +190,8 @@ def _spectrum(rows: Tensor) -> Tensor:
     products = rows.T @ rows if rows.shape[1] <= len(rows) else rows @ rows.T
     values = torch.linalg.eigvalsh(products / len(rows)).flip(0)
     # below this they are rounding
-    return values.clamp(min=float(values[0]) * torch.finfo(values.dtype).eps).sqrt().cpu()
+    kept: Tensor = values.clamp(min=float(values[0]) * torch.finfo(values.dtype).eps)
+    return kept.sqrt().cpu()
 
 
 def _second_codes(vae: VAE, z: Tensor, c: Tensor | None, generator: torch.Generator) -> Tensor:
@@ -198,7 +199,8 @@ def _second_codes(vae: VAE, z: Tensor, c: Tensor | None, generator: torch.Genera
     was_training = vae.training
     q = vae.eval().encode(z.to(next(vae.parameters()).dtype), c)
     vae.train(was_training)
-    return draw(q, torch.randn(q.mean.shape, generator=generator, device=z.device).to(q.mean.dtype))
+    noise = torch.randn(q.mean.shape, generator=generator, device=z.device).to(q.mean.dtype)
+    return draw(q, noise)
 
 
 def embedding(codes: Tensor, draws: Tensor, *, most: int = 1000, seed: int = 0) -> Tensor:

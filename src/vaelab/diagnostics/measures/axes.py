@@ -7,6 +7,7 @@ the posterior's variance λ_j along the axis is small, and 0 where λ_j = 1: tha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ STEPS = (-2.0, -4 / 3, -2 / 3, 0.0, 2 / 3, 4 / 3, 2.0)
 """Of the outputs that are shown, along their axis."""
 
 _ORDERED_BY = 256  # rows that λ is averaged over
+_FEWEST_ROWS, _DECODED = 4, 50_000_000  # rows at least, and numbers that the decoder puts out for more
 _INVERTED = 10_000_000  # numbers of full covariances that are inverted at once
 
 
@@ -93,7 +95,7 @@ def axis_noise(
     batches
         Rows in the network's units, with their conditions if the model has one.
     rows
-        Rows at most.
+        Rows at most; fewer, down to 4, of rows with more than about 3,000 numbers.
     draws
         Of noise, for every row and axis; at least 2.
     most
@@ -133,6 +135,8 @@ def axis_noise(
             1,
         )
 
+    affordable = _DECODED // (len(order) * draws * math.prod(batches.event_shape))
+    rows = min(rows, max(_FEWEST_ROWS, affordable))
     variance = over_rows(vae, batches, moved, rows=rows, normals=draws, seed=seed)
     return Axes(
         order=order,

@@ -10,6 +10,7 @@ Distances are Euclidean between decoder means: along at most 50 principal axes, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
@@ -31,7 +32,7 @@ FLOOR = 0.05
 
 _FEATURES = 50  # principal axes
 _NUMBERS = 20_000_000  # of the outputs that these are fitted to
-_PAIRS = 250
+_PAIRS, _FEWEST_PAIRS, _WALKED = 250, 50, 2_000_000  # pairs, at least, and numbers in one step of more
 _STEPS = 9  # along a path, both ends included
 _PANEL = 1024  # rows of distances at a time
 _ROUNDING = 1e-6  # of distances, relative to the norm of an output
@@ -109,7 +110,8 @@ def off_manifold(
     for name, density in with_prior(vae, densities).items():
         drawn = density_draws(density, held, conditions, stream(z.device, seed, "draws", name))
         rates[name] = _share(near.distances(drawn, conditions), threshold)
-    pairs = interpolation.pairs(len(held), _PAIRS, stream("cpu", seed, "pairs")).to(z.device)
+    count = min(_PAIRS, max(_FEWEST_PAIRS, _WALKED // math.prod(batches.event_shape)))
+    pairs = interpolation.pairs(len(held), count, stream("cpu", seed, "pairs")).to(z.device)
     scale = max(float(usual.median()), near.rounding)
     straight, great = (
         _along(near, path, held, conditions, pairs) for path in (interpolation.linear, interpolation.spherical)

@@ -28,6 +28,7 @@ from vaelab.types import Batches
 
 _IDLE_FROM = 0.9  # λ from which 1 − λ says more about noise than about γ
 _FEWEST = 8  # entries that identify γ
+_FEWEST_ROWS, _PUSHED = 8, 15_000_000  # rows at least, and numbers in the Jacobians of more
 _COLUMNS = 10_000_000  # numbers of Jacobians held at once
 _LEAST = 1e-6  # variance of a pixel under a Bernoulli
 
@@ -87,7 +88,8 @@ def optimality(vae: VAE, batches: Batches, *, rows: int = 64, most_axes: int = 6
     batches
         Rows in the network's units, with their conditions if the model has one.
     rows
-        Rows at most; each costs a forward-mode product per axis.
+        Rows at most; each costs a forward-mode product per axis. Fewer, down to 8, of rows with more than about 3,000
+        numbers.
     most_axes
         Latent dimensions at most.
     seed
@@ -107,6 +109,8 @@ def optimality(vae: VAE, batches: Batches, *, rows: int = 64, most_axes: int = 6
         raise InputError(f"most_axes={most_axes}", "at least 1")
     if vae.posterior.degenerate or not isinstance(vae.likelihood, Gaussian | Bernoulli):
         return None
+    columns_per_row = min(most_axes, vae.latent_dim) * math.prod(batches.event_shape)
+    rows = min(rows, max(_FEWEST_ROWS, _PUSHED // columns_per_row))
     every = over_rows(
         vae, batches, lambda x, c, noise: axis_ratios(vae.encode(x, c), vae.prior(c)), rows=rows, normals=0, seed=seed
     )

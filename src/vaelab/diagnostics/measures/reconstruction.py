@@ -89,7 +89,7 @@ class Reconstruction:
     largest_share: float
 
 
-def reconstruction(vae: VAE, batches: Batches, *, rows: int = 5000, seed: int = 0) -> Reconstruction:
+def reconstruction(vae: VAE, batches: Batches, *, rows: int = 2000, seed: int = 0) -> Reconstruction:
     """Rebuild rows, at the posterior mean and at a draw.
 
     Parameters

@@ -1,0 +1,161 @@
+"""The numbers of a diagnosis as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vaelab.diagnostics.report.canvas import number
+
+if TYPE_CHECKING:
+    from vaelab.diagnostics.diagnosis import Diagnosis
+
+_MOST_ROWS = 256
+_MOST_ITEMS = 12
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown, and what rows are sorted by."""
+
+    text: str
+    key: float | str
+
+    @classmethod
+    def of(cls, value: float | str | None) -> Cell:
+        """Write a number to three digits; one that is missing sorts last."""
+        if isinstance(value, str):
+            return cls(value, value)
+        missing = value is None or not math.isfinite(value)
+        return cls(number(value), math.inf if missing or value is None else float(value))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Attributes
+    ----------
+    title, caption
+        What it is about.
+    columns
+        Headings; the first heads the names of rows.
+    rows
+        A cell per heading.
+    """
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers, but for the names of rows."""
+        return tuple(
+            place > 0 and any(not isinstance(cell.key, str) for cell in column)
+            for place, column in enumerate(zip(*self.rows, strict=True))
+        )
+
+
+def tables(diagnosis: Diagnosis) -> list[Table]:
+    """All tables whose measures are there."""
+    found = [_dimensions(diagnosis), _densities(diagnosis), _numbers(diagnosis)]
+    return [table for table in found if table is not None and table.rows]
+
+
+def _dimensions(diagnosis: Diagnosis) -> Table | None:
+    """List a row per latent dimension, those in use first."""
+    measures, size = diagnosis.measures, diagnosis.latent_dim
+    columns: dict[str, Tensor] = {}
+    use = measures.code_use
+    if use is not None:
+        columns |= {"KL, nats": use.kl} if use.kl is not None else {}
+        columns |= {"λ": use.ratios} if use.ratios is not None else {}
+        columns["variance of codes"] = use.code_variance
+    if measures.aggregated is not None:
+        for name in dict.fromkeys(("prior", diagnosis.sampler)):
+            if name in measures.aggregated.matches:
+                columns[f"KS, {name.replace('_', ' ')}"] = measures.aggregated.matches[name].ks
+    if measures.axes is not None:
+        spread = torch.full((size,), math.nan, dtype=torch.float64)
+        spread[measures.axes.order.long()] = measures.axes.variance.double()
+        columns["output variance under noise"] = spread
+    columns = {name: values for name, values in columns.items() if len(values) == size}
+    if not columns:
+        return None
+    by = columns.get("λ", -columns["KL, nats"] if "KL, nats" in columns else torch.arange(size))
+    order = by.argsort()[:_MOST_ROWS].tolist()
+    rows = tuple((Cell.of(float(j)), *(Cell.of(float(values[j])) for values in columns.values())) for j in order)
+    caption = (
+        "λ is the posterior's variance over the prior's, near 0 in use and near 1 idle; KS is the Kolmogorov–Smirnov "
+        "distance of codes from a density, 0 if alike."
+    )
+    if size > len(order):
+        caption += f" The {len(order)} most used of {size} dimensions; the JSON report has all."
+    return Table("Latent dimensions", caption, ("Dimension", *columns), rows)
+
+
+def _densities(diagnosis: Diagnosis) -> Table | None:
+    """List a row per density that samples may be drawn from."""
+    matches = diagnosis.measures.aggregated.matches if diagnosis.measures.aggregated is not None else {}
+    rates = diagnosis.measures.manifold.rates if diagnosis.measures.manifold is not None else {}
+    rows = []
+    for name in dict.fromkeys([*matches, *rates]):
+        match = matches.get(name)
+        values: list[float | None] = [None] * 5
+        if match is not None:
+            told = None if match.accuracy is None else match.accuracy.accuracy
+            values = [match.energy, match.floor, match.share, told, float(match.ks.max())]
+        label = name.replace("_", " ") + (" (this model's)" if name == diagnosis.sampler else "")
+        rows.append((Cell.of(label), *(Cell.of(one) for one in (*values, rates.get(name)))))
+    columns = ("Density", "Energy distance", "Codes to codes", "Share", "Told apart", "Worst KS", "Off the manifold")
+    caption = (
+        "How far codes are from each density; told apart is a classifier's accuracy, 0.5 by chance; off the manifold "
+        "is the share of decoded draws that are unlike any reconstruction."
+    )
+    return Table("Densities", caption, columns, tuple(rows))
+
+
+def _numbers(diagnosis: Diagnosis) -> Table:
+    """Every single number of the measures."""
+    rows = [
+        (Cell.of(measure.replace("_", " ")), Cell.of(name), Cell.of(value))
+        for measure, name, value in _walked(diagnosis)
+    ]
+    caption = (
+        "Every number that was measured, in the network's units and in nats; the JSON report has them unrounded, "
+        "with all lists."
+    )
+    return Table("All numbers", caption, ("Measure", "Quantity", "Value"), tuple(rows))
+
+
+def _walked(diagnosis: Diagnosis) -> Iterator[tuple[str, str, float | str | None]]:
+    for one in fields(diagnosis.measures):
+        record = getattr(diagnosis.measures, one.name)
+        if record is not None:
+            for name, value in _flat(record, ""):
+                yield one.name, name.strip(), value
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, float | str | None]]:
+    """Leaves of a record with their paths in words; long tensors are left to the JSON."""
+    if is_dataclass(value) or (isinstance(value, tuple) and hasattr(value, "_fields")):
+        names = [one.name for one in fields(value)] if is_dataclass(value) else list(value._fields)
+        for field in names:
+            yield from _flat(getattr(value, field), f"{name} {field.replace('_', ' ')}".replace(" value", ""))
+    elif isinstance(value, Mapping):
+        for key, one in list(value.items())[:_MOST_ITEMS]:
+            yield from _flat(one, f"{name} {number(key) if isinstance(key, float) else key}")
+    elif isinstance(value, bool):
+        yield name, "yes" if value else "no"
+    elif isinstance(value, int | float | str):
+        yield name, value
+    elif isinstance(value, tuple) and len(value) <= _MOST_ITEMS:
+        for i, one in enumerate(value):
+            yield from _flat(one, f"{name} {('from', 'to')[i] if len(value) == 2 else i}")

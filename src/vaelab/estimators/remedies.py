@@ -1,0 +1,353 @@
+"""What mends a trained model: a decoder variance that fits its errors, or the same training with other settings."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, overload
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from vaelab import runs
+from vaelab.config import Settings, parse_settings
+from vaelab.config.settings import explain
+from vaelab.data import Dataset
+from vaelab.diagnostics.row_means import Mean, Part, over_rows
+from vaelab.errors import InputError
+from vaelab.estimators.base import Estimator
+from vaelab.estimators.saved import Rowwise, estimator_of, load
+from vaelab.evaluation.subject import Subject, read, subject_of
+from vaelab.latent import PriorDensity
+from vaelab.model import VAE, Gaussian, Likelihood, ProfiledVariance, Regularizer, draw
+from vaelab.runs.train import hold_out
+from vaelab.runs.trained import Trained
+from vaelab.training import FitSettings, fit, stream
+from vaelab.types import Batches
+
+Shape = Literal["iso-i", "diag-i"]
+
+_FLOOR = 1e-6  # of γ relative to the data's variance: the default of the setting gamma_floor
+_ROWS = 4_000  # that the shape is chosen on, and the gain measured
+_FINE = 3e-4  # learning rate for weights that are trained already
+
+
+@dataclass(frozen=True)
+class Recalibrated:
+    """A VAE with the decoder variance that its errors say.
+
+    Attributes
+    ----------
+    vae
+        Its networks are those of the original, or copies.
+    shape
+        ``"iso-i"``, one γ, or ``"diag-i"``, one per dimension.
+    before, after
+        γ, the mean over dimensions; `before` is None where nobody declared one.
+    nats
+        By which the mean log p(x | z) per row has risen, with its standard error; None without a `before`, or if the
+        γ before was fitted to every row that it scored.
+    rows
+        That γ was set from.
+    """
+
+    vae: VAE = field(repr=False)
+    shape: Shape
+    before: float | None
+    after: float
+    nats: Mean | None
+    rows: int
+
+    def __str__(self) -> str:
+        """Return what was and what is, in a line."""
+        was = "" if self.before is None else f", before {self.before:.4g}"
+        gain = "" if self.nats is None else f"; {self.nats} nats per row gained"
+        return f"decoder variance {self.after:.4g} ({self.shape}) from {self.rows:,} rows{was}{gain}"
+
+
+@overload
+def recalibrate(
+    model: Rowwise | Path | str, X: object = None, y: object = None, *, shape: Shape | Literal["auto"] = "auto"
+) -> Rowwise: ...
+
+
+@overload
+def recalibrate(
+    model: object, X: object = None, y: object = None, *, shape: Shape | Literal["auto"] = "auto"
+) -> Any: ...
+
+
+def recalibrate(model: object, X: object = None, y: object = None, *, shape: Shape | Literal["auto"] = "auto") -> Any:
+    """Set the decoder variance γ to its maximum-likelihood value, the mean squared error; the weights stay.
+
+    A γ that is too large for the errors of a model hides how well it reconstructs from its likelihoods, and smooths
+    nothing any more once the weights are trained (Y. Takida et al., "Preventing Oversmoothing in VAE via Generalized
+    Variance Parameterization", Neurocomputing 2022, eq. 12 and section 4). The KL and the codes are as before. A model
+    that a wrong γ has trained badly needs `retrain`.
+
+    Parameters
+    ----------
+    model
+        A fitted estimator, the folder of a run, what `vaelab.runs.train` returns, a `VAE`, or a foreign autoencoder, as
+        for `vaelab.diagnose`. It is left as it is.
+    X, y
+        Rows and conditions, best those of the training; None for a run's own.
+    shape
+        One γ or one per dimension. ``"auto"`` is ``"diag-i"`` where that gains clearly on rows that it was not set
+        from, by more than two standard errors, else ``"iso-i"``.
+
+    Returns
+    -------
+    estimator, Trained or Recalibrated
+        For an estimator or a run an estimator, with the record as ``recalibrated_``; for a `Trained` another one; for a
+        VAE or a foreign model the record, with the new VAE.
+
+    Raises
+    ------
+    InputError
+        The likelihood has no γ, the decoder emits it, or rows do not fit the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vaelab import GaussianVAE, recalibrate
+    >>> X = np.random.default_rng(0).normal(size=(200, 4))
+    >>> model = GaussianVAE(latent_dim=2, hidden=(16,), epochs=5, variance="fixed", random_state=0).fit(X)
+    >>> model.gamma_, round(recalibrate(model, X, shape="iso-i").gamma_, 1)
+    (1.0, 1.2)
+    """
+    if shape not in ("auto", "iso-i", "diag-i"):
+        raise InputError(f"shape={shape!r}", "'auto', 'iso-i' or 'diag-i'")
+    subject = subject_of(model, X, y)
+    record = _recalibrated(subject, shape)
+    if isinstance(model, VAE) or subject.foreign:
+        return record
+    changes = {"variance": "profiled", "variance_shape": record.shape, "gamma": None, "gamma_lr_scale": 10.0}
+    old = subject.trained
+    densities = {**old.densities, "prior": PriorDensity(record.vae.prior)}
+    settings = old.settings.model_copy(update=changes)
+    trained = dataclasses.replace(old, settings=settings, vae=record.vae, densities=densities)
+    if isinstance(model, Trained):
+        return trained
+    own = load(model) if isinstance(model, str | Path) else model
+    if not isinstance(own, Estimator):
+        raise InputError(f"a {type(own).__name__}", "a VAE, a run, or an estimator of rows")
+    fitting = changes if "variance" in own.get_params() else {}
+    found = own.around(trained, fitting)
+    found.recalibrated_ = record
+    return found
+
+
+def _recalibrated(subject: Subject, shape: Shape | Literal["auto"]) -> Recalibrated:
+    """Copy the model, unless its networks are shared with a foreign one, and set γ from the rows."""
+    old, batches = subject.trained.vae, subject.batches
+    variance = old.likelihood.variance
+    name = type(old.likelihood).__name__
+    if variance is None:
+        remedy = "Use vaelab.retrain(model, X, {'likelihood': 'gaussian'})."
+        raise InputError(f"a likelihood without a variance, {name}", "a Gaussian one", remedy)
+    if variance.outputs(1) != 1:
+        remedy = "Use vaelab.retrain(model, X, {'variance': 'profiled', 'variance_shape': 'diag-i'})."
+        raise InputError("a decoder that emits its variance", "one variance for all rows", remedy)
+    settings = subject.trained.settings
+    floor = (settings.gamma_floor or _FLOOR) * subject.trained.facts.data_variance
+    base = old if subject.foreign else copy.deepcopy(old).eval()
+    if shape == "auto":
+        shape = _shape_of(base, batches, floor, settings.seed)
+    new = _with_profile(base, shape, floor)
+    _calibrate(new, batches, settings.seed)
+    found = new.likelihood.variance
+    assert found is not None
+    nats = None
+    if subject.gamma_known and not variance.per_sample:
+        nats = Mean.of(_scores(old, batches, settings.seed) - _scores(new, batches, settings.seed))
+    before = float(variance.gamma.double().mean()) if subject.gamma_known else None
+    return Recalibrated(new, shape, before, float(found.gamma.double().mean()), nats, len(batches))
+
+
+def _with_profile(vae: VAE, shape: Shape, floor: float) -> VAE:
+    """Return the same networks, in evaluation mode, under a variance that is still to be set."""
+    likelihood = copy.deepcopy(vae.likelihood)
+    likelihood.variance = ProfiledVariance(diagonal=shape == "diag-i", floor=floor).to(next(vae.parameters()))
+    return _under(vae, likelihood, vae.regularizers).eval()
+
+
+def _under(vae: VAE, likelihood: Likelihood, regularizers: Iterable[object] | None) -> VAE:
+    """Return the same networks with another likelihood."""
+    return VAE(
+        vae.encoder,
+        vae.decoder,
+        latent_dim=vae.latent_dim,
+        posterior=vae.posterior,
+        prior=vae.prior,
+        likelihood=likelihood,
+        regularizers=cast("Iterable[Regularizer] | None", regularizers),
+        draws=vae.draws,
+    )
+
+
+def _calibrate(vae: VAE, batches: Batches, seed: int) -> None:
+    device = next(vae.parameters()).device
+    vae.calibrate(batches.to(device), generator=stream(device, seed, "recalibrate"))
+
+
+def _shape_of(vae: VAE, batches: Batches, floor: float, seed: int) -> Shape:
+    """Choose one γ or one per dimension: each half of the rows is scored with what the other half says."""
+    order = torch.randperm(len(batches), generator=stream("cpu", seed, "recalibrate", "halves"))[:_ROWS]
+    halves = [Part(batches, rows.sort().values) for rows in order.chunk(2)]
+    if len(order) < 4:
+        return "iso-i"
+    gains = []
+    for own, other in (halves, halves[::-1]):
+        scores = []
+        for shape in get_args(Shape):
+            new = _with_profile(vae, shape, floor)
+            _calibrate(new, own, seed)
+            scores.append(_scores(new, other, seed))
+        gains.append(scores[0] - scores[1])
+    gain = Mean.of(torch.cat(gains))
+    return "diag-i" if gain.value > 2 * gain.error else "iso-i"
+
+
+def _scores(vae: VAE, batches: Batches, seed: int) -> Tensor:
+    """(n,) −log p(x | z) in nats, at one z ~ q(z | x) per row; rows and draws are the same for every model."""
+
+    def measure(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
+        parameters = vae.decoder(draw(vae.encode(x, c), noise[0]), c).to(x.dtype)
+        return vae.likelihood.nll(parameters, x).double()
+
+    return over_rows(vae, batches, measure, rows=_ROWS, normals=1, seed=seed)
+
+
+@overload
+def retrain(
+    model: Rowwise | Path | str, X: object = None, y: object = None, changes: Mapping[str, object] = ...
+) -> Rowwise: ...
+
+
+@overload
+def retrain(model: object, X: object = None, y: object = None, changes: Mapping[str, object] = ...) -> Any: ...
+
+
+def retrain(model: object, X: object = None, y: object = None, changes: Mapping[str, object] = {}) -> Any:
+    """Train again, with some settings changed.
+
+    Models of vaelab's are trained from the start, with their own settings and the changes. The networks of a foreign
+    module, or of a bare `VAE`, are copied and trained on from where they are, a foreign one's towards the evidence
+    lower bound with a profiled decoder variance.
+
+    Parameters
+    ----------
+    model
+        An estimator, the folder of a run, what `vaelab.runs.train` returns, a `VAE`, or a foreign `torch.nn.Module`, as
+        for `vaelab.diagnose`. It is left as it is.
+    X, y
+        Rows and conditions to train on; None for a run's own.
+    changes
+        Name → value: arguments of the estimator, or settings of the run. Where a change makes another setting
+        impossible (``gamma`` beside ``variance="profiled"``), that one returns to its default unless it is named too.
+        For a VAE or a foreign module: fields of `vaelab.FitSettings`, and ``variance="profiled"`` to give a VAE with
+        another variance that one.
+
+    Returns
+    -------
+    estimator, Trained or VAE
+        The same kind of model, a run as an estimator; for a foreign module the VAE that its copy has become, in
+        evaluation mode.
+
+    Raises
+    ------
+    InputError
+        An unknown or contradictory change, no rows, or a foreign model without weights to train.
+    """
+    if isinstance(model, Estimator):
+        if X is None or isinstance(X, Dataset):
+            raise InputError(f"X of type {type(X).__name__}, for an estimator", "rows and conditions, as in fit")
+        known = model.get_params(deep=False)
+        own = copy.deepcopy(known)
+        return type(model)(**{**own, **_completed(changes, known)}).fit(X, y)
+    if isinstance(model, str | Path | Trained):
+        return _again(model, X, y, changes)
+    return _further(model, X, y, changes)
+
+
+def _again(model: str | Path | Trained, X: object, y: object, changes: Mapping[str, object]) -> Rowwise | Trained:
+    """Train a run again."""
+    trained, data = read(model, X, y)
+    values = trained.settings.model_dump()
+    settings = parse_settings({**values, **_completed(changes, Settings.model_fields)})
+    found = runs.train(data, settings)
+    if isinstance(model, Trained):
+        return found
+    section = runs.read_config(Path(model)).get("estimator", {})
+    return cast("Rowwise", estimator_of(found, section, name=f"{model}, trained again,"))
+
+
+def _further(model: object, X: object, y: object, changes: Mapping[str, object]) -> VAE:
+    """Train a copy of a bare VAE or of a foreign module."""
+    _check(changes, [*FitSettings.model_fields, "variance"])
+    if changes.get("variance", "profiled") != "profiled":
+        raise InputError(f"variance={changes['variance']!r}", "'profiled'", "Build a VAE with another and pass it.")
+    subject = subject_of(copy.deepcopy(model), X, y)
+    vae, batches = subject.trained.vae, subject.batches
+    if not any(p.requires_grad for p in vae.parameters()):
+        remedy = "Wrap modules, not functions around them, and leave requires_grad on."
+        raise InputError(f"{subject.family} without weights to train", "a torch module", remedy)
+    if getattr(vae.decoder, "differences", False):
+        raise InputError(f"{subject.family} whose decoder has no gradient", "one that torch can differentiate")
+    if (subject.foreign or "variance" in changes) and isinstance(vae.likelihood, Gaussian):
+        vae = _profiled(vae, subject)
+    kept, unseen = hold_out(batches, subject.trained.settings)
+    values = {"epochs": subject.trained.settings.epochs, "lr": _FINE, "keep_best": unseen is not None}
+    given = {name: value for name, value in changes.items() if name != "variance"}
+    settings = _fit_settings({**values, **given})
+    fit(vae, kept, settings, held_out=unseen)
+    _calibrate(vae, kept, settings.seed)
+    return vae.eval()
+
+
+def _profiled(vae: VAE, subject: Subject) -> VAE:
+    """Return the same networks under a Gaussian of profiled variance, and a foreign one's KL with weight 1."""
+    variance = vae.likelihood.variance
+    if variance is not None and variance.outputs(1) != 1:
+        raise InputError("a decoder that emits its variance", "one that emits means alone", "Leave variance out.")
+    likelihood = Gaussian(
+        ProfiledVariance(floor=_FLOOR * subject.trained.facts.data_variance),
+        link=cast("Gaussian", vae.likelihood).link,
+    )
+    own = None if subject.foreign and not vae.posterior.degenerate else vae.regularizers
+    return _under(vae, likelihood.to(next(vae.parameters())), own)
+
+
+def _completed(changes: Mapping[str, object], known: Collection[str]) -> dict[str, object]:
+    """Return the changes, and defaults of what they leave no place for."""
+    _check(changes, known)
+    default, reset = Settings().model_dump(), []
+    if changes.get("likelihood", "gaussian") not in ("gaussian", "mixed"):
+        reset = ["variance", "variance_shape", "gamma", "gamma_lr_scale"]
+    elif "variance" in changes:
+        kept = {"profiled": "variance_shape", "learned": "gamma variance_shape gamma_lr_scale", "fixed": "gamma"}
+        own = kept.get(str(changes["variance"]), "")
+        reset = [name for name in ("variance_shape", "gamma", "gamma_lr_scale") if name not in own.split()]
+    return {name: default[name] for name in reset if name in known} | dict(changes)
+
+
+def _check(changes: Mapping[str, object], known: Collection[str]) -> None:
+    """Refuse names that are none."""
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        close = [one for name in unknown for one in difflib.get_close_matches(name, known, n=1)]
+        remedy = f"Did you mean {', '.join(close)}?" if close else ""
+        raise InputError(f"changes of {', '.join(unknown)}", f"some of {', '.join(sorted(known))}", remedy)
+
+
+def _fit_settings(values: Mapping[str, object]) -> FitSettings:
+    try:
+        return FitSettings.model_validate(dict(values))
+    except ValidationError as error:
+        raise explain(error, FitSettings) from None
