@@ -18,15 +18,9 @@ if TYPE_CHECKING:
         recalibrate,
         retrain,
     )
-    from vaelab.evaluation import (
-        compare,
-        compare_densities,
-        diagnose,
-        enhance,
-        estimate_dimension,
-        evaluate,
-        manifold_dimension,
-    )
+    from vaelab.evaluation import compare, compare_densities, estimate_dimension, evaluate, manifold_dimension
+    from vaelab.evaluation.diagnose import diagnose
+    from vaelab.evaluation.enhance import enhance
     from vaelab.model import VAE
     from vaelab.training import FitSettings, fit
 

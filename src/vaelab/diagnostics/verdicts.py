@@ -17,6 +17,7 @@ import yaml
 
 from vaelab.diagnostics.diagnosis import SEVERITIES, Evidence, Measures, Severity, Verdict
 
+_ZOO = "calibrated on models with known faults"
 _IN_USE = 0.5  # λ below which a dimension carries something; under a large γ an active one need not come below 0.05
 
 
@@ -57,7 +58,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Condition:
-    """A measure and the bound that it must pass."""
+    """A measure and the bound that it must pass; without a source it is no evidence, but says whom a rule is for."""
 
     measure: str
     relation: Literal["<", ">"]
@@ -93,7 +94,7 @@ class Rule:
         for conditions in self.when:
             found = [condition.of(values) for condition in conditions]
             if all(one is not None for one in found):
-                return tuple(one for one in found if one is not None)
+                return tuple(one for one in found if one is not None and one.source)
         return None
 
 
@@ -118,7 +119,7 @@ LABELS: dict[str, str] = {
     "gap": "what unseen rows cost more, nats beyond three standard errors",
     "gain": "share of the squared error that 200 more steps remove",
     "structured": "directions of the residuals above the noise",
-    "structured_share": "share of the residuals' variance in these directions",
+    "direction_gain": "nats per dimension that a code with room for these directions would gain",
     "sampler_share": "energy distance of codes to what is sampled, as a share of the largest possible",
     "sampler_accuracy": "accuracy of a classifier that tells codes from draws, less two standard errors",
     "shape_gain": "nats per dimension that a variance of the better shape gains on unseen rows",
@@ -160,7 +161,7 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
             averaged = (context.dimensions / 2, context.dimensions / (2 * size))
             values["mean_reduced"] = min(abs(math.log(implied / one)) for one in averaged)
     if rest is not None and fit is not None:
-        values |= {"structured": float(rest.structured), "structured_share": rest.structured_share}
+        values |= {"structured": float(rest.structured), "direction_gain": rest.expected_nats / context.dimensions}
         if gamma is not None and len(rest.spectrum):
             values["residual_over_declared"] = float(rest.spectrum[0]) * fit.residual / gamma
         if context.shape == "iso-i":
@@ -249,8 +250,10 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
 
 
 def _condition(measure: str, bound: Mapping[str, Any]) -> Condition:
-    if measure not in LABELS or set(bound) not in ({"above", "source"}, {"below", "source"}):
+    if measure not in LABELS or len(set(bound) - {"source"}) != 1 or not set(bound) <= {"above", "below", "source"}:
         raise ValueError(f"condition {measure}: {dict(bound)}")
+    source = bound.get("source", "")
+    source = _ZOO if source == "zoo" else source
     if "above" in bound:
-        return Condition(measure, ">", float(bound["above"]), bound["source"])
-    return Condition(measure, "<", float(bound["below"]), bound["source"])
+        return Condition(measure, ">", float(bound["above"]), source)
+    return Condition(measure, "<", float(bound["below"]), source)

@@ -39,7 +39,7 @@ from vaelab.training import read_records, stream
 from vaelab.types import Batches
 
 _LEAST_ROWS = 100
-_SHOWN = 16  # rows of a picture
+_SHOWN = {"image": 16, "table": 300}  # rows of a picture
 _PAIRS, _STEPS = 4, 9  # of interpolations shown
 _EMBEDDED = 1000  # codes of a t-SNE, and half as many draws
 _LARGE = 10_000  # numbers in a row, from which further training takes fewer steps
@@ -96,7 +96,7 @@ def diagnose(
     >>> from vaelab import GaussianVAE
     >>> u = np.random.default_rng(0).normal(size=(400, 2))
     >>> X = np.hstack([u, u @ [[1.0, 2.0], [3.0, -1.0]]]) + 0.1 * np.random.default_rng(1).normal(size=(400, 4))
-    >>> model = GaussianVAE(latent_dim=2, hidden=(16,), variance="fixed", gamma=100.0, epochs=3, random_state=0).fit(X)
+    >>> model = GaussianVAE(latent_dim=2, hidden=(16,), variance="fixed", gamma=9.0, epochs=40, random_state=0).fit(X)
     >>> diagnose(model, X, pictures=False).main.name
     'posterior-collapse'
     """
@@ -202,7 +202,7 @@ class _Measuring:
         self.note(what)
         try:
             return measure()
-        except (InputError, NotImplementedError, torch._C._LinAlgError) as error:
+        except (InputError, NotImplementedError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
             self.notes.append(f"Not measured: {what}. {error}")
             return None
 
@@ -242,7 +242,7 @@ class _Measuring:
         self.note("rows to look at")
         trained, vae, seed = self.subject.trained, self.vae.eval(), self.seed
         device = trained.device
-        shown = Part.of(self.unseen or self.batches, _SHOWN, seed).to(device)
+        shown = Part.of(self.unseen or self.batches, _SHOWN[trained.facts.kind], seed).to(device)
         x, c = shown.take(torch.arange(len(shown), device=device))
         means = vae.encode(x, c).mean
         samples = {

@@ -54,7 +54,7 @@ class Generator(nn.Module):
         kind = next(self.vae.parameters())
         # one row through the decoder, which refuses a wrong condition
         self.vae.decode(kind.new_zeros(min(n, 1), self.vae.latent_dim), None if c is None else c[:1])
-        z = self.density.eval().sample(n, c, generator=generator)
+        z = self.density.eval().sample(n, c, generator=generator).to(kind.dtype)
         rows = []
         for start in range(0, n, _BLOCK):
             part = slice(start, start + _BLOCK)

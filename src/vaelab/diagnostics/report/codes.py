@@ -129,7 +129,7 @@ def plane(diagnosis: Diagnosis) -> Picture | None:
         colours = {"c": labels[~drawn], "cmap": "tab10"} if labels is not None and known else {"color": BLUE}
         style: dict[str, Any] = {"s": 8, "linewidths": 0, "alpha": 0.75, "rasterized": True}
         axis.scatter(*places[~drawn].T, **(colours | style))
-        named = "codes, coloured by class" if known else "codes"
+        named = "codes (by class)" if known else "codes"
         axis.scatter([], [], s=30, color=BLUE, label=named)
         crosses: dict[str, Any] = {"s": 13, "color": GREY, "marker": "x", "linewidths": 0.9, "rasterized": True}
         axis.scatter(*places[drawn].T, **crosses)
