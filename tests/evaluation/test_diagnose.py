@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from oracle_models import exact_rows, probabilistic_pca
-from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, TwoStageVAE, diagnose, wrap
+from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, TwoStageVAE, diagnose, enhance, wrap
 from vaelab.cli import main
 from vaelab.errors import InputError
 from vaelab.model import VAE
@@ -130,6 +130,33 @@ def test_at_the_optimum_only_the_declared_variance_is_judged(gamma, verdict):
     assert found.measures.optimality.implied_gamma == pytest.approx(0.1, rel=1e-3)
     assert found.measures.reconstruction.residual == pytest.approx(0.1, rel=0.05)
     assert found.main.name == verdict
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_enhanced_model_is_judged_by_its_new_density(own):
+    X = sheet()
+    X[:, 0] = np.where(X[:, 0] > 0, X[:, 0] + 3, X[:, 0] - 3)  # two clusters
+    model = short(GaussianVAE, latent_dim=2, variance="fixed", gamma=1e-3).fit(X)
+    given = model if own else wrap(Frozen(model.trained_.vae).encode, model.trained_.vae.decode, gamma=1e-3)
+    rows = X if own else model.trained_.scaling.to_net(torch.from_numpy(X)).float()
+    better = enhance(given, rows, densities=("mixture_10",), samples=500)
+    before, after = diagnose(given, rows, pictures=False), diagnose(better, rows, pictures=False)
+    assert better.better
+    assert (before.sampler, after.sampler) == ("prior", "mixture_10")
+    assert after.family == before.family
+    assert after.measures.aggregated.matches["mixture_10"].share < before.measures.aggregated.matches["prior"].share
+    assert diagnose(better, pictures=False).rows == len(X)
+
+
+class Frozen:
+    """A VAE as another program would give it away."""
+
+    def __init__(self, vae):
+        self.vae = vae
+
+    def encode(self, x):
+        q = self.vae.encode(x)
+        return q.mean, 2 * q.stddev.log()
 
 
 class Module(nn.Module):

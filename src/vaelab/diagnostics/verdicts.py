@@ -18,7 +18,6 @@ import yaml
 from vaelab.diagnostics.diagnosis import SEVERITIES, Evidence, Measures, Severity, Verdict
 
 _ZOO = "calibrated on models with known faults"
-_IN_USE = 0.5  # λ below which a dimension carries something; under a large γ an active one need not come below 0.05
 
 
 @dataclass(frozen=True)
@@ -146,10 +145,9 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
         gamma = fit.gamma if context.gamma_known else None
         values["declared_over_residual"] = fit.ratio if context.gamma_known else None
     if use is not None:
-        if use.ratios is not None:
-            used = int((use.ratios < _IN_USE).sum())
-            values |= {"used": float(used), "used_share": used / size, "idle": float(size - used)}
-            values["idle_share"] = 1 - used / size
+        if use.used is not None:
+            values |= {"used": float(use.used), "used_share": use.used / size}
+            values |= {"idle": float(size - use.used), "idle_share": 1 - use.used / size}
         if use.transmitted is not None:
             values["transmitted"] = use.transmitted.lower.value
     implied = None if measures.optimality is None else measures.optimality.implied_gamma

@@ -83,6 +83,11 @@ class Enhanced:
     _rebuilt: bool = field(repr=False)  # whether settings say how to build the networks again
 
     @property
+    def subject(self) -> Subject:
+        """The model with these densities, and its rows: what `vaelab.diagnose` reads of it."""
+        return dataclasses.replace(self._subject, trained=self.trained)
+
+    @property
     def generator(self) -> Generator:
         """What draws x in the network's units, with z from `best`."""
         return self.trained.generator(self.best)

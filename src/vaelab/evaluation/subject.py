@@ -8,7 +8,7 @@ changes nothing and whose only density is the prior, so that everything which re
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -90,6 +90,16 @@ class Subject:
     groups: Tensor | None = None
 
 
+@runtime_checkable
+class Described(Protocol):
+    """What knows the model that it was made of, as the result of `vaelab.enhance`."""
+
+    @property
+    def subject(self) -> Subject:
+        """The model with its densities, and the rows that these were fitted on."""
+        ...
+
+
 def subject_of(
     model: object,
     X: object | None = None,
@@ -103,8 +113,8 @@ def subject_of(
     Parameters
     ----------
     model
-        A fitted estimator, what `vaelab.runs.train` returns, the folder of a run, a bare `VAE`, or what
-        `vaelab.diagnostics.adapters.adapt` takes. It is left as it is.
+        A fitted estimator, what `vaelab.runs.train` returns, the folder of a run, a bare `VAE`, what `vaelab.enhance`
+        returns, or what `vaelab.diagnostics.adapters.adapt` takes. It is left as it is.
     X
         Rows in the units that the model takes, or a `Dataset`, whose test rows are then the held-out ones. None, for a
         run, is its own data: the rows that its weights were trained on, and its test rows (or those that it set aside,
@@ -121,10 +131,25 @@ def subject_of(
     InputError
         The model is of no known kind, there are no rows, or rows, conditions and `gamma` do not fit the model.
     """
+    if isinstance(model, Described):
+        return _described(model.subject, X, y, held_out)
     own = isinstance(model, str | Path | Reading) or isinstance(getattr(model, "trained_", model), Trained)
     if (own or isinstance(model, VAE)) and gamma is not None:
         raise InputError(f"gamma={gamma}, for a model that has its own", "gamma for a foreign model", "Leave it out.")
     return _own(model, X, y, held_out) if own else _other(model, X, y, held_out, gamma)
+
+
+def _described(known: Subject, X: object | None, y: object | None, held_out: object | None) -> Subject:
+    """Return the model that an enhancement was made of, with its densities; on its own rows, or on others."""
+    if X is None:
+        if held_out is not None:
+            raise InputError("held_out without X", "both, or neither", "Pass X.")
+        return known
+    trained = bool(known.trained.facts.fingerprint)  # of what vaelab has trained, it knows the data
+    found = _own(known.trained, X, y, held_out) if trained else _other(known.trained.vae, X, y, held_out, None)
+    return replace(
+        found, trained=known.trained, family=known.family, gamma_known=known.gamma_known, foreign=known.foreign
+    )
 
 
 def read(model: object, X: object | None, y: object | None) -> tuple[Trained, Dataset]:

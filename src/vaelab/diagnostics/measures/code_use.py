@@ -29,6 +29,9 @@ from vaelab.types import Batches
 
 _MOST_NUMBERS = 20_000_000  # of codes, of their covariances, or of outputs
 _AT_ONCE = 4_000_000  # numbers of covariances that are decomposed together
+IN_USE = 0.5
+"""λ below which a dimension carries something, however little."""
+
 _NEGLIGIBLE = 1e-6  # squared distance of outputs, relative to the noise
 
 
@@ -76,6 +79,11 @@ class CodeUse:
     information: MutualInformation | None
     transmitted: MutualInformation | None
     code_variance: Tensor
+
+    @property
+    def used(self) -> int | None:
+        """Dimensions with λ below 0.5; under a large γ one that carries something need not come below 0.05."""
+        return None if self.ratios is None else int((self.ratios < IN_USE).sum())
 
 
 def code_use(vae: VAE, batches: Batches, *, points: int = 5000, seed: int = 0) -> CodeUse:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vaelab.diagnostics.measures.code_use import IN_USE
 from vaelab.diagnostics.report.canvas import (
     BLUE,
     GREEN,
@@ -19,15 +20,11 @@ from vaelab.diagnostics.report.canvas import (
     number,
     share,
 )
-from vaelab.model import ACTIVE_BELOW
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from vaelab.diagnostics.diagnosis import Diagnosis
 
 _CLASSES = 10
-_IDLE_FROM = 0.5  # posterior variance of a dimension that carries next to nothing
 
 
 def variances(diagnosis: Diagnosis) -> Picture | None:
@@ -35,38 +32,26 @@ def variances(diagnosis: Diagnosis) -> Picture | None:
     from matplotlib.ticker import MaxNLocator
 
     found = diagnosis.measures.code_use
-    if found is None or found.ratios is None:
+    if found is None or found.ratios is None or found.used is None:
         return None
     values = finite(found.ratios)
     if not len(values):
         return None
-    active = found.active if found.active is not None else int((values < ACTIVE_BELOW).sum())
     with Chart(2.5) as chart:
         axis = chart.axes()
         axis.hist(values, np.linspace(0, max(1.1, float(values.max()) * 1.05), 45).tolist(), color=BLUE)
-        axis.axvline(_border(values, active), color=ORANGE, linestyle="--", linewidth=1.2)
+        axis.axvline(IN_USE, color=ORANGE, linestyle="--", linewidth=1.2)
         axis.set_xlabel("posterior variance λ of a dimension (1 = the prior's)")
         axis.set_ylabel("latent dimensions")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     total = len(values)
-    idle = min(total - active, int((values >= _IDLE_FROM).sum()))
-    between = total - active - idle
-    title = f"{active} of {total} latent dimensions are in use, {idle} idle"
-    title += f", {between} in between" if between else ""
+    title = f"{found.used} of {total} latent dimensions are in use, {total - found.used} idle"
     alt = f"Histogram of {total} posterior variances, from {number(values.min())} to {number(values.max())}: {title}."
     text = (
         "At an optimum there are two clusters, dimensions in use near 0 and idle ones near 1; what lies between has "
         "not settled."
     )
     return Picture("variances", title, text, chart.markup("variances", alt))
-
-
-def _border(values: NDArray[np.float64], active: int) -> float:
-    """Return a place between the dimensions in use and the idle ones."""
-    ordered = np.sort(values)
-    if 0 < active < len(ordered) and ordered[active - 1] > 0:
-        return float(np.sqrt(ordered[active - 1] * ordered[active]))
-    return ACTIVE_BELOW
 
 
 def spectra(diagnosis: Diagnosis) -> Picture | None:

@@ -120,8 +120,8 @@ def _facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     if measures.reconstruction is not None:
         found.append(("of the variance is rebuilt", rows.explained(measures.reconstruction)))
     use = measures.code_use
-    if use is not None and use.active is not None:
-        found.append(("latent dimensions in use", f"{use.active} of {diagnosis.latent_dim}"))
+    if use is not None and use.used is not None:
+        found.append(("latent dimensions in use", f"{use.used} of {diagnosis.latent_dim}"))
     if measures.reconstruction is not None and measures.reconstruction.gamma is not None and diagnosis.gamma_known:
         found.append(("decoder variance γ declared", number(measures.reconstruction.gamma)))
     if measures.reconstruction is not None:
