@@ -189,14 +189,14 @@ def test_what_has_no_variance_is_refused():
 def test_an_estimator_is_trained_again():
     X = noisy(200).numpy()
     model = GaussianVAE(**QUICK, variance="fixed", gamma=3.0).fit(X)
-    found = retrain(model, X, changes={"variance": "profiled", "latent_dim": 3})
+    found = retrain(model, X, {"variance": "profiled", "latent_dim": 3})
     assert (found.gamma, found.latent_dim, found.epochs) == (None, 3, 2)
     assert found.transform(X).shape == (200, 3)
     assert (model.gamma_, model.latent_dim) == (3.0, 2)
     same = retrain(model, X)
     assert np.array_equal(same.transform(X), model.transform(X))
     with pytest.raises(InputError, match=r"latent_dims.*Did you mean latent_dim\?"):
-        retrain(model, X, changes={"latent_dims": 3})
+        retrain(model, X, {"latent_dims": 3})
     with pytest.raises(InputError, match="as in fit"):
         retrain(model)
 
@@ -214,9 +214,9 @@ def test_a_run_is_trained_again(tmp_path, monkeypatch):
     own = retrain(trained, data)
     assert torch.equal(own.encode(data.train.x), trained.encode(data.train.x))
     with pytest.raises(InputError, match="changes of gama"):
-        retrain(trained, data, changes={"gama": 1.0})
+        retrain(trained, data, {"gama": 1.0})
     with pytest.raises(InputError, match="no effect"):
-        retrain(trained, data, changes={"variance": "profiled", "gamma": 1.0})
+        retrain(trained, data, {"variance": "profiled", "gamma": 1.0})
 
 
 def test_a_foreign_module_is_trained_on():
@@ -224,7 +224,7 @@ def test_a_foreign_module_is_trained_on():
     model, X = Foreign(), noisy(400).float()
     weights = copy.deepcopy(model.state_dict())
     before = error_of(model, X)
-    found = retrain(model, X, changes={"epochs": 60, "lr": 1e-2, "accelerator": "cpu"})
+    found = retrain(model, X, {"epochs": 60, "lr": 1e-2, "accelerator": "cpu"})
     assert isinstance(found.likelihood.variance, ProfiledVariance)
     after = float((found.reconstruct(X).detach() - X).square().mean())
     assert after < 0.5 * before
@@ -232,18 +232,20 @@ def test_a_foreign_module_is_trained_on():
     assert not found.training
     assert model.training
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
-    with pytest.raises(InputError, match="weight_decay"):  # the known ones are listed
-        retrain(model, X, changes={"latent_dim": 3})
+    with pytest.raises(InputError, match=r"weight_decay.*GaussianVAE\(latent_dim=3\)"):  # the known ones are listed
+        retrain(model, X, {"latent_dim": 3})
+    with pytest.raises(InputError, match="one of iso-i"):
+        retrain(model, X, {"variance_shape": "iso"})
     with pytest.raises(InputError, match="lr"):
-        retrain(model, X, changes={"lr": -1})
+        retrain(model, X, {"lr": -1})
 
 
 def test_a_bare_vae_is_trained_on():
     vae, x = small_vae(5, 2, variance=FixedVariance(1.0)), noisy(200).float()
     weights = copy.deepcopy(vae.state_dict())
-    found = retrain(vae, x, changes={"epochs": 2, "variance": "profiled"})
+    found = retrain(vae, x, {"epochs": 2, "variance": "profiled"})
     assert isinstance(found.likelihood.variance, ProfiledVariance)
-    kept = retrain(vae, x, changes={"epochs": 2})
+    kept = retrain(vae, x, {"epochs": 2})
     assert float(kept.likelihood.variance.gamma) == 1.0
     assert not same_weights(vae, kept)
     assert all(torch.equal(weights[name], value) for name, value in vae.state_dict().items())
@@ -255,3 +257,58 @@ def test_functions_without_weights_are_not_trained():
     wrapped = wrap(encode=lambda x: x[:, :2], decode=lambda z: torch.cat([z, z, z[:, :1]], 1))
     with pytest.raises(InputError, match="without weights"):
         retrain(wrapped, noisy(50).float())
+
+
+def test_changes_and_conditions_that_have_changed_places_are_refused():
+    X, y = noisy(60).numpy(), np.array(["a", "b"] * 30)
+    model = ConditionalVAE(**QUICK).fit(X, y)
+    assert retrain(model, X, {"epochs": 1}, y).epochs == 1
+    for own in (model, model.trained_, small_vae(5, 2)):
+        with pytest.raises(InputError, match=r"changes of type ndarray.*model, X, changes, y"):
+            retrain(own, X, y)
+        with pytest.raises(InputError, match=r"y of type dict.*model, X, changes, y"):
+            retrain(own, X, y={"epochs": 1})
+
+
+@pytest.mark.parametrize("shape", ["diag-i", "iso-d", "diag-d"])
+def test_a_fixed_variance_makes_way_for_a_shape(shape):
+    X = noisy(100).numpy()
+    model = GaussianVAE(**QUICK, variance="fixed", gamma=3.0).fit(X)
+    found = retrain(model, X, {"variance_shape": shape})
+    assert (found.variance, found.variance_shape, found.gamma) == ("profiled", shape, None)
+    learned = retrain(GaussianVAE(**QUICK, variance="learned", gamma=3.0).fit(X), X, {"variance_shape": shape})
+    assert (learned.variance, learned.variance_shape, learned.gamma) == ("learned", shape, 3.0)
+    same = retrain(model, X, {"variance_shape": "iso-i"})
+    assert (same.variance, same.gamma) == ("fixed", 3.0)
+    with pytest.raises(InputError, match="fixed"):
+        retrain(model, X, {"variance": "fixed", "variance_shape": shape})
+    trained = retrain(model.trained_, X, {"variance_shape": shape})
+    assert (trained.settings.variance, trained.settings.variance_shape) == ("profiled", shape)
+
+
+def test_a_variance_takes_the_place_of_another_likelihood_and_the_best_weights_need_rows():
+    images = noisy(60).sigmoid().numpy()[:, :4].reshape(60, 1, 2, 2)
+    model = GaussianVAE(**QUICK, network="mlp", likelihood="bernoulli").fit(images)
+    found = retrain(model, images, {"variance": "profiled"})
+    assert (found.likelihood, found.variance) == ("gaussian", "profiled")
+    assert found.gamma_ > 0
+    assert retrain(model, images, {"epochs": 1}).likelihood == "bernoulli"
+    bare = GaussianVAE(**QUICK, held_out=0.0).fit(noisy(60).numpy())
+    changes = {"epochs": 1, "keep_best": True, "weight_decay": 1e-4}
+    kept = retrain(bare, noisy(60).numpy(), changes)
+    assert (kept.held_out, kept.keep_best, kept.weight_decay) == (0.1, True, 1e-4)
+
+
+@pytest.mark.parametrize("shape", ["iso-i", "diag-i", "iso-d", "diag-d"])
+def test_modules_are_trained_on_under_a_variance_of_any_shape(shape):
+    X = noisy(100).float()
+    for model in (Foreign(), small_vae(5, 2, variance=FixedVariance(1.0))):
+        found = retrain(model, X, {"epochs": 1, "variance_shape": shape})
+        variance = found.likelihood.variance
+        assert isinstance(variance, ProfiledVariance)
+        assert (variance.diagonal, variance.per_sample) == (shape.startswith("diag"), shape.endswith("d"))
+        assert variance.floor > (1e-3 if shape == "diag-d" else 0)
+        assert torch.isfinite(torch.cat([p.flatten() for p in found.parameters()])).all()
+    bernoulli = VAE(LinearEncoder().float(), LinearDecoder().float(), latent_dim=2, likelihood=Bernoulli())
+    with pytest.raises(InputError, match="Bernoulli"):
+        retrain(bernoulli, X.sigmoid(), {"variance_shape": shape})

@@ -3,16 +3,23 @@
 import dataclasses
 import importlib
 import json
+import re
 import webbrowser
 
 import numpy as np
 import pytest
 import torch
 
+from vaelab import ConditionalVAE, GaussianVAE
 from vaelab.cli import main
-from vaelab.data import Dataset
+from vaelab.cli.foreign import conditions_of
+from vaelab.cli.steps import Steps
+from vaelab.config import Settings
+from vaelab.data import ArrayBatches, Conditioning, Dataset
 from vaelab.diagnostics.adapters import Wrapped
 from vaelab.diagnostics.diagnosis import Diagnosis, Examples, Measures, Verdict
+from vaelab.errors import InputError
+from vaelab.runs import write_config
 
 ADAPTER = """
 import neighbour
@@ -55,7 +62,7 @@ def asked(monkeypatch):
     calls = []
 
     def fake(model, X=None, y=None, **options):
-        calls.append((model, X, options))
+        calls.append((model, X, options | {"y": y}))
         options["note"]("how well rows are rebuilt")
         return diagnosis()
 
@@ -73,17 +80,30 @@ def folder(tmp_path, monkeypatch):
     np.save(tmp_path / "table.npy", rng.normal(size=(120, 3)).astype(np.float32))
     np.save(tmp_path / "images.npy", np.full((9, 1, 4, 4), 255, np.uint8) * (rng.random((9, 1, 4, 4)) < 0.5))
     monkeypatch.chdir(tmp_path)
+    write_config(tmp_path / "a", Settings(), data={"data": "digits"})
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folders that estimators saved: "plain", and "conditional" on two classes."""
+    folder = tmp_path_factory.mktemp("saved")
+    x = np.random.default_rng(0).normal(size=(120, 3)).astype(np.float32)
+    y = np.array(["left", "right"])[(x[:, 0] > 0).astype(int)]
+    GaussianVAE(latent_dim=1, hidden=(4,), epochs=1, random_state=0).fit(x).save(folder / "plain")
+    ConditionalVAE(latent_dim=1, hidden=(4,), epochs=1, random_state=0).fit(x, y).save(folder / "conditional")
+    np.save(folder / "x.npy", x)
+    (folder / "y.csv").write_text("side\n" + "\n".join(y) + "\n")
+    return folder
+
+
 def test_a_run_writes_page_and_numbers_into_its_folder(folder, asked, capsys):
-    (folder / "a").mkdir()
     assert run("diagnose", "a", "--rows", 500, "--seed", 3) == 0
     (model, X, options) = asked[0]
     assert (str(model), X, options["rows"], options["seed"], options["held_out"]) == ("a", None, 500, 3, None)
     out, err = capsys.readouterr()
     assert "Healthy (good)" in out
-    assert "how well rows are rebuilt" in err
+    assert re.search(r"^\[ +\d+ s\] how well rows are rebuilt$", err, re.MULTILINE)
     assert "rebuilt" not in out
     assert "Healthy" in (folder / "a" / "report.html").read_text()
     assert json.loads((folder / "a" / "report.json").read_text())["healthy"] is True
@@ -152,16 +172,83 @@ def test_a_named_data_set_keeps_its_split(folder, asked):
         (("--adapter", "own.py:load", "--data", "table.npy", "--range", "pm1"), ("stored as float32",)),
         (("a", "-o", "report.pdf"), (".html",)),
         (("a", "--json", "report.txt"), (".json",)),
+        (("a", "-o", "there.html"), ("is a folder", "--out there.html/x.html")),
+        (("a", "-o", "table.npy/x.html"), ("table.npy is a file",)),
+        (("a", "--rows", 99), ("--rows 99", "at least 100")),
+        (("a", "--seed", -1), ("--seed -1",)),
+        (("gone",), ("no such folder",)),
+        (("a", "--conditions", "y.csv"), ("--conditions without --data",)),
+        (("a", "--held-out-conditions", "y.csv"), ("--held-out-conditions without --held-out",)),
+        (("a", "--data", "table.npy", "--conditions", "y.csv"), ("y.csv, but no such file",)),
+        (("a", "--data", "table.npy", "--conditions", "y.txt"), (".npy or .csv",)),
+        (("--adapter", "own.py:load", "--data", "digits", "--conditions", "table.npy"), ("labels of its own",)),
+        (("--adapter", "own.py:load", "--data", "images.npy", "--conditions", "table.npy"), ("120 conditions for 9",)),
     ],
 )
 def test_what_cannot_be_used_is_said(folder, asked, capsys, arguments, words):
     (folder / "broken.py").write_text("def load(:\n")
+    (folder / "there.html").mkdir()
     assert run("diagnose", *arguments) == 2
     err = capsys.readouterr().err
     assert "vaelab diagnose: Got" in err
     for word in words:
         assert word in err
     assert not asked
+
+
+@pytest.mark.parametrize("verb", ["diagnose", "enhance"])
+def test_a_run_without_rows_asks_for_them(verb, saved, capsys):
+    assert run(verb, saved / "plain") == 2
+    err = capsys.readouterr().err
+    assert "an estimator has saved" in err
+    assert "Add --data X.npy" in err
+    assert "not finished" in err  # the step it stopped at
+
+
+def test_conditions_go_with_the_rows(saved, asked, capsys):
+    given = saved / "conditional", "--data", saved / "x.npy", "-o", saved / "page.html"
+    assert run("diagnose", *given) == 2
+    assert "Add --conditions" in capsys.readouterr().err
+    both = *given, "--conditions", saved / "y.csv", "--held-out", saved / "x.npy"
+    assert run("diagnose", *both) == 2
+    assert "without --held-out-conditions" in capsys.readouterr().err
+    plain = saved / "plain", *given[1:], "--conditions", saved / "y.csv"
+    assert run("diagnose", *plain) == 2
+    assert "takes no conditions" in capsys.readouterr().err
+    assert not asked
+    assert run("diagnose", *both, "--held-out-conditions", saved / "y.csv") == 0
+    _, x, options = asked[0]
+    assert options["y"].tolist() == ["right" if one > 0 else "left" for one in x[:, 0]]
+    rows, own = options["held_out"]
+    assert torch.equal(rows, x)
+    assert own.tolist() == options["y"].tolist()
+
+
+def test_conditions_of_files_are_read_as_the_model_has_them(tmp_path):
+    csv = tmp_path / "y.csv"
+    classes = Conditioning.fit(np.array(["1", "2"]))
+    for text in ("1\n2\n", "digit\n1\n2\n"):  # without and with a header
+        csv.write_text(text)
+        assert classes.to_net(conditions_of(csv, classes)).tolist() == [[1, 0], [0, 1]]
+    csv.write_text("0.5\n-1.5\n")
+    assert conditions_of(csv, None).tolist() == [0.5, -1.5]
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"size": [1.0, 3.0], "kind": ["x", "y"]})
+    fitted = Conditioning.fit(table)
+    csv.write_text("kind,size\ny,3\nx,1\n")  # in another order
+    assert torch.equal(fitted.to_net(conditions_of(csv, fitted)), fitted.to_net(table).flip(0))
+    csv.write_text("kind,weight\ny,3\nx,1\n")
+    with pytest.raises(InputError, match="kind, weight"):
+        conditions_of(csv, fitted)
+
+
+def test_steps_are_timed(monkeypatch, capsys):
+    now = iter([0.0, 12.4, 12.4, 15.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(now))
+    with Steps(quiet=False) as steps:
+        steps("smoothness [0, 1]")
+        steps("pictures")
+    assert capsys.readouterr().err == "[ 12 s] smoothness [0, 1]\n[  3 s] pictures\n"
 
 
 @pytest.mark.parametrize("verb", ["diagnose", "enhance"])
@@ -184,7 +271,12 @@ class Better:
     """Stands for what `enhance` returns."""
 
     trained: object
+    better: bool = True
     best: str = "mixture"
+
+    @property
+    def subject(self):
+        return type("Subject", (), {"batches": ArrayBatches(torch.zeros(3, 1), self.trained.c)})
 
     def __str__(self):
         return "mixture is best"
@@ -197,7 +289,7 @@ class Samples:
     """Stands for a training: samples of all ones in the network's units."""
 
     facts = type("Facts", (), {"kind": "image", "event_shape": (1, 4, 4)})
-    schema = None
+    schema = c = None
 
     class scaling:  # noqa: N801
         @staticmethod
@@ -208,8 +300,9 @@ class Samples:
         def restore(rows):
             return rows.numpy()
 
-    def sample(self, n, *, density, seed):
+    def sample(self, n, c, *, density, seed):
         assert density == "mixture"
+        assert c is None if self.c is None else len(c) == n
         return torch.zeros(n, 1, 4, 4) + 0.25
 
 
@@ -219,24 +312,33 @@ def enhanced(monkeypatch):
 
     def fake(model, X=None, y=None, **options):
         calls.append((model, X, options))
-        return Better(Samples())
+        return Better(Samples(), better=options["epochs"] != 1)
 
     monkeypatch.setattr(importlib.import_module("vaelab.evaluation.enhance"), "enhance", fake)
     return calls
 
 
 def test_enhance_saves_a_run_as_a_run(folder, enhanced, capsys):
-    (folder / "a").mkdir()
     assert run("enhance", "a", "--densities", "gaussian", "mixture", "--epochs", 3) == 0
     model, X, options = enhanced[0]
     assert (str(model), X, options["densities"], options["epochs"]) == ("a", None, ("gaussian", "mixture"), 3)
-    assert (folder / "a-enhanced").is_dir()
+    assert np.load("a-enhanced/samples.npy").shape == (64, 1, 4, 4)
+    assert (folder / "a-enhanced" / "samples.png").is_file()
     assert "mixture is best" in capsys.readouterr().out
     assert run("enhance", "a") == 2
     assert "already" in capsys.readouterr().err
     assert run("enhance", "a", "-o", "s.png") == 2
     assert "vaelab sample" in capsys.readouterr().err
     assert len(enhanced) == 1
+
+
+def test_enhance_writes_no_run_that_is_not_better(folder, enhanced, capsys, monkeypatch):
+    monkeypatch.setattr(Samples, "c", torch.eye(3))
+    assert run("enhance", "a", "--epochs", 1, "-n", 5) == 0
+    assert "Nothing is written" in capsys.readouterr().out
+    assert not (folder / "a-enhanced").exists()
+    assert run("enhance", "a", "--epochs", 1, "-n", 5, "-o", "asked") == 0
+    assert len(np.load("asked/samples.npy")) == 5
 
 
 def test_enhance_writes_samples_of_a_foreign_model(folder, enhanced, capsys):

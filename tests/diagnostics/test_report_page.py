@@ -29,8 +29,9 @@ from vaelab.diagnostics.report import render
 from vaelab.diagnostics.report.canvas import Pixels, number, share
 from vaelab.diagnostics.report.page import _BEARING, _PICTURES
 from vaelab.diagnostics.report.tables import tables
-from vaelab.diagnostics.report.variances import gammas
+from vaelab.diagnostics.report.variances import gammas, posterior
 from vaelab.diagnostics.row_means import Mean
+from vaelab.diagnostics.smoothness import smoothness
 from vaelab.latent import PriorDensity
 from vaelab.model import VAE, FixedVariance, Gaussian
 from vaelab.nets import MLPDecoder, MLPEncoder
@@ -75,18 +76,19 @@ class Page(HTMLParser):
 
 def measured(shape):
     torch.manual_seed(0)
-    x = torch.rand(160, *shape)
+    x = torch.rand(100, *shape)
     vae = VAE(
         MLPEncoder(shape, 6, hidden=(16,)),
         MLPDecoder(3, shape, hidden=(16,)),
         latent_dim=3,
         likelihood=Gaussian(FixedVariance(0.05)),
     ).eval()
-    train, unseen, densities = Rows(x[:120]), Rows(x[120:]), {"prior": PriorDensity(vae.prior)}
+    train, unseen, densities = Rows(x[:70]), Rows(x[70:]), {"prior": PriorDensity(vae.prior)}
     measures = Measures(
         code_use=code_use(vae, train),
         reconstruction=reconstruction(vae, train),
         residuals=residuals(vae, train),
+        smoothness=smoothness(vae, train, rows=20),
         optimality=optimality(vae, train, rows=16),
         axes=axis_noise(vae, train),
         aggregated=aggregated(vae, train, densities),
@@ -212,7 +214,7 @@ def test_the_main_verdict_is_in_words(text, diagnosis):
 
 def test_tables_hold_the_numbers(diagnosis):
     found = {table.title: table for table in tables(diagnosis)}
-    assert set(found) == {"Latent dimensions", "Densities", "All numbers"}
+    assert set(found) == {"Latent dimensions", "Densities", "Smoothness and noise on the code", "All numbers"}
     dimensions, use = found["Latent dimensions"], diagnosis.measures.code_use
     place = dimensions.columns.index("λ")
     shown = {int(row[0].key): row[place].key for row in dimensions.rows}
@@ -222,6 +224,54 @@ def test_tables_hold_the_numbers(diagnosis):
     assert listed["reconstruction", "residual"] == diagnosis.measures.reconstruction.residual
     assert listed["reconstruction", "error of draws"] == diagnosis.measures.reconstruction.error_of_draws.value
     assert listed["continuation", "error after error"] == math.inf  # not a number: last when sorted
+
+
+def test_smoothness_has_a_table(diagnosis):
+    (table,) = (one for one in tables(diagnosis) if one.title.startswith("Smoothness"))
+    found, fit = diagnosis.measures.smoothness, diagnosis.measures.reconstruction
+    rows = {row[0].text: [cell.key for cell in row[1:]] for row in table.rows}
+    assert rows["expected gap Δ² at s² = 0.01"] == list(found.gaps[1e-2])
+    assert rows["ELS/κ, per latent dimension"] == [found.local.value / 3, found.local.error / 3]
+    assert rows["I(x; z) at least, nats"] == list(found.information.lower)
+    parts = [rows[f"linearised −ELBO, {name}, nats"][0] for name in ("error at the mean", "gradient penalty")]
+    parts += [rows[f"linearised −ELBO, {name}, nats"][0] for name in ("constant", "KL")]
+    assert rows["linearised −ELBO, sum, nats"][0] == pytest.approx(sum(parts))
+    means = rows["squared error at the posterior mean"][0], rows["squared error of draws"][0]
+    assert means == (fit.error_at_mean.value, fit.error_of_draws.value)
+    assert rows["gap, share of the error of draws"][0] == pytest.approx(1 - means[0] / means[1])
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("implied", "known", "said"),
+    [
+        (0.7, True, "the declared one is 14 times smaller"),
+        (0.005, True, "the declared one is 10 times larger"),
+        (0.05, True, "the declared one is about the same"),
+        (0.7, False, "it is 0.7, and none is declared"),
+        (None, True, "Under the declared variance of 0.05"),
+        (None, False, "Under the assumed variance of 0.05"),
+    ],
+)
+def test_the_posterior_is_held_against_a_variance_that_is_named(diagnosis, implied, known, said):
+    """Beside the line of variances: the misfit is that between dimensions, and both pictures name the same ratio."""
+    m = diagnosis.measures
+    optimum = dataclasses.replace(m.optimality, implied_gamma=implied, misfit=math.log(1.2))
+    picture = posterior(
+        dataclasses.replace(diagnosis, gamma_known=known, measures=dataclasses.replace(m, optimality=optimum))
+    )
+    assert said in picture.title
+    assert "by a factor of 1.2" in picture.title
+    assert ("Under the variance that the posterior implies" in picture.title) == (implied is not None)
+    assert ("says nothing on whether that variance is right" in picture.help) == (implied is not None)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_evidence_that_is_not_finite_is_in_words(diagnosis):
+    evidence = Evidence("explained", -math.inf, "<", 0.5, "zoo")
+    verdict = dataclasses.replace(VERDICTS[0], evidence=(evidence,))
+    text = render(dataclasses.replace(diagnosis, verdicts=(verdict,)))
+    assert "not finite &lt; 0.5" in text
 
 
 def test_json_has_no_nan_and_round_trips(diagnosis, tmp_path):
@@ -238,9 +288,11 @@ def test_json_has_no_nan_and_round_trips(diagnosis, tmp_path):
 
 @pytest.mark.parametrize("name", [one.name for one in dataclasses.fields(Measures)])
 @pytest.mark.usefixtures("undrawn")
-def test_any_measure_may_be_missing(name, diagnosis):
-    less = dataclasses.replace(diagnosis, measures=dataclasses.replace(diagnosis.measures, **{name: None}))
-    assert "</html>" in render(less)
+def test_all_other_measures_may_be_missing(name, diagnosis):
+    alone = dataclasses.replace(diagnosis, measures=Measures(**{name: getattr(diagnosis.measures, name)}))
+    shown = render(alone)
+    assert "</html>" in shown
+    assert name.replace("_", " ") in shown  # in the table of all numbers
 
 
 def test_bare_diagnosis(diagnosis):
@@ -331,7 +383,7 @@ def test_verdicts_point_at_pictures_that_exist(diagnosis):
         for one in yaml.safe_load(resources.files("vaelab.diagnostics").joinpath("verdicts.yaml").read_text())
     }
     assert known - {"healthy"} == set(_BEARING)
-    drawn = {draw(diagnosis).name for draw in _PICTURES if draw(diagnosis) is not None}
+    drawn = {found.name for draw in _PICTURES if (found := draw(diagnosis)) is not None}
     pointed = {name for names in _BEARING.values() for name in names}
     images_only = {"between", "perturbed"}
     assert pointed - drawn <= (set() if diagnosis.kind == "image" else images_only)

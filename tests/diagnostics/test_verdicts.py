@@ -56,6 +56,7 @@ def test_nothing_measured_is_nothing_found(monkeypatch):
 def test_the_main_verdict_is_the_first_alarm_and_notes_come_last(monkeypatch):
     found = judged(monkeypatch, {"sampler_share": 0.5, "declared_over_residual": 30.0, "holes": 0.9})
     assert [one.name for one in found] == ["prior-mismatch", "variance-too-large", "unlikely-between"]
+    assert [one.severity for one in found] == ["warning", "warning", "note"]
 
 
 def test_notes_alone_leave_a_model_healthy(monkeypatch):
@@ -66,7 +67,7 @@ def test_notes_alone_leave_a_model_healthy(monkeypatch):
 def test_what_follows_from_a_verdict_is_hidden(monkeypatch):
     alone = {"implied_over_residual": 10.0}
     assert judged(monkeypatch, alone)[0].name == "oversmoothing"
-    collapsed = judged(monkeypatch, alone | {"used": 0.0, "transmitted": 0.0})
+    collapsed = judged(monkeypatch, alone | {"used": 0.0, "information": 0.0})
     assert [one.name for one in collapsed] == ["posterior-collapse"]
 
 
@@ -81,16 +82,17 @@ def test_exactly_one_rule_holds_without_conditions_and_it_is_good():
 
 
 def test_every_threshold_has_a_source_but_for_whom_a_rule_is_for():
-    whom = {"dimensions", "latent_dim", "table", "image", "foreign_or_weighted"}
+    whom = {"dimensions", "latent_dim", "table", "image", "foreign"}
     conditions = [condition for rule in rules() for one in rule.when for condition in one]
     assert {condition.measure for condition in conditions if not condition.source} == whom
     assert all(condition.measure not in whom for condition in conditions if condition.source)
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.name)
-@pytest.mark.parametrize("foreign", [False, True])
-def test_a_remedy_names_a_call_that_exists(monkeypatch, rule, foreign):
-    context = Context(latent_dim=8, dimensions=20, kind="image", foreign=foreign, epochs=10)
+@pytest.mark.parametrize("form", ["estimator", "module"])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_remedy_names_a_call_that_exists(monkeypatch, rule, form, conditional):
+    context = Context(latent_dim=8, dimensions=20, kind="image", form=form, conditional=conditional, epochs=10)
     values = {} if not rule.when else {condition.measure: barely(condition) for condition in rule.when[0]}
     said = next(one for one in judged(monkeypatch, values, context) if one.name == rule.name)
     assert rule.severity in SEVERITIES

@@ -1,5 +1,7 @@
 """`enhance`: it gains where the aggregated posterior is not the prior, and claims nothing where it is."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from torch import nn
 from vaelab import ConditionalVAE, GaussianVAE, enhance, load, runs
 from vaelab.data import ArrayBatches, from_arrays
 from vaelab.errors import InputError
-from vaelab.evaluation.sample_distances import distances_of
+from vaelab.evaluation.sample_distances import SampleDistance, distances_of, needed_errors
 from vaelab.evaluation.subject import subject_of
 from vaelab.metrics import energy_distance
 from vaelab.model import VAE, Deterministic, FixedVariance, Gaussian
@@ -113,7 +115,7 @@ def test_equal_laws_are_rarely_called_different():
     called = 0
     for seed in range(200):
         x = torch.randn(120, 3, generator=torch.Generator().manual_seed(seed))
-        called += distances_of({"prior": x[:40], "other": x[40:80]}, x[80:])["other"].clearly_nearer
+        called += distances_of({"prior": x[:40], "other": x[40:80]}, x[80:])["other"].clearly_nearer()
     assert called <= 6
 
 
@@ -213,6 +215,59 @@ def test_wrong_input_is_refused():
         enhance(flat(), x, densities=("normal",))
     with pytest.raises(InputError, match="at least 1"):
         enhance(flat(), x, densities=("gaussian",), samples=50).sample(0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"samples": 100.5},
+        {"samples": True},
+        {"seed": -1},
+        {"seed": 0.5},
+        {"rows": 0},
+        {"rows": 1e4},
+        {"epochs": 0},
+        {"held_out": 1.0},
+        {"held_out": "some"},
+    ],
+)
+def test_numbers_are_refused_before_any_work(wrong):
+    with pytest.raises(InputError, match=f"{next(iter(wrong))}="):
+        enhance(object(), None, **wrong)
+
+
+def test_the_best_of_several_must_gain_more():
+    assert needed_errors() == pytest.approx(2)
+    for k in (2, 7):
+        assert k * (1 - NormalDist().cdf(needed_errors(k))) == pytest.approx(1 - NormalDist().cdf(2))
+    one = SampleDistance(energy=1.0, error=0.1, gain=2.2, gain_error=1.0)
+    assert one.clearly_nearer()
+    assert not one.clearly_nearer(2)
+
+
+def test_noise_seldom_makes_the_best_of_several_candidates_better():
+    rules = {"one": 0, "several": 0}
+    for seed in range(200):
+        x = torch.randn(320, 2, generator=torch.Generator().manual_seed(seed)).split(40)
+        # all are equally far from the data, where errors are not too large
+        sets = {"prior": x[0] + 1, **{str(i): x[i] + 1 for i in range(1, 7)}}
+        found = distances_of(sets, x[7])
+        rules["one"] += any(found[name].clearly_nearer() for name in found)
+        rules["several"] += any(found[name].clearly_nearer(6) for name in found)
+    assert rules["several"] <= 0.0228 * 200 + 3 * (0.0228 * 200) ** 0.5
+    assert rules["several"] < rules["one"]
+
+
+@pytest.mark.parametrize(("rows", "fitted"), [(100, 100), (320, 320), (1000, 320)])
+def test_at_most_so_many_codes_are_fitted(rows, fitted):
+    found = enhance(flat(), points("clusters", 400), densities=FAST, samples=50, rows=rows)
+    assert (found.comparison.rows, found.available) == (fitted, 320)
+    assert ("of 320" in str(found)) == (fitted < 320)
+    assert "2.28 standard errors, as for the best of 2" in str(found)
+    again = enhance(flat(), points("clusters", 400), densities=FAST, samples=50, rows=rows)
+    assert again.distances == found.distances
+    other = enhance(flat(), points("clusters", 400), densities=FAST, samples=50, rows=rows, seed=1)
+    assert other.distances != found.distances
 
 
 def test_rows_of_the_test_split_are_used_where_they_are_more():

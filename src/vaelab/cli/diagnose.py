@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from vaelab.cli.checks import check_beside, check_numbers, check_one, check_output
 from vaelab.cli.foreign import Range
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
+    from vaelab.cli.steps import Steps
     from vaelab.diagnostics.diagnosis import Diagnosis
 
 
@@ -30,6 +31,11 @@ class Arguments:
     held_out: str | None = None
     """rows that it was not trained on, without which over-fitting is unknown; left out: the test rows of the run or of
     a named data set"""
+    conditions: Path | None = None
+    """of a conditional model, for the rows of --data: .npy, or .csv with a line per row; classes or numbers, as it was
+    trained with"""
+    held_out_conditions: Path | None = None
+    """the same for the rows of --held-out"""
     gamma: float | None = None
     """with --adapter: decoder variance that the loss stands for, 1 for half the summed squared error, 0.5 for all of
     it, times the weight of the KL"""
@@ -37,7 +43,7 @@ class Arguments:
     """with --adapter: what bytes of images are given as, 01 for floats in [0, 1], pm1 for [-1, 1], raw for [0, 255];
     left out: 01. Data stored as floats are given as they are"""
     rows: int = 10_000
-    """rows that are measured, at most"""
+    """rows that are measured, at most; at least 100"""
     seed: int = 0
     """of rows and noise"""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
@@ -49,60 +55,71 @@ class Arguments:
     quiet: tyro.conf.FlagCreatePairsOff[bool] = False
     """no progress"""
 
-    def note(self, text: str) -> None:
-        """Say what is being done."""
-        if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
-
 
 def run(argv: list[str]) -> None:
     """Parse and diagnose."""
     arguments = tyro.cli(Arguments, args=argv, prog="vaelab diagnose")
-    from vaelab.cli.foreign import check_one
-
-    check_one(arguments.run, arguments.adapter, arguments.data, arguments.pixels)
+    _check(arguments)
     page = arguments.out or (arguments.run or Path()) / "report.html"
     numbers = arguments.json
     if numbers is None and arguments.out is None and arguments.run is not None:
         numbers = arguments.run / "report.json"
-    for path, ending in ((page, ".html"), (numbers, ".json")):
-        if path is not None and path.suffix != ending:
-            raise InputError(f"{path} to write to", f"a name that ends in {ending}")
-    found = _of_run(arguments, arguments.run) if arguments.run is not None else _of_adapter(arguments)
+    check_output(page, "--out", (".html",))
+    if numbers is not None:
+        check_output(numbers, "--json", (".json",))
+    from vaelab.cli.steps import Steps
+
+    with Steps(quiet=arguments.quiet) as steps:
+        steps("reading model and rows")
+        found = _of_run(arguments, arguments.run, steps) if arguments.run is not None else _of_adapter(arguments, steps)
+        steps("writing the report")
+        written = [found.save(path) for path in (page, numbers) if path is not None]
     print(found, end="\n\n")
-    for path in (page, numbers):
-        if path is not None:
-            print(found.save(path))
+    for path in written:
+        print(path)
     if arguments.show:
         import webbrowser
 
         webbrowser.open(page.resolve().as_uri())
 
 
-def _of_run(arguments: Arguments, folder: Path) -> Diagnosis:
+def _check(arguments: Arguments) -> None:
+    """Refuse what cannot be used."""
+    check_one(arguments.run, arguments.adapter, arguments.data, arguments.pixels)
+    check_numbers(arguments.rows, arguments.seed)
+    check_beside(arguments.conditions, arguments.data, "--conditions", "--data")
+    check_beside(arguments.held_out_conditions, arguments.held_out, "--held-out-conditions", "--held-out")
+    if arguments.conditions is not None and arguments.held_out is not None and arguments.held_out_conditions is None:
+        got = "--conditions and --held-out without --held-out-conditions"
+        raise InputError(got, "conditions of these rows too", "Add --held-out-conditions Y.npy.")
+
+
+def _of_run(arguments: Arguments, folder: Path, steps: Steps) -> Diagnosis:
     """Diagnose a run, on its own rows or on others like them."""
-    from vaelab import runs
-    from vaelab.cli.foreign import in_memory
-    from vaelab.cli.output import rows_for
+    from vaelab.cli.foreign import rows_for_run
     from vaelab.evaluation.diagnose import diagnose
 
-    given = []
-    for source in (arguments.data, arguments.held_out):
-        part = None if source is None else rows_for(folder, runs.load(folder), source, None)
-        given.append(None if part is None else in_memory(part.x, arguments.rows, arguments.seed))
-    x, unseen = given
+    most, seed, option = arguments.rows, arguments.seed, "--held-out-conditions"
+    x, y = rows_for_run(folder, arguments.data, arguments.conditions, most=most, seed=seed)
+    unseen: object | None = None
+    if arguments.held_out is not None:
+        rows, own = rows_for_run(
+            folder, arguments.held_out, arguments.held_out_conditions, most=most, seed=seed, option=option
+        )
+        unseen = rows if own is None else (rows, own)
     return diagnose(
         folder,
         x,
+        y,
         held_out=unseen,
         gamma=arguments.gamma,
         rows=arguments.rows,
         seed=arguments.seed,
-        note=arguments.note,
+        note=steps,
     )
 
 
-def _of_adapter(arguments: Arguments) -> Diagnosis:
+def _of_adapter(arguments: Arguments, steps: Steps) -> Diagnosis:
     """Diagnose what the user's own code returns."""
     from dataclasses import replace
 
@@ -111,20 +128,22 @@ def _of_adapter(arguments: Arguments) -> Diagnosis:
     from vaelab.evaluation.diagnose import diagnose
 
     assert arguments.adapter is not None
-    model, given = model_of(arguments.adapter), []
-    for source in (arguments.data, arguments.held_out):
-        part = None
-        if source is not None:
-            part = rows_of(source, pixels=arguments.pixels, most=arguments.rows, seed=arguments.seed)
-        given.append(part)
-    x, unseen = given
+    assert arguments.data is not None
+    model, pixels, most, seed = model_of(arguments.adapter), arguments.pixels, arguments.rows, arguments.seed
+    x, y = rows_of(model, arguments.data, arguments.conditions, pixels=pixels, most=most, seed=seed)
+    unseen: object | None = None
+    if arguments.held_out is not None:
+        conditions = arguments.held_out_conditions
+        rows, own = rows_of(model, arguments.held_out, conditions, pixels=pixels, most=most, seed=seed)
+        unseen = rows.test.x if isinstance(rows, Dataset) else rows if own is None else (rows, own)
     found = diagnose(
         model,
         x,
-        held_out=unseen.test.x if isinstance(unseen, Dataset) else unseen,
+        y,
+        held_out=unseen,
         gamma=arguments.gamma,
         rows=arguments.rows,
         seed=arguments.seed,
-        note=arguments.note,
+        note=steps,
     )
     return replace(found, name=arguments.adapter)

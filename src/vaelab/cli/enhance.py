@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from vaelab.cli.checks import check_beside, check_numbers, check_one, check_output
 from vaelab.cli.foreign import Range
 from vaelab.errors import InputError
 
@@ -27,11 +27,14 @@ class Arguments:
     returns a trained model, a pair (encode, decode), or what vaelab.wrap returns"""
     data: str | None = None
     """rows like those it was trained on: a name, folder or file; left out: the run's own"""
+    conditions: Path | None = None
+    """of a conditional model, for the rows of --data: .npy, or .csv with a line per row; classes or numbers, as it was
+    trained with"""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """folder for the enhanced run; left out: RUN-enhanced. With --adapter: a .png, .npy or .csv file for samples; left
-    out: samples.npy"""
+    """folder for the enhanced run and samples of it; left out: RUN-enhanced, if a density is better than the prior.
+    With --adapter: a .png, .npy or .csv file for samples; left out: samples.npy"""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
-    """with --adapter: how many samples"""
+    """how many samples; of a conditional model, under the conditions of as many rows at random"""
     densities: tuple[str, ...] = ()
     """of the codes, to compare: gaussian, mixture, flow, second_stage, …; left out: all that can be fitted"""
     epochs: int | None = None
@@ -42,43 +45,47 @@ class Arguments:
     """with --adapter: what bytes of images are given as, 01 for floats in [0, 1], pm1 for [-1, 1], raw for [0, 255];
     left out: 01. Data stored as floats are given as they are"""
     rows: int = 50_000
-    """of a file that is not read whole, at most"""
+    """of a file that is not read whole, at most; at least 100"""
     seed: int = 0
     """of splits, fits and draws"""
     quiet: tyro.conf.FlagCreatePairsOff[bool] = False
     """no progress, the table only"""
 
-    def note(self, text: str) -> None:
-        """Say what is being done."""
-        if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
-
 
 def run(argv: list[str]) -> None:
     """Parse and enhance."""
     arguments = tyro.cli(Arguments, args=argv, prog="vaelab enhance")
-    from vaelab.cli.foreign import check_one
-
     check_one(arguments.run, arguments.adapter, arguments.data, arguments.pixels)
+    check_numbers(arguments.rows, arguments.seed)
+    check_beside(arguments.conditions, arguments.data, "--conditions", "--data")
     target = _target(arguments)
-    model, x = _subject(arguments)
-    from vaelab.evaluation.enhance import enhance
+    from vaelab.cli.steps import Steps
 
-    found = enhance(
-        model,
-        x,
-        densities=arguments.densities or None,
-        epochs=arguments.epochs,
-        gamma=arguments.gamma,
-        seed=arguments.seed,
-        note=arguments.note,
-    )
+    with Steps(quiet=arguments.quiet) as steps:
+        steps("reading model and rows")
+        model, x, y = _subject(arguments)
+        from vaelab.evaluation.enhance import enhance
+
+        found = enhance(
+            model,
+            x,
+            y,
+            densities=arguments.densities or None,
+            epochs=arguments.epochs,
+            gamma=arguments.gamma,
+            seed=arguments.seed,
+            note=steps,
+        )
     print(found, end="\n\n")
     if arguments.run is None:
-        _write_samples(found, target, arguments)
-    else:
+        _write_samples(found, [target], arguments)
+    elif found.better or arguments.out is not None:
         found.save(target)
         print(target)
+        picture = [target / "samples.png"] if found.trained.facts.kind == "image" else []
+        _write_samples(found, [target / "samples.npy", *picture], arguments)
+    else:
+        print("Nothing is written: no density beats the prior. With -o FOLDER a run is, and samples from the prior.")
 
 
 def _target(arguments: Arguments) -> Path:
@@ -91,39 +98,44 @@ def _target(arguments: Arguments) -> Path:
             got = f"--out {arguments.out} with --adapter"
             remedy = "Name a .png, .npy or .csv file, which takes samples."
             raise InputError(got, "a file: only a run of vaelab is saved as a folder", remedy)
-        return arguments.out or Path("samples.npy")
+        file = arguments.out or Path("samples.npy")
+        check_output(file, "--out", (".png", ".npy", ".csv"))
+        return file
     target = arguments.out or folder.resolve().with_name(f"{folder.resolve().name}-enhanced")
     if is_file:
         remedy = "Leave it out, then: vaelab sample FOLDER -o FILE."
         raise InputError(f"--out {target} with a run", "a folder for the enhanced run", remedy)
     if target.exists():
         raise InputError(f"--out {target}, which is there already", "a new folder", "Name another with -o.")
+    check_output(target, "--out")
     return target
 
 
-def _subject(arguments: Arguments) -> tuple[object, object | None]:
-    """Return the model, and rows; None for a run's own."""
-    from vaelab.cli.foreign import in_memory, model_of, rows_of
+def _subject(arguments: Arguments) -> tuple[object, object | None, object | None]:
+    """Return the model, rows and conditions; None for a run's own."""
+    from vaelab.cli.foreign import model_of, rows_for_run, rows_of
 
-    if arguments.run is None:
-        assert arguments.adapter is not None
-        assert arguments.data is not None
-        model = model_of(arguments.adapter)
-        return model, rows_of(arguments.data, pixels=arguments.pixels, most=arguments.rows, seed=arguments.seed)
-    if arguments.data is None:
-        return arguments.run, None
-    from vaelab import runs
-    from vaelab.cli.output import rows_for
-
-    part = rows_for(arguments.run, runs.load(arguments.run), arguments.data, None)
-    return arguments.run, in_memory(part.x, arguments.rows, arguments.seed)
+    conditions, most, seed = arguments.conditions, arguments.rows, arguments.seed
+    if arguments.run is not None:
+        return arguments.run, *rows_for_run(arguments.run, arguments.data, conditions, most=most, seed=seed)
+    assert arguments.adapter is not None
+    assert arguments.data is not None
+    model = model_of(arguments.adapter)
+    return model, *rows_of(model, arguments.data, conditions, pixels=arguments.pixels, most=most, seed=seed)
 
 
-def _write_samples(found: Enhanced, target: Path, arguments: Arguments) -> None:
+def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments) -> None:
     """Write samples of the best density; a picture has them in [0, 1]."""
+    import torch
+
     from vaelab.cli.foreign import to_unit
     from vaelab.cli.output import write_rows
+    from vaelab.training import stream
 
-    trained = found.trained
-    drawn = trained.sample(arguments.n, density=found.best, seed=arguments.seed)
-    write_rows(target, trained, to_unit(drawn, arguments.pixels) if target.suffix == ".png" else drawn)
+    trained, c, own = found.trained, None, found.subject.batches
+    if own.c is not None:
+        generator = stream("cpu", arguments.seed, "command line", "conditions")
+        _, c = own.take(torch.randint(len(own), (arguments.n,), generator=generator))
+    drawn = trained.sample(arguments.n, c, density=found.best, seed=arguments.seed)
+    for target in targets:
+        write_rows(target, trained, to_unit(drawn, arguments.pixels) if target.suffix == ".png" else drawn)

@@ -1,21 +1,23 @@
-"""Models and rows of other programs on the command line: a function in the user's own file, and rows in its units."""
+"""Models of other programs on the command line, from a function in the user's own file; rows and conditions."""
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import inspect
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
-    from vaelab.data import Dataset, Rows
+    from vaelab.data import Conditioning, Dataset, Rows
 
 Range = Literal["01", "pm1", "raw"]
 
@@ -83,13 +85,21 @@ def _guarded(call: Callable[[], object], what: str) -> object:
         raise InputError(got, "code that runs", "Run the file by itself to see more.") from error
 
 
-def rows_of(data: str, *, pixels: Range | None, most: int, seed: int) -> Dataset | Tensor:
-    """Read rows for a foreign model, as floats; a named data set keeps its split, of a file all rows are taken.
+def rows_of(
+    model: object, data: str, conditions: Path | None, *, pixels: Range | None, most: int, seed: int
+) -> tuple[Dataset | Tensor, object | None]:
+    """Read rows for the model of an adapter, as floats, and conditions.
+
+    A named data set keeps its split; of a file all rows are taken.
 
     Parameters
     ----------
+    model
+        What the adapter returns.
     data
         A name, folder or file.
+    conditions
+        File of conditions, one per row; None for a model without.
     pixels
         What bytes become: ``"01"`` x / 255, ``"pm1"`` 2 x / 255 − 1, ``"raw"`` x; None is ``"01"``.
     most, seed
@@ -98,34 +108,150 @@ def rows_of(data: str, *, pixels: Range | None, most: int, seed: int) -> Dataset
     Raises
     ------
     InputError
-        There are no such data, or `pixels` is given for what is stored as numbers.
+        There are no such data, `pixels` is given for what is stored as numbers, or conditions do not fit.
     """
     from dataclasses import replace
 
-    from vaelab.data import load, load_rows, names
+    from vaelab.data import Conditioning, load, load_rows, names
+    from vaelab.model import VAE
 
     if data not in names():
-        rows, _ = load_rows(data)
-        return _floats(in_memory(rows, most, seed), pixels, data)
+        known = getattr(getattr(model, "trained_", model), "conditioning", None)
+        known = known if isinstance(known, Conditioning) else None
+        y = None if conditions is None else conditions_of(conditions, known)
+        rows, y = _in_memory(load_rows(data)[0], y, most, seed)
+        return _floats(rows, pixels, data), _tensor(y) if isinstance(model, VAE) else y
+    if conditions is not None:
+        got = f"conditions beside {data}, a data set with labels of its own"
+        raise InputError(got, "conditions of rows in a file", "Leave them out.")
     found = load(data)
-    train, test = found.train, found.test
-    return replace(
-        found,
-        train=replace(train, x=_floats(in_memory(train.x, len(train), seed), pixels, data)),
-        test=replace(test, x=_floats(in_memory(test.x, len(test), seed), pixels, data)),
+    x, unseen = (
+        _floats(_in_memory(part.x, None, len(part), seed)[0], pixels, data) for part in (found.train, found.test)
     )
+    return replace(found, train=replace(found.train, x=x), test=replace(found.test, x=unseen)), None
 
 
-def in_memory(rows: Rows, most: int, seed: int) -> Tensor:
-    """Return rows as a tensor; of a file on disk, so many at random."""
+def _tensor(y: NDArray[Any] | None) -> Tensor | None:
+    """Conditions of a bare network: (n, width), as they are."""
+    import torch
+
+    return None if y is None else torch.from_numpy(y.reshape(len(y), -1) if y.ndim < 2 else y).float()
+
+
+def rows_for_run(
+    folder: Path, data: str | None, conditions: Path | None, *, most: int, seed: int, option: str = "--conditions"
+) -> tuple[Tensor | None, object | None]:
+    """Read rows in the units of a run, and conditions; None for the run's own, which must then be known.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    data
+        A name, folder or file.
+    conditions
+        File of conditions, one per row.
+    most, seed
+        As for `rows_of`.
+    option
+        What conditions are called.
+
+    Raises
+    ------
+    InputError
+        Rows do not fit, conditions are missing or given for a run that takes none, or the run knows no rows.
+    """
+    from dataclasses import replace
+
+    from vaelab import runs
+    from vaelab.cli.output import rows_for
+
+    content = runs.read_config(folder)
+    if data is None:
+        if "data" not in content:
+            got = f"{folder}, which an estimator has saved without a note of its data"
+            raise InputError(got, "--data, the rows that it was trained on", "Add --data X.npy.")
+        return None, None
+    trained = runs.load(folder)
+    if trained.settings.network == "lstm":
+        raise InputError(f"{data} for a run on sequences", "rows that stand alone", f"Use vaelab.load('{folder}').")
+    if conditions is None and trained.conditioning is not None:
+        got = f"{data} without conditions, for a conditional run"
+        raise InputError(got, trained.conditioning.describe(), f"Add {option} Y.npy or Y.csv.")
+    if conditions is not None and trained.conditioning is None:
+        raise InputError(f"{option} for a run that takes no conditions", "rows alone", "Leave it out.")
+    y = None if conditions is None else conditions_of(conditions, trained.conditioning)
+    rows = rows_for(folder, replace(trained, conditioning=None), data, None).x
+    return _in_memory(rows, y, most, seed)
+
+
+def conditions_of(path: Path, conditioning: Conditioning | None) -> NDArray[Any]:
+    """Read (n,) or (n, k) conditions, a line of a .csv for each; its first line is a header if it does not fit.
+
+    Parameters
+    ----------
+    path
+        .npy or .csv.
+    conditioning
+        Of the model, which knows classes and names of columns; None for numbers as a network takes them.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or its columns are not the model's.
+    """
+    import numpy as np
+
+    if path.suffix == ".npy":
+        try:
+            found: NDArray[Any] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}, which cannot be read ({error})", "an array without Python objects") from error
+        return found
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = [line for line in csv.reader(file, skipinitialspace=True) if line]
+    widths = {len(line) for line in lines}
+    if len(widths) != 1:
+        raise InputError(f"{path} with lines of {sorted(widths)} values", "as many in each line, one line per row")
+    columns = () if conditioning is None else conditioning.columns
+    known = [column.classes for column in columns] if len(columns) in widths else [()] * widths.pop()
+    header = None
+    if not all(cell in classes if classes else _is_number(cell) for cell, classes in zip(lines[0], known, strict=True)):
+        header, *lines = lines
+    if conditioning is not None and conditioning.form == "table" and header is not None:
+        wanted = [column.name for column in columns]
+        if set(wanted) == set(header):
+            lines = [[line[header.index(name)] for name in wanted] for line in lines]
+        elif wanted != [f"column {i}" for i in range(len(wanted))]:
+            raise InputError(f"{path} with columns {', '.join(header)}", conditioning.describe())
+    try:
+        table = np.array(lines, dtype=object if any(known) else float)
+    except ValueError as error:
+        raise InputError(f"{path} with text ({error})", "numbers, one line per row") from None
+    return table[:, 0] if table.ndim == 2 and table.shape[1] == 1 else table
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _in_memory(rows: Rows, y: NDArray[Any] | None, most: int, seed: int) -> tuple[Tensor, NDArray[Any] | None]:
+    """Return rows as a tensor, with their conditions; of a file on disk, so many at random."""
     import torch
 
     from vaelab.training import stream
 
+    if y is not None and len(y) != len(rows):
+        raise InputError(f"{len(y):,} conditions for {len(rows):,} rows", "one condition per row")
     if isinstance(rows, torch.Tensor):
-        return rows
+        return rows, y
     order = torch.randperm(len(rows), generator=stream("cpu", seed, "command line", "rows"))
-    return rows.rows(order[:most].sort().values)
+    some = order[:most].sort().values
+    return rows.rows(some), None if y is None else y[some.numpy()]
 
 
 def _floats(rows: Tensor, pixels: Range | None, data: str) -> Tensor:
@@ -144,14 +270,3 @@ def _floats(rows: Tensor, pixels: Range | None, data: str) -> Tensor:
 def to_unit(rows: Tensor, pixels: Range | None) -> Tensor:
     """Bring images from a model's range back to [0, 1], for a picture."""
     return {"01": rows, "pm1": (rows + 1) / 2, "raw": rows / 255}[pixels or "01"]
-
-
-def check_one(run: Path | None, adapter: str | None, data: str | None, pixels: Range | None) -> None:
-    """Refuse neither or both of a run and an adapter, an adapter without rows, and a range for a run."""
-    if (run is None) == (adapter is None):
-        got = "both a run and --adapter" if adapter else "neither a run nor --adapter"
-        raise InputError(got, "one of them", "Such as: vaelab diagnose runs/digits")
-    if adapter is not None and data is None:
-        raise InputError("--adapter without --data", "the rows that the model was trained on", "Add --data X.npy.")
-    if run is not None and pixels is not None:
-        raise InputError("--range for a run", "it for --adapter", "Leave it out: a run knows its units.")

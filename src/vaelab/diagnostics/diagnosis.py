@@ -73,7 +73,8 @@ class Evidence:
 
     def __str__(self) -> str:
         """Return the condition with both numbers."""
-        return f"{self.label}: {self.value:.3g} ({'below' if self.relation == '<' else 'above'} {self.threshold:.3g})"
+        value = f"{self.value:.3g}" if math.isfinite(self.value) else "not finite"
+        return f"{self.label}: {value} ({'below' if self.relation == '<' else 'above'} {self.threshold:.3g})"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 from vaelab.diagnostics.groups import groups_of
 from vaelab.errors import InputError
 from vaelab.model import ACTIVE_BELOW, VAE, Isotropic, variance_ratio
+from vaelab.model.contexts import evaluating
 from vaelab.training import stream
 from vaelab.types import Batches, rows_at_once
 
@@ -155,19 +156,16 @@ def variance_ratios_of(vae: VAE, batches: Batches) -> Tensor:
 
 def _read(vae: VAE, batches: Batches, *, conditions: bool) -> tuple[Tensor, Tensor | None]:
     """Variance ratios of all rows on the CPU, and their conditions where these are wanted."""
-    was_training = vae.training
-    vae.eval()
     device = next(vae.parameters()).device
     batches = batches.to(device)
     size = rows_at_once(batches.event_shape)
     ratios, kept = [], []
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(vae):
         for start in range(0, len(batches), size):
             x, c = batches.take(torch.arange(start, min(start + size, len(batches)), device=device))
             ratios.append(variance_ratio(vae.encode(x, c), vae.prior(c)).expand(len(x), -1).double().cpu())
             if conditions and c is not None:
                 kept.append(c.cpu())
-    vae.train(was_training)
     if not ratios:
         raise InputError("no rows", "at least one row to count on")
     return torch.cat(ratios), torch.cat(kept) if kept else None

@@ -19,6 +19,7 @@ from torch import Tensor
 from vaelab.diagnostics.dimension import Dimension, Dimensions, dimensions_of
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.model import VAE, Conditional, Diagonal, Isotropic, Prior, Regularizer, Standard, draw
+from vaelab.model.contexts import evaluating
 from vaelab.nets.recurrent import SharedPrior
 from vaelab.nets.slicing import keep_latents, keep_outputs
 from vaelab.training import stream
@@ -187,23 +188,22 @@ def _sliced_prior(prior: Prior, both: Tensor) -> Prior:
 @torch.no_grad()
 def _changes(vae: VAE, small: VAE, kept: Tensor, batches: Batches, seed: int) -> tuple[float, float]:
     """Root mean squared changes of reconstructions and of samples, over √γ."""
-    was_training = vae.training
-    vae.eval()
     device = next(vae.parameters()).device
     batches, kept = batches.to(device), kept.to(device)
     generator = stream(device, seed, "prune")
     size = rows_at_once(batches.event_shape)
     sums, spread, numbers = [0.0, 0.0], 0.0, 0
-    for start in range(0, len(batches), size):
-        x, c = batches.take(torch.arange(start, min(start + size, len(batches)), device=device))
-        whole, part = vae.reconstruct(x, c), small.reconstruct(x, c)
-        noise = torch.randn(len(x), vae.latent_dim, generator=generator, device=device, dtype=x.dtype)
-        drawn, redrawn = vae.decode(draw(vae.prior(c), noise), c), small.decode(draw(small.prior(c), noise[:, kept]), c)
-        for i, (before, after) in enumerate(((whole, part), (drawn, redrawn))):
-            sums[i] += float((after - before).square().sum(dtype=torch.float64))
-        spread += float((whole * (1 - whole)).sum(dtype=torch.float64))
-        numbers += x.numel()
-    vae.train(was_training)
+    with evaluating(vae):
+        for start in range(0, len(batches), size):
+            x, c = batches.take(torch.arange(start, min(start + size, len(batches)), device=device))
+            whole, part = vae.reconstruct(x, c), small.reconstruct(x, c)
+            noise = torch.randn(len(x), vae.latent_dim, generator=generator, device=device, dtype=x.dtype)
+            drawn = vae.decode(draw(vae.prior(c), noise), c)
+            redrawn = small.decode(draw(small.prior(c), noise[:, kept]), c)
+            for i, (before, after) in enumerate(((whole, part), (drawn, redrawn))):
+                sums[i] += float((after - before).square().sum(dtype=torch.float64))
+            spread += float((whole * (1 - whole)).sum(dtype=torch.float64))
+            numbers += x.numel()
     # the variance of a pixel that is 0 or 1, where there is no γ
     variance = vae.likelihood.variance
     level = spread / numbers if variance is None else float(variance.gamma.mean())

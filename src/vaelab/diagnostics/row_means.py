@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vaelab.errors import InputError
 from vaelab.model import VAE
+from vaelab.model.contexts import evaluating
 from vaelab.training import stream
 from vaelab.types import Batches, rows_at_once
 
@@ -108,17 +109,15 @@ def over_rows(
     Tensor
         (n, …) on the CPU.
     """
-    was_training = vae.training
-    vae.eval()
     kind = next(vae.parameters())
     part = Part.of(batches, rows, seed).to(kind.device)
     generator = stream(kind.device, seed, "smoothness")
     noise = torch.randn(normals, len(part), vae.latent_dim, generator=generator, device=kind.device).to(kind.dtype)
     size = rows_at_once(batches.event_shape)
     found = []
-    for start in range(0, len(part), size):
-        index = torch.arange(start, min(start + size, len(part)), device=kind.device)
-        x, c = part.take(index)
-        found.append(measure(x, c, noise[:, start : start + size]).cpu())
-    vae.train(was_training)
+    with evaluating(vae):
+        for start in range(0, len(part), size):
+            index = torch.arange(start, min(start + size, len(part)), device=kind.device)
+            x, c = part.take(index)
+            found.append(measure(x, c, noise[:, start : start + size]).cpu())
     return torch.cat(found)

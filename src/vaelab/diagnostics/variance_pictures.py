@@ -16,6 +16,7 @@ from torch import Tensor
 from vaelab.diagnostics.pictures import figure, tile
 from vaelab.errors import InputError
 from vaelab.model import VAE, Gaussian, Mixed, draw
+from vaelab.model.contexts import evaluating
 from vaelab.training import stream
 from vaelab.types import rows_at_once
 
@@ -61,20 +62,18 @@ def row_variances(vae: VAE, x: Tensor, c: Tensor | None = None, *, draws: int = 
         raise InputError(f"a likelihood of type {type(likelihood).__name__}", "a Gaussian one, which has a variance")
     if not len(x) or draws < 1:
         raise InputError(f"{len(x)} rows and {draws} draws", "at least one of each")
-    was_training = vae.training
-    vae.eval()
     device = next(vae.parameters()).device
     noise = torch.randn(draws, len(x), vae.latent_dim, generator=stream("cpu", seed, "variance pictures"))
     found = []
-    for start in range(0, len(x), size := rows_at_once(tuple(x.shape[1:]))):
-        rows = slice(start, start + size)
-        own, condition = x[rows].to(device), None if c is None else c[rows].to(device)
-        q = vae.encode(own, condition)
-        total = torch.zeros((), device=device)
-        for one in noise[:, rows].to(own):
-            total = total + likelihood.variance_of(vae.decoder(draw(q, one), condition).to(own.dtype), own)
-        found.append((total / draws).cpu().expand(len(own), *total.shape[1:]))
-    vae.train(was_training)
+    with evaluating(vae):
+        for start in range(0, len(x), size := rows_at_once(tuple(x.shape[1:]))):
+            rows = slice(start, start + size)
+            own, condition = x[rows].to(device), None if c is None else c[rows].to(device)
+            q = vae.encode(own, condition)
+            total = torch.zeros((), device=device)
+            for one in noise[:, rows].to(own):
+                total = total + likelihood.variance_of(vae.decoder(draw(q, one), condition).to(own.dtype), own)
+            found.append((total / draws).cpu().expand(len(own), *total.shape[1:]))
     return torch.cat(found)
 
 
@@ -123,10 +122,8 @@ def decoder_variance(
         return deviation_boxes(deviations, names)
     shown = slice(0, _MAPS)
     device = next(vae.parameters()).device
-    was_training = vae.training
-    vae.eval()
-    rebuilt = vae.reconstruct(x[shown].to(device), None if c is None else c[shown].to(device))
-    vae.train(was_training)
+    with evaluating(vae):
+        rebuilt = vae.reconstruct(x[shown].to(device), None if c is None else c[shown].to(device))
     return deviation_maps(_pixels(x[shown]), _pixels(rebuilt), deviations[shown])
 
 

@@ -36,8 +36,10 @@ class Context:
         Whether the decoder variance is the model's own.
     foreign
         Whether another program trained the model.
-    kl_weight
-        Of the training; 1 for a VAE, None without a KL.
+    form
+        ``"estimator"``, which has settings and can be trained anew, or ``"module"``, which has networks alone.
+    conditional
+        Whether the model takes conditions.
     epochs
         Of the training, where that is known.
     shape
@@ -50,7 +52,8 @@ class Context:
     sampler: str = "prior"
     gamma_known: bool = True
     foreign: bool = False
-    kl_weight: float | None = 1.0
+    form: Literal["estimator", "module"] = "estimator"
+    conditional: bool = False
     epochs: int | None = None
     shape: str = "iso-i"
 
@@ -85,8 +88,7 @@ class Rule:
     meaning: str
     remedy: str
     call: str
-    call_foreign: str
-    call_own: str
+    call_module: str | None
 
     def of(self, values: Mapping[str, float | None]) -> tuple[Evidence, ...] | None:
         """Return the evidence of the first alternative whose conditions are all met."""
@@ -107,13 +109,14 @@ LABELS: dict[str, str] = {
     "used_share": "share of dimensions in use",
     "idle": "idle dimensions",
     "idle_share": "share of dimensions that are idle",
+    "information": "information that the code has about the row, nats",
     "transmitted": "information that reconstructions keep about the row, nats",
     "implied_over_residual": "decoder variance that the posterior implies, over that of the residuals",
     "implied_over_declared": "decoder variance that the posterior implies, over the declared one",
     "declared_over_residual": "decoder variance over that of the residuals",
     "residual_over_declared": "largest variance of the residuals along a direction, over the decoder variance",
     "mean_reduced": "distance (of logarithms) of the implied variance from d/2 or d/2κ, those of averaged errors",
-    "foreign_or_weighted": "loss of another program, or a KL weight that is not 1",
+    "foreign": "loss of another program",
     "error_ratio": "squared error of unseen rows over that of training rows",
     "gap": "what unseen rows cost more, nats beyond three standard errors",
     "gain": "share of the squared error that 200 more steps remove",
@@ -136,8 +139,7 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     values: dict[str, float | None] = dict.fromkeys(LABELS)
     values |= {"latent_dim": float(size), "dimensions": float(context.dimensions)}
     values |= {"table": float(context.kind == "table"), "image": float(context.kind == "image")}
-    weighted = context.kl_weight is not None and not math.isclose(context.kl_weight, 1.0)
-    values["foreign_or_weighted"] = float(context.foreign or weighted)
+    values["foreign"] = float(context.foreign)
     if fit is not None:
         values |= {"explained": fit.explained, "slope": fit.slope, "largest_share": fit.largest_share}
         if math.isnan(fit.explained):  # rows so far off that networks overflow explain less than nothing
@@ -148,7 +150,9 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
         if use.used is not None:
             values |= {"used": float(use.used), "used_share": use.used / size}
             values |= {"idle": float(size - use.used), "idle_share": 1 - use.used / size}
-        if use.transmitted is not None:
+        if use.information is not None:
+            values["information"] = use.information.lower.value
+        if use.transmitted is not None and not context.conditional:  # of a condition, too, the output tells
             values["transmitted"] = use.transmitted.lower.value
     implied = None if measures.optimality is None else measures.optimality.implied_gamma
     if implied is not None and fit is not None:
@@ -162,7 +166,7 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
         values |= {"structured": float(rest.structured), "direction_gain": rest.expected_nats / context.dimensions}
         if gamma is not None and len(rest.spectrum):
             values["residual_over_declared"] = float(rest.spectrum[0]) * fit.residual / gamma
-        if context.shape == "iso-i":
+        if context.shape == "iso-i" and context.gamma_known:
             values["shape_gain"] = max(rest.gains.values()) / context.dimensions
     if measures.generalisation is not None:
         found = measures.generalisation
@@ -201,7 +205,7 @@ def verdicts_of(measures: Measures, context: Context) -> tuple[Verdict, ...]:
 
 
 def _verdict(rule: Rule, evidence: tuple[Evidence, ...], words: Mapping[str, Any], context: Context) -> Verdict:
-    call = (rule.call_foreign if context.foreign else rule.call_own) or rule.call
+    call = rule.call_module if context.form == "module" and rule.call_module is not None else rule.call
     said = [text.format(**words) for text in (rule.meaning, rule.remedy, call)]
     return Verdict(rule.name, rule.title, rule.severity, evidence, *said)
 
@@ -210,9 +214,13 @@ def _words(measures: Measures, context: Context) -> dict[str, Any]:
     """Return what the texts of the rules are filled in with."""
     rest = measures.residuals
     return {
+        "args": "model, X, y" if context.conditional else "model, X",
+        "given": ", y" if context.conditional else "",
         "latent_dim": context.latent_dim,
         "double": 2 * context.latent_dim,
+        "used": max(1, (measures.code_use and measures.code_use.used) or 1),
         "more_epochs": 3 * context.epochs if context.epochs else 100,
+        "fewer_epochs": max(1, context.epochs // 3) if context.epochs else 5,
         "shape": "diag-i" if rest is None or rest.suggested == "iso-i" else rest.suggested,
     }
 
@@ -226,7 +234,7 @@ def rules() -> tuple[Rule, ...]:
 
 def _rule(entry: Mapping[str, Any]) -> Rule:
     """Check one entry's names, so that a typing error does not silence a rule."""
-    known = {"name", "title", "severity", "when", "hides", "meaning", "remedy", "call", "call_foreign", "call_own"}
+    known = {"name", "title", "severity", "when", "hides", "meaning", "remedy", "call", "call_module"}
     unknown = set(entry) - known
     alternatives = tuple(
         tuple(_condition(measure, bound) for measure, bound in one.items()) for one in entry.get("when", ())
@@ -242,8 +250,7 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
         meaning=entry["meaning"].strip(),
         remedy=entry["remedy"].strip(),
         call=entry.get("call", ""),
-        call_foreign=entry.get("call_foreign", ""),
-        call_own=entry.get("call_own", ""),
+        call_module=entry.get("call_module"),
     )
 
 

@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, overload
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.config import Settings, parse_settings
-from vaelab.config.settings import explain
+from vaelab.config import VarianceShape, parse_settings
 from vaelab.data import Dataset
 from vaelab.diagnostics.row_means import Mean, Part, over_rows
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
+from vaelab.estimators.changes import OF_GAMMA, check_further, check_order, completed, fit_settings
 from vaelab.estimators.saved import Rowwise, estimator_of, load
-from vaelab.evaluation.subject import Subject, read, subject_of
+from vaelab.evaluation.subject import Subject, left_as_it_is, read, subject_of
 from vaelab.latent import PriorDensity
 from vaelab.model import VAE, Gaussian, Likelihood, ProfiledVariance, Regularizer, draw
 from vaelab.runs.train import hold_out
 from vaelab.runs.trained import Trained
-from vaelab.training import FitSettings, fit, stream
+from vaelab.training import fit, stream
 from vaelab.types import Batches
 
 Shape = Literal["iso-i", "diag-i"]
 
 _FLOOR = 1e-6  # of γ relative to the data's variance: the default of the setting gamma_floor
+_FLOOR_OF_SINGLE = 1e-2  # the same for one γ per row and dimension, which has no other limit
 _ROWS = 4_000  # that the shape is chosen on, and the gain measured
 _FINE = 3e-4  # learning rate for weights that are trained already
 
@@ -44,7 +43,7 @@ class Recalibrated:
     Attributes
     ----------
     vae
-        Its networks are those of the original, or copies.
+        Its networks are copies, in evaluation mode; of a foreign model its own, in the modes that they have there.
     shape
         ``"iso-i"``, one γ, or ``"diag-i"``, one per dimension.
     before, after
@@ -123,8 +122,9 @@ def recalibrate(model: object, X: object = None, y: object = None, *, shape: Sha
     """
     if shape not in ("auto", "iso-i", "diag-i"):
         raise InputError(f"shape={shape!r}", "'auto', 'iso-i' or 'diag-i'")
-    subject = subject_of(model, X, y)
-    record = _recalibrated(subject, shape)
+    with left_as_it_is(model):
+        subject = subject_of(model, X, y)
+        record = _recalibrated(subject, shape)
     if isinstance(model, VAE) or subject.foreign:
         return record
     changes = {"variance": "profiled", "variance_shape": record.shape, "gamma": None, "gamma_lr_scale": 10.0}
@@ -226,15 +226,15 @@ def _scores(vae: VAE, batches: Batches, seed: int) -> Tensor:
 
 @overload
 def retrain(
-    model: Rowwise | Path | str, X: object = None, y: object = None, changes: Mapping[str, object] = ...
+    model: Rowwise | Path | str, X: object = None, changes: Mapping[str, object] = ..., y: object = None
 ) -> Rowwise: ...
 
 
 @overload
-def retrain(model: object, X: object = None, y: object = None, changes: Mapping[str, object] = ...) -> Any: ...
+def retrain(model: object, X: object = None, changes: Mapping[str, object] = ..., y: object = None) -> Any: ...
 
 
-def retrain(model: object, X: object = None, y: object = None, changes: Mapping[str, object] = {}) -> Any:
+def retrain(model: object, X: object = None, changes: Mapping[str, object] = {}, y: object = None) -> Any:
     """Train again, with some settings changed.
 
     Models of vaelab's are trained from the start, with their own settings and the changes. The networks of a foreign
@@ -246,13 +246,15 @@ def retrain(model: object, X: object = None, y: object = None, changes: Mapping[
     model
         An estimator, the folder of a run, what `vaelab.runs.train` returns, a `VAE`, or a foreign `torch.nn.Module`, as
         for `vaelab.diagnose`. It is left as it is.
-    X, y
-        Rows and conditions to train on; None for a run's own.
+    X
+        Rows to train on; None for a run's own.
     changes
         Name → value: arguments of the estimator, or settings of the run. Where a change makes another setting
-        impossible (``gamma`` beside ``variance="profiled"``), that one returns to its default unless it is named too.
-        For a VAE or a foreign module: fields of `vaelab.FitSettings`, and ``variance="profiled"`` to give a VAE with
-        another variance that one.
+        impossible (``gamma`` beside ``variance="profiled"``, a fixed variance beside a ``variance_shape``), that one
+        returns to its default unless it is named too. For a VAE or a foreign module: fields of `vaelab.FitSettings`,
+        and ``variance="profiled"`` or a ``variance_shape``, either of which gives a profiled decoder variance.
+    y
+        Conditions of the rows, for a conditional model.
 
     Returns
     -------
@@ -265,12 +267,13 @@ def retrain(model: object, X: object = None, y: object = None, changes: Mapping[
     InputError
         An unknown or contradictory change, no rows, or a foreign model without weights to train.
     """
+    check_order(changes, y)
     if isinstance(model, Estimator):
         if X is None or isinstance(X, Dataset):
             raise InputError(f"X of type {type(X).__name__}, for an estimator", "rows and conditions, as in fit")
         known = model.get_params(deep=False)
         own = copy.deepcopy(known)
-        return type(model)(**{**own, **_completed(changes, known)}).fit(X, y)
+        return type(model)(**{**own, **completed(changes, known)}).fit(X, y)
     if isinstance(model, str | Path | Trained):
         return _again(model, X, y, changes)
     return _further(model, X, y, changes)
@@ -280,7 +283,7 @@ def _again(model: str | Path | Trained, X: object, y: object, changes: Mapping[s
     """Train a run again."""
     trained, data = read(model, X, y)
     values = trained.settings.model_dump()
-    settings = parse_settings({**values, **_completed(changes, Settings.model_fields)})
+    settings = parse_settings({**values, **completed(changes, values)})
     found = runs.train(data, settings)
     if isinstance(model, Trained):
         return found
@@ -290,9 +293,7 @@ def _again(model: str | Path | Trained, X: object, y: object, changes: Mapping[s
 
 def _further(model: object, X: object, y: object, changes: Mapping[str, object]) -> VAE:
     """Train a copy of a bare VAE or of a foreign module."""
-    _check(changes, [*FitSettings.model_fields, "variance"])
-    if changes.get("variance", "profiled") != "profiled":
-        raise InputError(f"variance={changes['variance']!r}", "'profiled'", "Build a VAE with another and pass it.")
+    check_further(changes)
     subject = subject_of(copy.deepcopy(model), X, y)
     vae, batches = subject.trained.vae, subject.batches
     if not any(p.requires_grad for p in vae.parameters()):
@@ -300,54 +301,33 @@ def _further(model: object, X: object, y: object, changes: Mapping[str, object])
         raise InputError(f"{subject.family} without weights to train", "a torch module", remedy)
     if getattr(vae.decoder, "differences", False):
         raise InputError(f"{subject.family} whose decoder has no gradient", "one that torch can differentiate")
-    if (subject.foreign or "variance" in changes) and isinstance(vae.likelihood, Gaussian):
-        vae = _profiled(vae, subject)
+    named = [name for name in OF_GAMMA if name in changes]
+    if named and not isinstance(vae.likelihood, Gaussian):
+        got = (
+            f"changes of {', '.join(named)}, for a likelihood without such a variance, {type(vae.likelihood).__name__}"
+        )
+        raise InputError(got, "a Gaussian one", "Leave them out.")
+    if (subject.foreign or named) and isinstance(vae.likelihood, Gaussian):
+        vae = _profiled(vae, subject, cast("VarianceShape", changes.get("variance_shape", "iso-i")))
     kept, unseen = hold_out(batches, subject.trained.settings)
     values = {"epochs": subject.trained.settings.epochs, "lr": _FINE, "keep_best": unseen is not None}
-    given = {name: value for name, value in changes.items() if name != "variance"}
-    settings = _fit_settings({**values, **given})
+    given = {name: value for name, value in changes.items() if name not in OF_GAMMA}
+    settings = fit_settings({**values, **given})
     fit(vae, kept, settings, held_out=unseen)
     _calibrate(vae, kept, settings.seed)
     return vae.eval()
 
 
-def _profiled(vae: VAE, subject: Subject) -> VAE:
+def _profiled(vae: VAE, subject: Subject, shape: VarianceShape) -> VAE:
     """Return the same networks under a Gaussian of profiled variance, and a foreign one's KL with weight 1."""
     variance = vae.likelihood.variance
     if variance is not None and variance.outputs(1) != 1:
-        raise InputError("a decoder that emits its variance", "one that emits means alone", "Leave variance out.")
+        remedy = "Leave variance and variance_shape out."
+        raise InputError("a decoder that emits its variance", "one that emits means alone", remedy)
+    floor = (_FLOOR_OF_SINGLE if shape == "diag-d" else _FLOOR) * subject.trained.facts.data_variance
     likelihood = Gaussian(
-        ProfiledVariance(floor=_FLOOR * subject.trained.facts.data_variance),
+        ProfiledVariance(diagonal=shape.startswith("diag"), per_sample=shape.endswith("-d"), floor=floor),
         link=cast("Gaussian", vae.likelihood).link,
     )
     own = None if subject.foreign and not vae.posterior.degenerate else vae.regularizers
     return _under(vae, likelihood.to(next(vae.parameters())), own)
-
-
-def _completed(changes: Mapping[str, object], known: Collection[str]) -> dict[str, object]:
-    """Return the changes, and defaults of what they leave no place for."""
-    _check(changes, known)
-    default, reset = Settings().model_dump(), []
-    if changes.get("likelihood", "gaussian") not in ("gaussian", "mixed"):
-        reset = ["variance", "variance_shape", "gamma", "gamma_lr_scale"]
-    elif "variance" in changes:
-        kept = {"profiled": "variance_shape", "learned": "gamma variance_shape gamma_lr_scale", "fixed": "gamma"}
-        own = kept.get(str(changes["variance"]), "")
-        reset = [name for name in ("variance_shape", "gamma", "gamma_lr_scale") if name not in own.split()]
-    return {name: default[name] for name in reset if name in known} | dict(changes)
-
-
-def _check(changes: Mapping[str, object], known: Collection[str]) -> None:
-    """Refuse names that are none."""
-    unknown = [name for name in changes if name not in known]
-    if unknown:
-        close = [one for name in unknown for one in difflib.get_close_matches(name, known, n=1)]
-        remedy = f"Did you mean {', '.join(close)}?" if close else ""
-        raise InputError(f"changes of {', '.join(unknown)}", f"some of {', '.join(sorted(known))}", remedy)
-
-
-def _fit_settings(values: Mapping[str, object]) -> FitSettings:
-    try:
-        return FitSettings.model_validate(dict(values))
-    except ValidationError as error:
-        raise explain(error, FitSettings) from None

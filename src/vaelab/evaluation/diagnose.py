@@ -30,10 +30,10 @@ from vaelab.diagnostics.row_means import Part
 from vaelab.diagnostics.smoothness import smoothness
 from vaelab.diagnostics.verdicts import Context, verdicts_of
 from vaelab.errors import InputError
-from vaelab.evaluation.subject import Subject, subject_of
+from vaelab.evaluation.subject import Subject, left_as_it_is, subject_of
 from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.metrics.interpolation import linear
-from vaelab.model import KL, VAE, FixedVariance, Mixed
+from vaelab.model import VAE, FixedVariance, Mixed
 from vaelab.runs.folder import METRICS
 from vaelab.training import read_records, stream
 from vaelab.types import Batches
@@ -101,21 +101,27 @@ def diagnose(
     'posterior-collapse'
     """
     start = time.perf_counter()
-    subject = subject_of(model, X, y, held_out=held_out, gamma=gamma)
-    vae = subject.trained.vae
-    if isinstance(vae.likelihood, Mixed):
-        raise InputError("a model of a mixed table", "rows of numbers without gaps", "Diagnose one of its numbers.")
-    if min(len(subject.batches), rows) < _LEAST_ROWS:
-        got = f"{len(subject.batches):,} rows, of which at most {rows:,} are to be used"
-        raise InputError(got, f"at least {_LEAST_ROWS}", "Give more rows.")
-    batches: Batches = Part.of(subject.batches, rows, seed)
-    unseen: Batches | None = None
-    if subject.held_out is not None and len(subject.held_out) >= _LEAST_ROWS:
-        unseen = Part.of(subject.held_out, rows, seed)
-    measured = _Measuring(subject, batches, unseen, seed, note)
-    measures = measured.all()
-    context = _context(subject)
-    examples = measured.examples() if pictures else _nothing(subject)
+    if seed < 0:
+        raise InputError(f"seed={seed}", "a whole number ≥ 0")
+    with left_as_it_is(model):
+        subject = subject_of(model, X, y, held_out=held_out, gamma=gamma)
+        vae = subject.trained.vae
+        if isinstance(vae.likelihood, Mixed):
+            raise InputError("a model of a mixed table", "rows of numbers without gaps", "Diagnose one of its numbers.")
+        if min(len(subject.batches), rows) < _LEAST_ROWS:
+            got = f"{len(subject.batches):,} rows, of which at most {rows:,} are to be used"
+            raise InputError(got, f"at least {_LEAST_ROWS}", "Give more rows.")
+        few = subject.held_out is not None and len(subject.held_out) < _LEAST_ROWS
+        if few and held_out is not None:
+            raise InputError("too few held-out rows", f"at least {_LEAST_ROWS}", "Give more of them, or none.")
+        batches: Batches = Part.of(subject.batches, rows, seed)
+        unseen: Batches | None = None
+        if subject.held_out is not None and len(subject.held_out) >= _LEAST_ROWS:
+            unseen = Part.of(subject.held_out, rows, seed)
+        measured = _Measuring(subject, batches, unseen, seed, note)
+        measures = measured.all()
+        context = _context(subject)
+        examples = measured.examples() if pictures else _nothing(subject)
     history = [] if subject.folder is None else read_records(subject.folder / METRICS)
     return Diagnosis(
         name=str(model) if isinstance(model, str | Path) else type(model).__name__,
@@ -138,7 +144,6 @@ def diagnose(
 
 def _context(subject: Subject) -> Context:
     trained = subject.trained
-    weights = [r.weight for r in trained.vae.regularizers if isinstance(r, KL)]
     variance = trained.vae.likelihood.variance
     shape = "none"
     if variance is not None:
@@ -150,8 +155,9 @@ def _context(subject: Subject) -> Context:
         sampler=trained.facts.best_density,
         gamma_known=subject.gamma_known,
         foreign=subject.foreign,
-        kl_weight=float(weights[0]) if weights else None,
-        epochs=None if subject.foreign else trained.settings.epochs,
+        form="estimator" if trained.facts.fingerprint else "module",
+        conditional=trained.conditioning is not None,
+        epochs=trained.settings.epochs if trained.facts.fingerprint else None,
         shape=shape,
     )
 
@@ -240,7 +246,7 @@ class _Measuring:
     def examples(self) -> Examples:
         """Rows to look at: real, rebuilt, sampled, between, and codes in a plane."""
         self.note("rows to look at")
-        trained, vae, seed = self.subject.trained, self.vae.eval(), self.seed
+        trained, vae, seed = self.subject.trained, self.vae, self.seed
         device = trained.device
         shown = Part.of(self.unseen or self.batches, _SHOWN[trained.facts.kind], seed).to(device)
         x, c = shown.take(torch.arange(len(shown), device=device))

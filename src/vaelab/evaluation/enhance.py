@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,15 +24,16 @@ from vaelab import runs
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError
 from vaelab.evaluation.densities import DensityComparison, compare_on
-from vaelab.evaluation.sample_distances import SampleDistance, distances_of, features_of, taken
-from vaelab.evaluation.subject import Subject, subject_of
+from vaelab.evaluation.sample_distances import SampleDistance, distances_of, features_of, needed_errors, taken
+from vaelab.evaluation.subject import Subject, left_as_it_is, subject_of
 from vaelab.latent import Codes, Generator
+from vaelab.model.contexts import evaluating
 from vaelab.runs import Trained
 from vaelab.runs.train import hold_out
 from vaelab.training import stream
 from vaelab.types import rows_at_once
 
-_MOST_HELD_OUT = 5_000
+_MOST_HELD_OUT = 5_000  # as when rows are set aside
 _FLOOR, _LIMIT = "real rows", "decoded codes"
 
 
@@ -62,9 +65,12 @@ class Enhanced:
     best
         The density that `sample` draws from: the nearest one if it is clearly nearer than the prior, else ``"prior"``.
     better
-        Whether `best` is better than the prior, by more than two standard errors.
+        Whether `best` is better than the prior, by more than two standard errors for one candidate and by more for
+        several: as many as leave the chance that any of them seems better the same (`needed_errors`).
     draws, held_out
         Samples of each density, and the rows that they are compared with.
+    available
+        Rows that there were for the fits, of which ``comparison.rows`` were taken.
     trained
         The model with these densities, of which `best` is the ``"auto"``; the one that was given is left as it is.
     """
@@ -77,6 +83,7 @@ class Enhanced:
     better: bool
     draws: int
     held_out: int
+    available: int
     trained: Trained = field(repr=False)
     _subject: Subject = field(repr=False)
     _like: object = field(repr=False)
@@ -136,9 +143,11 @@ class Enhanced:
         """Return one line per density, nearest first, then floor and limit, and what follows from them."""
         rows = {**self.distances, _LIMIT: self.limit, _FLOOR: self.floor}
         wide = max(map(len, rows))
+        some = f" chosen at random of {self.available:,}" if self.comparison.rows < self.available else ""
         lines = [
             f"{self.draws:,} decoded draws of each density, and {self.held_out:,} real rows that none has seen; energy "
             "distance, lower is better",
+            f"densities fitted to {self.comparison.rows:,} codes{some}",
             f"{'':<{wide}}  {'distance':>20}  {'less than the prior':>22}  {'told apart':>10}",
         ]
         for name, one in rows.items():
@@ -155,8 +164,11 @@ class Enhanced:
             lines.append(f"Samples with z from the density {self.best!r} are clearly nearer to the data{part}.")
         else:
             lines.append("No density gives samples that are clearly nearer to the data than the prior's: keep it.")
-            if not self.limit.clearly_nearer:
+            if not self.limit.clearly_nearer():
                 lines.append("Nor are decoded codes of real rows: what the samples lack is not another law of z.")
+        count = max(len(self.distances) - 1, 1)
+        several = f", as for the best of {count} (Bonferroni)" if count > 1 else ""
+        lines.append(f"Clearly: by more than {needed_errors(count):.2f} standard errors{several}.")
         return "\n".join(lines)
 
 
@@ -168,6 +180,7 @@ def enhance(
     densities: Sequence[str] | None = None,
     held_out: float = 0.2,
     epochs: int | None = None,
+    rows: int = 20_000,
     samples: int = 2000,
     gamma: float | None = None,
     seed: int = 0,
@@ -177,6 +190,8 @@ def enhance(
 
     Latent densities are fitted on some of the codes. Decoded draws of each are compared with rows that no density has
     seen, by the energy distance: of 64 principal components for images, of rows in the network's units for tables.
+    A density is taken in the place of the prior if its gain is above the normal quantile at 0.0228 / k of its standard
+    errors, 2 of them for one candidate, since the best of k is looked for (C. Bonferroni, 1936).
 
     Parameters
     ----------
@@ -193,6 +208,9 @@ def enhance(
         Share of the rows (at most 5,000) that the densities do not see.
     epochs
         Of the second stage and the flow; the model's ``second_epochs`` if None.
+    rows
+        Codes that densities are fitted to, at most; chosen at random where there are more. To fit a flow and a second
+        stage to many takes long: give more if that is worth it.
     samples
         Decoded draws of each density.
     gamma
@@ -210,7 +228,8 @@ def enhance(
     Raises
     ------
     InputError
-        The model is of no known kind or one of sequences, rows do not fit it, or there are too few.
+        The model is of no known kind or one of sequences, rows do not fit it, there are too few, or a number is none
+        that can be.
 
     Examples
     --------
@@ -222,31 +241,32 @@ def enhance(
     >>> sorted(better.distances), better.sample(3).shape
     (['gaussian', 'prior'], (3, 4))
     """
-    if samples < 2:
-        raise InputError(f"samples={samples}", "at least 2")
-    subject = subject_of(model, X, y, gamma=gamma)
-    if subject.trained.settings.network == "lstm":
-        raise InputError("a model of sequences", "one of independent rows", "Use vaelab.compare_densities.")
-    wanted = None if densities is None else ["prior", *(name for name in densities if name != "prior")]
-    found = compare_on(
-        subject.trained,
-        subject.batches,
-        groups=subject.groups,
-        densities=wanted,
-        held_out=held_out,
-        epochs=epochs,
-        seed=seed,
-        note=note,
-    )
-    kept, unseen = hold_out(subject.batches, found.trained.settings, groups=subject.groups)
-    assert unseen is not None  # or else there is no comparison
-    if subject.held_out is not None and len(subject.held_out) > len(unseen):
-        unseen = subject.held_out
-    note("comparing decoded draws with real rows")
-    distances, rows = _measured(found.trained, kept, unseen, samples, seed)
+    _check_numbers({"samples": (samples, 2), "rows": (rows, 10), "seed": (seed, 0)}, epochs, held_out)
+    with left_as_it_is(model):
+        subject = subject_of(model, X, y, gamma=gamma)
+        if subject.trained.settings.network == "lstm":
+            raise InputError("a model of sequences", "one of independent rows", "Use vaelab.compare_densities.")
+        wanted = None if densities is None else ["prior", *(name for name in densities if name != "prior")]
+        batches, groups, available = _some(subject, rows, held_out, seed)
+        found = compare_on(
+            subject.trained,
+            batches,
+            groups=groups,
+            densities=wanted,
+            held_out=held_out,
+            epochs=epochs,
+            seed=seed,
+            note=note,
+        )
+        kept, unseen = hold_out(batches, found.trained.settings, groups=groups)
+        assert unseen is not None  # or else there is no comparison
+        if subject.held_out is not None and len(subject.held_out) > len(unseen):
+            unseen = subject.held_out
+        note("comparing decoded draws with real rows")
+        distances, compared = _measured(found.trained, kept, unseen, samples, seed)
     floor, limit = distances.pop(_FLOOR), distances.pop(_LIMIT)
     order = sorted(distances, key=lambda name: distances[name].energy)
-    best = next((name for name in order if distances[name].clearly_nearer), "prior")
+    best = next((name for name in order if distances[name].clearly_nearer(len(order) - 1)), "prior")
     trained = dataclasses.replace(found.trained, facts=found.trained.facts.model_copy(update={"best_density": best}))
     return Enhanced(
         comparison=found,
@@ -256,12 +276,35 @@ def enhance(
         best=best,
         better=best != "prior",
         draws=samples,
-        held_out=rows,
+        held_out=compared,
+        available=available,
         trained=trained,
         _subject=subject,
         _like=_twin(model, trained) if isinstance(model, _Estimator) else X,
         _rebuilt=isinstance(model, str | Path | Trained),
     )
+
+
+def _check_numbers(whole: dict[str, tuple[object, int]], epochs: object, held_out: object) -> None:
+    """Refuse what is no whole number, or below the least that it can be, and a share that is none."""
+    for name, (value, least) in (whole | ({} if epochs is None else {"epochs": (epochs, 1)})).items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+            raise InputError(f"{name}={value!r}", f"a whole number of at least {least}")
+    if not isinstance(held_out, Real) or not 0 < float(held_out) < 1:
+        raise InputError(f"held_out={held_out!r}", "a share between 0 and 1, both excluded")
+
+
+def _some(
+    subject: Subject, rows: int, held_out: float, seed: int
+) -> tuple[ArrayBatches | MappedBatches, Tensor | None, int]:
+    """Return so many rows that at most `rows` are left to fit, their groups, and how many there could have been."""
+    batches, groups = subject.batches, subject.groups
+    most = min(math.floor(rows / (1 - held_out)), rows + _MOST_HELD_OUT)
+    available = len(batches) - min(round(held_out * len(batches)), _MOST_HELD_OUT)
+    if available <= rows:
+        return batches, groups, available
+    chosen = torch.randperm(len(batches), generator=stream("cpu", seed, "enhance", "rows"))[:most].sort().values
+    return batches.subset(chosen), None if groups is None else groups[chosen], available
 
 
 def _measured(
@@ -280,7 +323,8 @@ def _measured(
     sets = {}
     for name, density in trained.densities.items():
         generator = stream(device, seed, "enhance", name)
-        z = density.eval().sample(samples, given, generator=generator)
+        with evaluating(density):
+            z = density.sample(samples, given, generator=generator)
         sets[name] = _decoded(trained, z, given, features, generator)
     generator = stream(device, seed, "enhance", _LIMIT)
     z, own = Codes.of(trained.vae, kept).pairs(samples, generator=generator)
@@ -298,7 +342,7 @@ def _decoded(
     generator: torch.Generator,
 ) -> Tensor:
     """Features of what `Trained.sample` would make of z, on the CPU."""
-    vae = trained.vae.eval()
+    vae = trained.vae
     kind, size, parts = next(vae.parameters()), rows_at_once(trained.facts.event_shape), []
     for start in range(0, len(z), size):
         part = slice(start, start + size)

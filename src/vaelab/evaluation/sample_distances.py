@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ _COMPONENTS = 64  # of images
 _MOST_ROWS = 2000  # that components are fitted on
 _FOR_TREES = (50, 1000)  # rows of either kind, at least and at most, that a classifier is given
 _BLOCK = 500  # rows whose distances are in memory at once
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,18 @@ class SampleDistance:
     accuracy: float | None = None
     accuracy_error: float | None = None
 
-    @property
-    def clearly_nearer(self) -> bool:
-        """Whether the gain over the prior is more than two standard errors."""
-        return self.gain > 2 * self.gain_error
+    def clearly_nearer(self, candidates: int = 1) -> bool:
+        """Whether the gain over the prior is clear, for the best of so many candidates: see `needed_errors`."""
+        return self.gain > needed_errors(candidates) * self.gain_error
+
+
+def needed_errors(candidates: int = 1) -> float:
+    """Return how many standard errors a gain must exceed where the best of k candidates is looked for.
+
+    The one-sided normal quantile at 0.0228 / k (C. Bonferroni, 1936), which is 2 for one candidate: the chance that any
+    of k seems better than the prior, and none is, stays below 0.0228.
+    """
+    return -_NORMAL.inv_cdf(_NORMAL.cdf(-2.0) / max(candidates, 1))
 
 
 class _Terms(NamedTuple):

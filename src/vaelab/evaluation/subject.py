@@ -7,19 +7,21 @@ changes nothing and whose only density is the prior, so that everything which re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaelab import runs
 from vaelab.config import Settings
 from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Scaling, TestSplit, TrainSplit, check_array
 from vaelab.data.conditions import Column, is_one_hot
-from vaelab.diagnostics.adapters import adapt
+from vaelab.diagnostics.adapters import Wrapped, adapt
+from vaelab.diagnostics.adapters.networks import owner_of
 from vaelab.errors import InputError
 from vaelab.latent import PriorDensity
 from vaelab.model import (
@@ -31,6 +33,7 @@ from vaelab.model import (
     LearnedVariance,
     Regularizer,
 )
+from vaelab.model.contexts import evaluating
 from vaelab.runs import Facts, Trained
 from vaelab.runs.train import hold_out, mean_variance
 
@@ -137,6 +140,24 @@ def subject_of(
     if (own or isinstance(model, VAE)) and gamma is not None:
         raise InputError(f"gamma={gamma}, for a model that has its own", "gamma for a foreign model", "Leave it out.")
     return _own(model, X, y, held_out) if own else _other(model, X, y, held_out, gamma)
+
+
+def modules_of(model: object) -> Iterator[nn.Module]:
+    """Yield the modules that a model, of any kind that `subject_of` takes, is or holds; of a folder there are none."""
+    known = model.subject.trained if isinstance(model, Described) else getattr(model, "trained_", model)
+    if isinstance(known, nn.Module):
+        yield known
+    elif isinstance(known, Trained):
+        yield from (known.vae, *known.densities.values())
+    elif isinstance(known, Wrapped):
+        yield from (owner for owner in map(owner_of, (known.encode, known.decode)) if owner is not None)
+
+
+@contextmanager
+def left_as_it_is(model: object) -> Iterator[None]:
+    """Keep the modules of a model in evaluation mode, as adapters leave them, and give each its own mode back."""
+    with evaluating(*modules_of(model)):
+        yield
 
 
 def _described(known: Subject, X: object | None, y: object | None, held_out: object | None) -> Subject:

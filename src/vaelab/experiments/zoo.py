@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,9 +31,10 @@ class Patient(NamedTuple):
     """A model, rows that it was trained on, unseen rows, and what its loss is said to stand for."""
 
     model: object
-    X: Tensor
-    held_out: Tensor
+    X: object
+    held_out: object
     gamma: float | None = None
+    y: object | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,14 @@ def diagnosed(kind: Kind, seed: int) -> Diagnosis:
     """Make a patient of this kind and diagnose it."""
     patient = kind.make(seed)
     return diagnose(
-        patient.model, patient.X, held_out=patient.held_out, gamma=patient.gamma, rows=2000, pictures=False, seed=seed
+        patient.model,
+        patient.X,
+        patient.y,
+        held_out=patient.held_out,
+        gamma=patient.gamma,
+        rows=2000,
+        pictures=False,
+        seed=seed,
     )
 
 
@@ -108,6 +117,25 @@ def _trained(
 def _sheet(seed: int) -> Patient:
     x, unseen = _manifold(seed)
     return Patient(_trained(x, seed, ProfiledVariance(), latent_dim=5), x, unseen)
+
+
+def _table(seed: int) -> Patient:
+    from vaelab.estimators import GaussianVAE
+
+    x, unseen = (part.numpy() for part in _manifold(seed, columns=8, noise=0.1))
+    model = GaussianVAE(latent_dim=6, hidden=(128,), epochs=60, lr=3e-3, random_state=seed)
+    return Patient(model.fit(x), x, unseen)
+
+
+def _conditional(seed: int) -> Patient:
+    """Two sheets, of which the condition says which."""
+    from vaelab.estimators import ConditionalVAE
+
+    x, unseen = (part.numpy() for part in _manifold(seed))
+    sides = [np.arange(len(part)) % 2 for part in (x, unseen)]
+    x, unseen = (part + 4 * side[:, None] for part, side in zip((x, unseen), sides, strict=True))
+    model = ConditionalVAE(latent_dim=5, hidden=(128,), epochs=60, lr=3e-3, random_state=seed)
+    return Patient(model.fit(x, sides[0]), x, (unseen, sides[1]), y=sides[0])
 
 
 def _two_stages(seed: int) -> Patient:
@@ -193,7 +221,7 @@ def _cramped(seed: int) -> Patient:
 
 def _roomy(seed: int) -> Patient:
     x, unseen = _manifold(seed)
-    return Patient(_trained(x, seed, ProfiledVariance(), latent_dim=48), x, unseen)
+    return Patient(_trained(x, seed, ProfiledVariance(), latent_dim=64), x, unseen)
 
 
 def _mismatched(seed: int) -> Patient:
@@ -214,6 +242,10 @@ def _memorised(seed: int) -> Patient:
 
 def _averaged(seed: int) -> Patient:
     return _foreign(seed, "means" if seed % 2 else "mean", columns=30)
+
+
+def _averaged_unsaid(seed: int) -> Patient:
+    return _foreign(seed, "means", columns=30)._replace(gamma=None)
 
 
 def _other_units(seed: int) -> Patient:
@@ -247,7 +279,7 @@ def _less_noisy(seed: int) -> Patient:
 
 def _uneven(seed: int) -> Patient:
     # as many dimensions as the sheet has: with more of them, each noisy column would get one
-    x, unseen = _manifold(seed, columns=16, noise=torch.tensor([0.01, 0.6]).repeat_interleave(8), bend=0.0)
+    x, unseen = _manifold(seed, columns=48, noise=torch.tensor([0.01, 1.0]).repeat_interleave(24), bend=0.0)
     return Patient(_trained(x, seed, ProfiledVariance(), latent_dim=3), x, unseen)
 
 
@@ -255,6 +287,8 @@ SOUND = (
     Kind("sound: bent sheet", "healthy", _sheet),
     Kind("sound: two stages, digits", "healthy", _two_stages),
     Kind("sound: another program's", "healthy", _foreign),
+    Kind("sound: table, own units", "healthy", _table),
+    Kind("sound: conditional", "healthy", _conditional),
 )
 """Models without a fault."""
 
@@ -267,6 +301,7 @@ BROKEN = (
     Kind("stopped early", "not-converged", _early),
     Kind("over-fitted", "over-fit", _memorised),
     Kind("mean-reduced loss", "loss-mis-scaled", _averaged),
+    Kind("mean-reduced loss, γ unknown", "loss-mis-scaled", _averaged_unsaid),
     Kind("mis-scaled data", "data-mis-scaled", _other_units),
     Kind("γ set too large", "variance-too-large", _noisier),
     Kind("γ set too small", "variance-too-small", _less_noisy),

@@ -16,6 +16,7 @@ from torch.distributions import Distribution, MultivariateNormal
 from vaelab.data import Conditions
 from vaelab.errors import InputError
 from vaelab.model import VAE, DiagonalNormal, draw
+from vaelab.model.contexts import evaluating
 from vaelab.types import Batches, rows_at_once
 
 
@@ -74,8 +75,6 @@ class Codes:
             The posterior is of another kind.
         """
         batch_size = batch_size or rows_at_once(batches.event_shape)
-        was_training = vae.training
-        vae.eval()
         kind = next(vae.parameters())
         batches = batches.to(kind.device)
         n, size = len(batches), vae.latent_dim
@@ -83,19 +82,19 @@ class Codes:
         loc, scale = kind.new_empty(n, size), kind.new_empty(n, size)
         tril: Tensor | None = None
         conditions: Tensor | None = None
-        for start in range(0, n, batch_size):
-            rows = slice(start, min(start + batch_size, n))
-            x, c = batches.take(torch.arange(rows.start, rows.stop, device=kind.device))
-            q = vae.encode(x, c)
-            loc[rows], scale[rows] = q.mean, q.stddev
-            own = _factor(q)
-            if own is not None:
-                tril = own.new_empty(n, size, size) if tril is None else tril
-                tril[rows] = own
-            if c is not None:
-                conditions = c.new_empty(n, *c.shape[1:]) if conditions is None else conditions
-                conditions[rows] = c
-        vae.train(was_training)
+        with evaluating(vae):
+            for start in range(0, n, batch_size):
+                rows = slice(start, min(start + batch_size, n))
+                x, c = batches.take(torch.arange(rows.start, rows.stop, device=kind.device))
+                q = vae.encode(x, c)
+                loc[rows], scale[rows] = q.mean, q.stddev
+                own = _factor(q)
+                if own is not None:
+                    tril = own.new_empty(n, size, size) if tril is None else tril
+                    tril[rows] = own
+                if c is not None:
+                    conditions = c.new_empty(n, *c.shape[1:]) if conditions is None else conditions
+                    conditions[rows] = c
         return cls(loc, scale, conditions, tril)
 
     @property

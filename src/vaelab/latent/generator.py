@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vaelab.latent.codes import Codes
 from vaelab.latent.densities import LatentDensity, check_rows, clearly_better
 from vaelab.model import VAE
+from vaelab.model.contexts import evaluating
 
 _BLOCK = 1000  # rows decoded at once
 
@@ -31,7 +32,7 @@ class Generator(nn.Module):
         generator: torch.Generator | None = None,
         observation_noise: bool = False,
     ) -> Tensor:
-        """Draw (n, *event).
+        """Draw (n, *event), in evaluation mode.
 
         Parameters
         ----------
@@ -49,18 +50,18 @@ class Generator(nn.Module):
         InputError
             c is missing, not expected, of another width, or not one condition per row; nothing is drawn.
         """
-        self.vae.eval()
         check_rows(c, n)
         kind = next(self.vae.parameters())
-        # one row through the decoder, which refuses a wrong condition
-        self.vae.decode(kind.new_zeros(min(n, 1), self.vae.latent_dim), None if c is None else c[:1])
-        z = self.density.eval().sample(n, c, generator=generator).to(kind.dtype)
-        rows = []
-        for start in range(0, n, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            own = None if c is None else c[part]
-            rows.append(self.vae.emit(z[part], own, generator=generator, observation_noise=observation_noise))
-        return torch.cat(rows) if rows else self.vae.decode(z, c)
+        with evaluating(self.vae, self.density):
+            # one row through the decoder, which refuses a wrong condition
+            self.vae.decode(kind.new_zeros(min(n, 1), self.vae.latent_dim), None if c is None else c[:1])
+            z = self.density.sample(n, c, generator=generator).to(kind.dtype)
+            rows = []
+            for start in range(0, n, _BLOCK):
+                part = slice(start, start + _BLOCK)
+                own = None if c is None else c[part]
+                rows.append(self.vae.emit(z[part], own, generator=generator, observation_noise=observation_noise))
+            return torch.cat(rows) if rows else self.vae.decode(z, c)
 
 
 class Comparison(NamedTuple):
@@ -94,7 +95,8 @@ def row_scores(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: in
         A density is conditional and the codes have no condition, or one of another shape.
     """
     z, c = codes.pairs(generator=torch.Generator(codes.loc.device).manual_seed(seed))
-    return {name: density.eval().log_prob(z, c).double() for name, density in densities.items()}
+    with evaluating(*densities.values()):
+        return {name: density.log_prob(z, c).double() for name, density in densities.items()}
 
 
 def simplest_of_best(scores: Mapping[str, Tensor]) -> str:

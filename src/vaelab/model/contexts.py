@@ -1,4 +1,4 @@
-"""Under which conditions a part of a training step runs."""
+"""Under which conditions a part of a training step, or a measure, runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,25 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     if torch.is_autocast_enabled(x.device.type):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Put modules into evaluation mode; afterwards each of their submodules is in its own mode again, come what may.
+
+    The mode of a whole is not enough: parts of it may be frozen in evaluation mode.
+    """
+    before = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for part, training in before:  # a part comes after the whole, whose call reaches it
+            if part.training != training:
+                part.train(training)  # some do more than note it, such as to fold weights together
+        for part, training in before:
+            part.training = training
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
 from vaelab.errors import InputError, NonFiniteObjectiveError
-from vaelab.model.contexts import full_precision, still
+from vaelab.model.contexts import evaluating, full_precision, still
 from vaelab.model.distributions import DiagonalNormal, draw, kl, variance_ratio
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
@@ -394,25 +394,23 @@ class VAE(Trainable):
         if variance is None or not self.likelihood.calibrates:
             return
         batch_size = batch_size or rows_at_once(batches.event_shape)
-        was_training = self.training
-        self.eval()
         device = next(self.parameters()).device
         total, count = torch.zeros((), device=device), torch.zeros((), device=device)
         finite = torch.ones((), dtype=torch.bool, device=device)
-        for start in range(0, len(batches), batch_size):
-            index = torch.arange(start, min(start + batch_size, len(batches)), device=device)
-            noise = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
-            x, c = batches.take(index, noise)
-            q = self.encode(x, c)
-            z = draw(q, torch.randn(q.mean.shape, generator=generator, device=device, dtype=x.dtype))
-            parameters = self.decoder(z, c).to(x.dtype)
-            finite = finite & parameters.isfinite().all()
-            squared = self.likelihood.squared_error(parameters, x).double()
-            total = total + squared.nansum(0)
-            count = count + (~squared.isnan()).sum(0)
+        with evaluating(self):
+            for start in range(0, len(batches), batch_size):
+                index = torch.arange(start, min(start + batch_size, len(batches)), device=device)
+                noise = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
+                x, c = batches.take(index, noise)
+                q = self.encode(x, c)
+                z = draw(q, torch.randn(q.mean.shape, generator=generator, device=device, dtype=x.dtype))
+                parameters = self.decoder(z, c).to(x.dtype)
+                finite = finite & parameters.isfinite().all()
+                squared = self.likelihood.squared_error(parameters, x).double()
+                total = total + squared.nansum(0)
+                count = count + (~squared.isnan()).sum(0)
         if not bool(finite):
             raise NonFiniteObjectiveError("The decoder's output is not finite, so that no variance can be set from it.")
         if not variance.diagonal:  # every observed entry counts the same, however many its column has
             total, count = total.sum(), count.sum()
         variance.calibrate(total / count.clamp(min=1))
-        self.train(was_training)

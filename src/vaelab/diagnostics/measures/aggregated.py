@@ -21,6 +21,7 @@ from vaelab.metrics import energy_distance, two_sample_accuracy
 from vaelab.metrics.distances import centred, squared_distances
 from vaelab.metrics.two_sample import TwoSample
 from vaelab.model import VAE, draw
+from vaelab.model.contexts import evaluating
 from vaelab.training import stream
 from vaelab.types import Batches
 
@@ -196,9 +197,8 @@ def _spectrum(rows: Tensor) -> Tensor:
 
 def _second_codes(vae: VAE, z: Tensor, c: Tensor | None, generator: torch.Generator) -> Tensor:
     """(n, κ) u ~ q(u | z) of a second stage, in evaluation mode."""
-    was_training = vae.training
-    q = vae.eval().encode(z.to(next(vae.parameters()).dtype), c)
-    vae.train(was_training)
+    with evaluating(vae):
+        q = vae.encode(z.to(next(vae.parameters()).dtype), c)
     noise = torch.randn(q.mean.shape, generator=generator, device=z.device).to(q.mean.dtype)
     return draw(q, noise)
 

@@ -25,6 +25,7 @@ from vaelab.diagnostics.mutual_information import MutualInformation, mutual_info
 from vaelab.diagnostics.row_means import Part, over_rows
 from vaelab.latent import Codes
 from vaelab.model import VAE, DiagonalNormal, Isotropic, draw, kl, variance_ratio
+from vaelab.model.contexts import evaluating
 from vaelab.types import Batches
 
 _MOST_NUMBERS = 20_000_000  # of codes, of their covariances, or of outputs
@@ -134,9 +135,8 @@ def _affordable(points: int, vae: VAE, batches: Batches) -> int:
     """Rows whose codes stay small, with their covariances where these are full."""
     kind = next(vae.parameters())
     x, c = Part.of(batches, 1, 0).to(kind.device).take(torch.zeros(1, dtype=torch.int64, device=kind.device))
-    was_training = vae.training
-    full = isinstance(vae.eval().encode(x, c), MultivariateNormal)
-    vae.train(was_training)
+    with evaluating(vae):
+        full = isinstance(vae.encode(x, c), MultivariateNormal)
     return max(2, min(points, _MOST_NUMBERS // (vae.latent_dim**2 if full else 2 * vae.latent_dim)))
 
 

@@ -11,6 +11,7 @@ from vaelab.diagnostics.row_means import Part
 from vaelab.errors import InputError
 from vaelab.latent import Codes, LatentDensity, PriorDensity
 from vaelab.model import VAE, FullCovariance
+from vaelab.model.contexts import evaluating
 from vaelab.training import stream
 from vaelab.types import Batches, rows_at_once
 
@@ -65,16 +66,9 @@ def drawn_codes(vae: VAE, batches: Batches, *, rows: int, seed: int) -> tuple[Te
 
 @torch.no_grad()
 def density_draws(density: LatentDensity, like: Tensor, c: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Draw as many codes from a density as there are in `like`, of its type, in evaluation mode.
-
-    The modes are set back module by module: a density may hold the model's own prior.
-    """
-    before = [(module, module.training) for module in density.modules()]
-    density.eval()
-    drawn = density.sample(len(like), c, generator=generator).to(like)
-    for module, training in before:
-        module.training = training
-    return drawn
+    """Draw as many codes from a density as there are in `like`, of its type, in evaluation mode."""
+    with evaluating(density):
+        return density.sample(len(like), c, generator=generator).to(like)
 
 
 def with_prior(vae: VAE, densities: Mapping[str, LatentDensity]) -> dict[str, LatentDensity]:

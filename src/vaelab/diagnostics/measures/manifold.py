@@ -24,6 +24,7 @@ from vaelab.errors import InputError
 from vaelab.latent import LatentDensity
 from vaelab.metrics import interpolation
 from vaelab.model import VAE
+from vaelab.model.contexts import evaluating
 from vaelab.training import stream
 from vaelab.types import Batches, rows_at_once
 
@@ -98,25 +99,23 @@ def off_manifold(
     InputError
         Fewer than 4 rows, or outputs that are not finite.
     """
-    was_training = vae.training
-    vae.eval()
-    z, c = drawn_codes(vae, batches, rows=rows, seed=seed)
-    half = len(z) // 2
-    held, conditions = z[half:], None if c is None else c[half:]
-    near = _Neighbourhood(vae, z[:half], None if c is None else c[:half])
-    usual = near.distances(held, conditions)
-    threshold = max(float(usual.quantile(1 - FLOOR)), near.rounding)
-    rates = {}
-    for name, density in with_prior(vae, densities).items():
-        drawn = density_draws(density, held, conditions, stream(z.device, seed, "draws", name))
-        rates[name] = _share(near.distances(drawn, conditions), threshold)
-    count = min(_PAIRS, max(_FEWEST_PAIRS, _WALKED // math.prod(batches.event_shape)))
-    pairs = interpolation.pairs(len(held), count, stream("cpu", seed, "pairs")).to(z.device)
-    scale = max(float(usual.median()), near.rounding)
-    straight, great = (
-        _along(near, path, held, conditions, pairs) for path in (interpolation.linear, interpolation.spherical)
-    )
-    vae.train(was_training)
+    with evaluating(vae):
+        z, c = drawn_codes(vae, batches, rows=rows, seed=seed)
+        half = len(z) // 2
+        held, conditions = z[half:], None if c is None else c[half:]
+        near = _Neighbourhood(vae, z[:half], None if c is None else c[:half])
+        usual = near.distances(held, conditions)
+        threshold = max(float(usual.quantile(1 - FLOOR)), near.rounding)
+        rates = {}
+        for name, density in with_prior(vae, densities).items():
+            drawn = density_draws(density, held, conditions, stream(z.device, seed, "draws", name))
+            rates[name] = _share(near.distances(drawn, conditions), threshold)
+        count = min(_PAIRS, max(_FEWEST_PAIRS, _WALKED // math.prod(batches.event_shape)))
+        pairs = interpolation.pairs(len(held), count, stream("cpu", seed, "pairs")).to(z.device)
+        scale = max(float(usual.median()), near.rounding)
+        straight, great = (
+            _along(near, path, held, conditions, pairs) for path in (interpolation.linear, interpolation.spherical)
+        )
     return OffManifold(
         rows=len(z),
         draws=len(held),

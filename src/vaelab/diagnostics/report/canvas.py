@@ -186,6 +186,11 @@ def number(value: float | None) -> str:
     return text.replace("-", "−")
 
 
+def words(value: float) -> str:
+    """Write a number as `number` does, and one that is not finite in words."""
+    return number(value) if math.isfinite(value) else "not finite"
+
+
 def share(value: float) -> str:
     """Write a share as a percentage; one above 0 and below 1 never as 0 or 100."""
     if 0.995 < value < 1:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from vaelab.diagnostics.report import codes, rows, training, variances
-from vaelab.diagnostics.report.canvas import Picture, number, share
+from vaelab.diagnostics.report.canvas import Picture, number, share, words
 from vaelab.diagnostics.report.tables import tables
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "words": words}
     return environment
 
 

@@ -146,7 +146,7 @@ def between(diagnosis: Diagnosis) -> Picture | None:
     found = diagnosis.measures.manifold
     title = "What lies between two codes"
     if found is not None:
-        title = f"{share(found.holes)} of the midpoints between two codes are unlike any reconstruction"
+        title = f"Of the midpoints between two codes {share(found.holes)} are unlike any reconstruction"
     text = (
         "Each row walks from the code of one image to that of another; steps in the middle that look like nothing "
         "are holes."

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vaelab.diagnostics.report.canvas import number
+from vaelab.diagnostics.row_means import Mean
 
 if TYPE_CHECKING:
     from vaelab.diagnostics.diagnosis import Diagnosis
@@ -65,7 +66,7 @@ class Table:
 
 def tables(diagnosis: Diagnosis) -> list[Table]:
     """All tables whose measures are there."""
-    found = [_dimensions(diagnosis), _densities(diagnosis), _numbers(diagnosis)]
+    found = [_dimensions(diagnosis), _densities(diagnosis), _smoothness(diagnosis), _numbers(diagnosis)]
     return [table for table in found if table is not None and table.rows]
 
 
@@ -120,6 +121,38 @@ def _densities(diagnosis: Diagnosis) -> Table | None:
         "is the share of decoded draws that are unlike any reconstruction."
     )
     return Table("Densities", caption, columns, tuple(rows))
+
+
+def _smoothness(diagnosis: Diagnosis) -> Table:
+    """List how smooth the decoder is, what its code says, and what noise on the code costs."""
+    found, fit = diagnosis.measures.smoothness, diagnosis.measures.reconstruction
+    rows: list[tuple[str, Mean]] = []
+    if found is not None:
+        rows += [(f"expected gap Δ² at s² = {number(s2)}", gap) for s2, gap in found.gaps.items()]
+        per_dimension = Mean(found.local_per_dimension, found.local.error / found.latent_dim)
+        rows += [("expected local smoothness ELS", found.local), ("ELS/κ, per latent dimension", per_dimension)]
+        if found.information is not None:
+            rows += [("I(x; z) at least, nats", found.information.lower)]
+            rows += [("I(x; z) at most, nats", found.information.upper)]
+        if found.linearised is not None:
+            parts = zip(("error at the mean", "gradient penalty", "constant", "KL"), found.linearised, strict=True)
+            rows += [(f"linearised −ELBO, {part}, nats", one) for part, one in parts]
+            rows += [("linearised −ELBO, sum, nats", Mean(found.linearised.total, math.nan))]
+    if fit is not None:
+        rows += [("squared error at the posterior mean", fit.error_at_mean)]
+        rows += [("squared error of draws", fit.error_of_draws)]
+        rows += [("gap, share of the error of draws", Mean(fit.gap_share, math.nan))]
+    caption = (
+        "Small Δ² and ELS with little information I(x; z) mean a decoder that blurs, as a large gradient penalty asks "
+        "for. At an optimum draws of the posterior rebuild a row almost as well as its mean does: the gap's share is "
+        "near the dimensions in use over those of a row, or below."
+    )
+    # what is the same for all rows has an error by rounding alone
+    errors = (0.0 if one.error < 1e-12 * abs(one.value) else one.error for _, one in rows)
+    cells = tuple(
+        (Cell.of(name), Cell.of(one.value), Cell.of(error)) for (name, one), error in zip(rows, errors, strict=True)
+    )
+    return Table("Smoothness and noise on the code", caption, ("Quantity", "Value", "Standard error"), cells)
 
 
 def _numbers(diagnosis: Diagnosis) -> Table:

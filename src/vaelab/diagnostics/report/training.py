@@ -10,7 +10,11 @@ from vaelab.diagnostics.report.canvas import BLUE, GREY, ORANGE, Chart, Picture,
 if TYPE_CHECKING:
     from vaelab.diagnostics.diagnosis import Diagnosis
 
-_COURSE = {"gamma": "decoder variance γ", "distortion": "distortion, nats", "active_dimensions": "dimensions in use"}
+_COURSE = {
+    "gamma": "decoder variance γ",
+    "distortion": "distortion, nats",
+    "active_dimensions": "active dimensions (λ < 0.05)",
+}
 
 
 def held_out(diagnosis: Diagnosis) -> Picture | None:

@@ -33,7 +33,7 @@ def gammas(diagnosis: Diagnosis) -> Picture | None:
     rebuilt, optimum = diagnosis.measures.reconstruction, diagnosis.measures.optimality
     if rebuilt is None or not rebuilt.residual > 0:
         return None
-    declared = rebuilt.gamma if diagnosis.gamma_known and rebuilt.gamma else None
+    declared = _declared(diagnosis)
     implied = optimum.implied_gamma if optimum is not None else None
     shown = [
         ("the data's variance", rebuilt.data_variance, GREY, "s"),
@@ -63,6 +63,12 @@ def gammas(diagnosis: Diagnosis) -> Picture | None:
     return Picture("gammas", _said(declared, implied, rebuilt.residual), _HELP, chart.markup("gammas", alt))
 
 
+def _declared(diagnosis: Diagnosis) -> float | None:
+    """Return the decoder variance that the model declares, where one is known."""
+    rebuilt = diagnosis.measures.reconstruction
+    return rebuilt.gamma if diagnosis.gamma_known and rebuilt is not None and rebuilt.gamma else None
+
+
 _HELP = (
     "At an optimum all accounts of the decoder variance γ agree: a bar to the right of the dotted line claims more "
     "noise than there is, which smooths; one to the left claims less."
@@ -85,14 +91,15 @@ def _said(declared: float | None, implied: float | None, residual: float) -> str
     against = declared or residual
     ratio = implied / against
     which = "declared one" if declared else "residuals"
-    if 1 / (2 * _ALIKE) < ratio < 2 * _ALIKE:
-        return f"{said}, and the posterior agrees"
+    apart = max(ratio, 1 / ratio)
+    if apart < 2 * _ALIKE:
+        return f"{said}, and the posterior agrees" + (f" up to a factor of {number(apart)}" if apart > _ALIKE else "")
     word = "above" if ratio > 1 else "below"
-    return f"{said}; the posterior was made for one {number(max(ratio, 1 / ratio))} times {word} the {which}"
+    return f"{said}; the posterior was made for one {number(apart)} times {word} the {which}"
 
 
 def posterior(diagnosis: Diagnosis) -> Picture | None:
-    """Posterior variances found against those of the optimum."""
+    """Posterior variances found against those of the optimum under the γ that they imply: their spread, not γ."""
     found = diagnosis.measures.optimality
     if found is None:
         return None
@@ -109,20 +116,36 @@ def posterior(diagnosis: Diagnosis) -> Picture | None:
         axis.plot([low, high], [low, high], color=INK, linewidth=0.9, linestyle="--")
         axis.scatter(pairs[0], pairs[1], s=9, color=BLUE, alpha=0.45, linewidths=0, rasterized=True)
         axis.set(xlim=(low, high), ylim=(low, high))
-        axis.set_xlabel("expected: 1 / (1 + curvature / γ)")
+        axis.set_xlabel(f"expected under {'implied' if found.implied_gamma else 'the'} γ: 1 / (1 + curvature / γ)")
         axis.set_ylabel("found: posterior variance λ")
     factor = float(np.exp(found.misfit))
-    good = factor < 2 * _ALIKE
-    title = f"Posterior variances are {'near' if good else 'off'} their optimum, by a factor of {number(factor)}"
+    under, apart = _under(found.implied_gamma, found.gamma, _declared(diagnosis))
+    title = f"Under {under}, its variances miss their optimum by a factor of {number(factor)}{apart}"
     alt = (
-        f"{pairs.shape[1]} posterior variances found against those expected from the decoder's curvature; "
-        f"they differ by a factor of {number(factor)} (median)."
+        f"{pairs.shape[1]} posterior variances found against those expected from the decoder's curvature under "
+        f"{under}; they differ by a factor of {number(factor)} (median)."
     )
     text = (
-        "Each dot is one latent dimension of one row; on the dashed line the encoder is as sure as its decoder lets "
-        "it be."
+        f"Each dot is one latent dimension of one row, and the dashed line is the optimum under {under}: distance "
+        "from it is misfit between dimensions"
+        + (", and says nothing on whether that variance is right." if found.implied_gamma else ".")
     )
     return Picture("posterior", title, text, chart.markup("posterior", alt))
+
+
+def _under(implied: float | None, assumed: float, declared: float | None) -> tuple[str, str]:
+    """Say which variance posteriors are held against, and how far it is from the declared one."""
+    if implied is None:
+        known = "declared" if declared else "assumed"
+        return f"the {known} variance of {number(assumed)}", " (they are too few to imply another)"
+    under = "the variance that the posterior implies"
+    if declared is None:
+        return under, f"; it is {number(implied)}, and none is declared"
+    ratio = implied / declared
+    if 1 / _ALIKE < ratio < _ALIKE:
+        return under, "; the declared one is about the same"
+    word = "smaller" if ratio > 1 else "larger"
+    return under, f"; the declared one is {number(max(ratio, 1 / ratio))} times {word}"
 
 
 def noise(diagnosis: Diagnosis) -> Picture | None:
