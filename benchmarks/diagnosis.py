@@ -1,4 +1,4 @@
-"""Time and memory of a full diagnosis, in an interpreter of its own: an untrained InfoGAN VAE of 28 × 28 images, κ = 64.
+"""Time and memory of a full diagnosis in an interpreter of its own: an untrained InfoGAN VAE, 28 × 28 images, κ = 64.
 
 Random images stand for data: nothing that is measured takes more or less time for them.
 """

@@ -166,7 +166,8 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
         values |= {"structured": float(rest.structured), "direction_gain": rest.expected_nats / context.dimensions}
         if gamma is not None and len(rest.spectrum):
             values["residual_over_declared"] = float(rest.spectrum[0]) * fit.residual / gamma
-        if context.shape == "iso-i" and context.gamma_known:
+        likely = context.gamma_known and not (use is not None and use.degenerate)  # there is a density to gain on
+        if context.shape == "iso-i" and likely:
             values["shape_gain"] = max(rest.gains.values()) / context.dimensions
     if measures.generalisation is not None:
         found = measures.generalisation
@@ -218,7 +219,7 @@ def _words(measures: Measures, context: Context) -> dict[str, Any]:
         "given": ", y" if context.conditional else "",
         "latent_dim": context.latent_dim,
         "double": 2 * context.latent_dim,
-        "used": max(1, (measures.code_use and measures.code_use.used) or 1),
+        "used": max(1, 0 if measures.code_use is None else measures.code_use.used or 0),
         "more_epochs": 3 * context.epochs if context.epochs else 100,
         "fewer_epochs": max(1, context.epochs // 3) if context.epochs else 5,
         "shape": "diag-i" if rest is None or rest.suggested == "iso-i" else rest.suggested,

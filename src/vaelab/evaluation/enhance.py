@@ -29,11 +29,12 @@ from vaelab.evaluation.subject import Subject, left_as_it_is, subject_of
 from vaelab.latent import Codes, Generator
 from vaelab.model.contexts import evaluating
 from vaelab.runs import Trained
-from vaelab.runs.train import hold_out
+from vaelab.runs.train import FROM_SIMPLE_TO_COMPLEX, hold_out
 from vaelab.training import stream
 from vaelab.types import rows_at_once
 
 _MOST_HELD_OUT = 5_000  # as when rows are set aside
+_FEW = 2_000  # codes, below which training a flow and a second stage takes minutes and gains next to nothing
 _FLOOR, _LIMIT = "real rows", "decoded codes"
 
 
@@ -203,7 +204,8 @@ def enhance(
     y
         n conditions in the form that the model was fitted with.
     densities
-        Names of the setting ``densities``; all that can be fitted if None.
+        Names of the setting ``densities``. All that can be fitted if None; of fewer than 2,000 codes those that are not
+        trained by gradient.
     held_out
         Share of the rows (at most 5,000) that the densities do not see.
     epochs
@@ -246,8 +248,10 @@ def enhance(
         subject = subject_of(model, X, y, gamma=gamma)
         if subject.trained.settings.network == "lstm":
             raise InputError("a model of sequences", "one of independent rows", "Use vaelab.compare_densities.")
-        wanted = None if densities is None else ["prior", *(name for name in densities if name != "prior")]
         batches, groups, available = _some(subject, rows, held_out, seed)
+        wanted = None if densities is None else ["prior", *(name for name in densities if name != "prior")]
+        if wanted is None and len(batches) < _FEW:
+            wanted = ["prior", *(name for name in FROM_SIMPLE_TO_COMPLEX if name not in ("flow", "second_stage"))]
         found = compare_on(
             subject.trained,
             batches,
