@@ -222,7 +222,8 @@ def _words(measures: Measures, context: Context) -> dict[str, Any]:
         "used": max(1, 0 if measures.code_use is None else measures.code_use.used or 0),
         "more_epochs": 3 * context.epochs if context.epochs else 100,
         "fewer_epochs": max(1, context.epochs // 3) if context.epochs else 5,
-        "shape": "diag-i" if rest is None or rest.suggested == "iso-i" else rest.suggested,
+        # of both patterns at once, a variance per row and dimension, training is unstable: the one that gains more
+        "shape": "diag-i" if rest is None else max(rest.gains, key=lambda name: rest.gains[name]),
     }
 
 
