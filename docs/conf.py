@@ -11,6 +11,7 @@ default_role = "code"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
 nitpicky = False
+suppress_warnings = ["ref.python"]  # attributes of the same name in several records
 napoleon_use_ivar = True
 
 

@@ -36,7 +36,7 @@ class Arguments:
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """how many samples; of a conditional model, under the conditions of as many rows at random"""
     densities: tuple[str, ...] = ()
-    """of the codes, to compare: gaussian, mixture, flow, second_stage, …; left out: all that can be fitted in reasonable time"""
+    """of the codes, to compare: gaussian, mixture, flow, second_stage, …; left out: all, of few codes the quick ones"""
     epochs: int | None = None
     """of the second stage and the flow; left out: to suit the data"""
     gamma: float | None = None

@@ -124,11 +124,11 @@ class Examples:
     Attributes
     ----------
     real, rebuilt
-        (n, *event) rows and the decoder's means at their posterior means.
+        Rows (n, …) and the decoder's means at their posterior means.
     samples
-        Name of a density → (n, *event) decoder means of its draws; ``"prior"`` first.
+        Name of a density → (n, …) decoder means of its draws; ``"prior"`` first.
     between
-        (pairs, steps, *event) decoder means between two codes each.
+        (pairs, steps, …) decoder means between two codes each.
     embedding
         (m, 2) codes and draws from the prior in a t-SNE plane, or None.
     drawn

@@ -45,7 +45,7 @@ class Axes:
     shown_steps
         (m,) what was added to the code, in the same units as the noise.
     shown
-        (s, m, *event) decoder means around one row's code.
+        (s, m, C, H, W) or (s, m, d) decoder means around one row's code.
     rows, draws
         Rows, and draws of noise for each.
     """

@@ -58,9 +58,9 @@ class Optimality:
     expected
         (R, k) optimal λ_j at the implied γ; at `gamma` where there is none.
     misfit
-        Median |log found − log expected| over the entries of which one or the other is below 0.9; 0 if none is.
+        Median size of log found − log expected over the entries of which one or the other is below 0.9; 0 if none is.
     orthogonality
-        Mean |cos| of the angles between columns of J that belong to active dimensions: at an optimum among diagonal
+        Mean size of the cosines between columns of J that belong to active dimensions: at an optimum among diagonal
         covariances it is 0 (M. Rolínek, D. Zietlow, G. Martius, "Variational Autoencoders Pursue PCA Directions (by
         Accident)", CVPR 2019). None for fewer than two of them.
     """

@@ -45,7 +45,7 @@ class Residuals:
     rows
         n, fewer for large rows, so that their matrix and its products stay small.
     per_dimension
-        (*event_shape) mean squared residual of every dimension.
+        Of one row's shape: mean squared residual of every dimension.
     per_row
         (n,) mean squared residual of every row.
     spread_dimensions, spread_rows
