@@ -201,7 +201,7 @@ def _foreign(seed: int, loss: Loss = "sound", columns: int = 12) -> Patient:
             model.loss(x[rows], torch.randn(len(rows), 5, generator=source)).backward()
             optimizer.step()
         decay.step()
-    return Patient(model.eval(), x, unseen, float(model.log_gamma.exp()) if loss == "sound" else 0.5)
+    return Patient(model.eval(), x, unseen, float(model.log_gamma.detach().exp()) if loss == "sound" else 0.5)
 
 
 def _collapsed(seed: int) -> Patient:

@@ -51,6 +51,7 @@ _BEARING = {
     "variance-misshaped": ("residual-map", "residual-rows"),
     "superfluous-dimensions": ("variances", "noise"),
     "some-idle-dimensions": ("variances",),
+    "generalisation-gap": ("held-out", "course"),
     "pixels-differ": ("residual-map", "residual-rows"),
     "unlikely-between": ("profile", "between"),
 }
