@@ -119,7 +119,7 @@ LABELS: dict[str, str] = {
     "foreign": "loss of another program",
     "error_ratio": "squared error of unseen rows over that of training rows",
     "gap": "what unseen rows cost more, nats beyond three standard errors",
-    "gain": "share of the squared error that 200 more steps remove",
+    "gain": "share of the squared error that further steps remove",
     "structured": "directions of the residuals above the noise",
     "direction_gain": "nats per dimension that a code with room for these directions would gain",
     "sampler_share": "energy distance of codes to what is sampled, as a share of the largest possible",

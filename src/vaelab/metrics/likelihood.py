@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vaelab.errors import InputError
 from vaelab.model import VAE
+from vaelab.model.contexts import evaluating
 from vaelab.training import stream
 from vaelab.types import Batches, rows_at_once
 
@@ -95,12 +96,10 @@ def importance_weighted_bounds(
     """
     if draws < 1 or len(batches) < 1:
         raise InputError(f"{draws} draws for {len(batches)} rows", "at least one of each")
-    was_training = vae.training
-    vae.eval()
     named: Mapping[str, CodeDensity] = {"prior": _Own(vae)} if densities is None else densities
     device = next(vae.parameters()).device
     parts = []
-    try:
+    with evaluating(vae):
         for start in range(0, len(batches), _ROWS):
             generator = stream(device, seed, "importance", start)
             index = torch.arange(start, min(start + _ROWS, len(batches)), device=device)
@@ -108,8 +107,6 @@ def importance_weighted_bounds(
             parts.append(_block(vae, *batches.take(index, noise), named, draws, generator))
             if progress is not None:
                 progress(start + len(index), len(batches))
-    finally:
-        vae.train(was_training)
     return Bounds(
         draws,
         torch.cat([part.distortion for part in parts]),
