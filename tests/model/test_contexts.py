@@ -8,7 +8,11 @@ from torch import nn
 
 from helpers import Rows, small_vae
 from vaelab.errors import NonFiniteObjectiveError
+from vaelab.model import VAE, Conditional, Gaussian, absorb_prior
 from vaelab.model.contexts import evaluating
+from vaelab.nets import MLPDecoder
+from vaelab.training import FitSettings, fit
+from vaelab.training.evaluation import evaluate
 
 
 def modes(*modules):
@@ -96,3 +100,61 @@ def test_a_calibration_leaves_the_modes(finite):
     else:
         vae.calibrate(Rows(x), generator=torch.Generator().manual_seed(0))
     assert modes(vae) == before
+
+
+class Frozen(nn.Module):
+    """An encoder whose batch norm can be frozen while the rest is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.rest = nn.BatchNorm1d(6), nn.Linear(6, 6)
+
+    def forward(self, x, c=None):
+        return self.rest(self.norm(x))
+
+
+def frozen_vae():
+    vae = small_vae()
+    vae.encoder = Frozen()
+    vae.train()
+    vae.encoder.norm.eval()
+    return vae
+
+
+def test_a_frozen_norm_stays_frozen_through_a_whole_training():
+    vae, x = frozen_vae(), torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) + 3
+    seen = []
+    vae.encoder.norm.register_forward_hook(lambda norm, *_: seen.append((norm.training, vae.training)))
+    fit(vae, Rows(x), FitSettings(epochs=3, batch_size=10, accelerator="cpu"), held_out=Rows(x[:10]))
+    assert {(False, True), (False, False)} == set(seen)  # steps and held-out rows
+    assert vae.encoder.norm.num_batches_tracked == 0
+    assert torch.equal(vae.encoder.norm.running_mean, torch.zeros(6))
+    assert not any(modes(vae))
+
+
+@pytest.mark.parametrize("finite", [True, False])
+def test_the_objective_of_unseen_rows_leaves_the_modes(finite):
+    vae, x = frozen_vae(), torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    before = modes(vae)
+    if finite:
+        evaluate(vae, Rows(x))
+    else:
+        with pytest.raises(IndexError):
+            evaluate(vae, Unreadable(x))
+    assert modes(vae) == before
+
+
+class Unreadable(Rows):
+    def take(self, index, noise=None):
+        raise IndexError
+
+
+def test_absorbing_a_prior_leaves_the_modes():
+    network = nn.Linear(2, 6)
+    vae = VAE(Frozen(), MLPDecoder(3, (6,)), latent_dim=3, prior=Conditional(network, 3), likelihood=Gaussian())
+    vae.encoder.norm.eval()
+    before = modes(vae)
+    absorbed = absorb_prior(vae)
+    assert modes(vae) == before
+    assert absorbed.training
+    assert not absorb_prior(vae.eval()).training

@@ -22,6 +22,7 @@ from vaelab import storage
 from vaelab.errors import InputError, VaelabError
 from vaelab.metrics.classifier import Classifier
 from vaelab.metrics.moments import Moments
+from vaelab.model.contexts import evaluating
 
 Extractor = Callable[[Tensor], Tensor]
 
@@ -176,16 +177,8 @@ class ClassifierFeatures:
 def _evaluating(extractor: Extractor) -> Iterator[None]:
     """Put every network an extractor is or holds into evaluation mode, and back."""
     held = [extractor, *vars(extractor).values()] if hasattr(extractor, "__dict__") else [extractor]
-    networks = [part for part in held if isinstance(part, nn.Module)]
-    before = [(module, module.training) for network in networks for module in network.modules()]
-    for network in networks:
-        network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in before:
-            module.training = training
+    with torch.no_grad(), evaluating(*(part for part in held if isinstance(part, nn.Module))):
+        yield
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def absorb_prior(vae: VAE) -> VAE:
         raise InputError(
             f"a prior of type {type(prior).__name__}", "a conditional prior", "There is nothing to absorb."
         )
-    return VAE(
+    absorbed = VAE(
         _Encoder(vae.encoder, prior),
         _Decoder(vae.decoder, prior),
         latent_dim=vae.latent_dim,
@@ -69,4 +69,8 @@ def absorb_prior(vae: VAE) -> VAE:
         likelihood=vae.likelihood,
         regularizers=cast("Iterable[Regularizer]", vae.regularizers),
         draws=vae.draws,
-    ).train(vae.training)
+    )
+    own = set(absorbed.modules()) - set(vae.modules())
+    for module in own:  # not `train`, which would change the mode of parts that the two share
+        module.training = vae.training
+    return absorbed

@@ -157,7 +157,8 @@ def fit(
     Parameters
     ----------
     model
-        Anything that returns an `Objective`; ends on the device it was trained on, in evaluation mode.
+        Anything that returns an `Objective`; ends on the device it was trained on, in evaluation mode. Of a model that
+        comes in training mode, parts in evaluation mode (a frozen batch norm) stay so while it is trained.
     train
         Training rows.
     settings
@@ -284,7 +285,8 @@ class _Training:
         return forward, wrapped
 
     def _steps(self, forward: Callable[..., Objective], update: Update, adam: torch.optim.Optimizer) -> None:
-        self.model.train()
+        if not self.model.training:  # in training mode already, it may hold parts that are frozen in evaluation mode
+            self.model.train()
         before = self.model.steps_before()
         apart = {id(p) for step in before for p in step.parameters}
         rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in apart] if apart else None
