@@ -1,0 +1,234 @@
+"""Settings objects: small frozen records, and axes on which such a record is one of several values.
+
+A value of an axis is a class of its own, so that what makes no sense cannot be written. Wherever a value goes, its name
+goes too (``"mlp"``), a call as text (``"mlp(hidden=[64, 64])"``, as on a command line), or a mapping with its ``kind``
+(as in YAML). A class that is defined anywhere becomes a value by its ``kind``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
+
+from vaelab.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import ModelWrapValidatorHandler
+
+S = TypeVar("S", bound=BaseModel)
+_CALL = re.compile(r"\s*([A-Za-z]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
+
+
+class Spec(BaseModel):
+    """A frozen record of settings that checks itself; fields may also be given by position, in their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:  # checkers see the fields by name
+
+        def __init__(self, *values: Any, **named: Any) -> None:
+            fields = list(type(self).model_fields)
+            if len(values) > len(fields):
+                raise TypeError(f"{type(self).__name__} takes at most {len(fields)} values, not {len(values)}")
+            placed = dict(zip(fields, values, strict=False))
+            if twice := sorted(placed.keys() & named.keys()):
+                raise TypeError(f"{type(self).__name__} got {', '.join(twice)} twice")
+            super().__init__(**placed, **named)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Name → value; those of specs inside too, as ``outer__inner``."""
+        own = {name: getattr(self, name) for name in type(self).model_fields}
+        inner = {n: v.get_params() for n, v in own.items() if deep and isinstance(v, Spec)}
+        return own | {f"{outer}__{name}": value for outer, values in inner.items() for name, value in values.items()}
+
+    def set_params(self, **changes: Any) -> Self:
+        """Return the same settings but for the changes, which may be named ``outer__inner``; this one stays.
+
+        Raises
+        ------
+        InputError
+            An unknown name, or a value that does not fit.
+        """
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        for name, inner in nested(changes).items():
+            if name not in values:
+                raise InputError(*unknown([name], values, of=type(self).__name__))
+            values[name] = _changed(values[name], inner) if isinstance(inner, Inner) else inner
+        return parse(type(self), values)
+
+    def __sklearn_clone__(self) -> Self:
+        """Return itself: it cannot change."""
+        return self
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Show what differs from the defaults."""
+        for name, field in type(self).model_fields.items():
+            if getattr(self, name) != field.get_default(call_default_factory=True):
+                yield name, getattr(self, name)
+
+
+class Inner(dict[str, Any]):
+    """Changes of the settings inside a value."""
+
+
+def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Group changes named ``outer__inner`` by the outer name; a value for the outer one itself comes first."""
+    grouped: dict[str, Any] = {name: value for name, value in changes.items() if "__" not in name}
+    for name, value in changes.items():
+        outer, parted, inner = name.partition("__")
+        if parted:
+            known = grouped.get(outer, Inner())
+            grouped[outer] = known.set_params(**{inner: value}) if isinstance(known, Spec) else known | {inner: value}
+            if not isinstance(grouped[outer], Spec):
+                grouped[outer] = Inner(grouped[outer])
+    return grouped
+
+
+def _changed(value: Any, changes: Inner) -> Any:
+    if not isinstance(value, Spec):
+        raise InputError(f"changes of {', '.join(changes)} inside {value!r}", "settings with parts")
+    return value.set_params(**changes)
+
+
+class Value(Spec):
+    """A value of an axis. A direct subclass is an axis; what is derived from it is a value, known by its `kind`.
+
+    Attributes
+    ----------
+    kind
+        Name of the value on its axis.
+    axis
+        Name of the axis, for messages.
+    """
+
+    kind: ClassVar[str] = ""
+    axis: ClassVar[str] = ""
+    short: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # further names of the value: name → settings
+    _kinds: ClassVar[dict[str, type[Value]]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Start an axis, or join one; a class between the two has no kind."""
+        if Value in cls.__bases__:
+            cls._kinds = {}
+        elif cls.kind:
+            cls._kinds[cls.kind] = cls
+            cls._kinds.update(dict.fromkeys(cls.short, cls))
+
+    @classmethod
+    def kinds(cls) -> dict[str, type[Self]]:
+        """Name → class of every value of the axis, by further names too."""
+        return cast("dict[str, type[Self]]", dict(cls._kinds))
+
+    @classmethod
+    def of(cls, value: object) -> Self:
+        """Return the value that a name, a call as text or a mapping stands for; a value stands for itself.
+
+        Raises
+        ------
+        InputError
+            There is none of this name, or its settings do not fit.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            return cls._from_text(value)
+        if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
+            own = {str(name): each for name, each in value.items() if name != "kind"}
+            return cls._named(str(value["kind"]))(own)
+        shown = ", ".join(cls._kinds)
+        raise InputError(f"{cls.axis}={value!r}", f"one of {shown}, or their settings", "")
+
+    @classmethod
+    def _named(cls, kind: str) -> Any:
+        if kind not in cls._kinds:
+            close = difflib.get_close_matches(kind, cls._kinds, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else ""
+            raise InputError(f"{cls.axis}={kind!r}", f"one of {', '.join(cls._kinds)}", hint)
+        found = cls._kinds[kind]
+        return lambda given: parse(found, {**found.short.get(kind, {}), **given})
+
+    @classmethod
+    def _from_text(cls, text: str) -> Self:
+        call = _CALL.fullmatch(text)
+        if call is None:
+            raise InputError(f"{cls.axis}={text!r}", f"one of {', '.join(cls._kinds)}", "")
+        make = cls._named(call[1])
+        fields = list(cls._kinds[call[1]].model_fields)
+        given: dict[str, Any] = {}
+        for place, part in enumerate(_parts(call[2] or "")):
+            name, equals, value = part.partition("=")
+            if not equals and place >= len(fields):
+                raise InputError(f"{text!r}", f"at most {len(fields)} settings")
+            given[name.strip() if equals else fields[place]] = yaml.safe_load(value if equals else name)
+        return cast("Self", make(given))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _chosen(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if cls.kind:
+            return handler(value)
+        try:
+            return cls.of(value)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+    @model_serializer(mode="plain")
+    def _dumped(self) -> dict[str, Any]:
+        return {"kind": self.kind, **{name: getattr(self, name) for name in type(self).model_fields}}
+
+
+def _parts(text: str) -> Iterable[str]:
+    """Split at commas that stand in no brackets."""
+    depth, start = 0, 0
+    for place, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and not depth:
+            yield text[start:place]
+            start = place + 1
+    if text[start:].strip():
+        yield text[start:]
+
+
+def parse(kind: type[S], values: Mapping[str, object]) -> S:
+    """Check settings that come from a file or from keyword arguments.
+
+    Raises
+    ------
+    InputError
+        An unknown name (with the nearest known one), a wrong value, or a contradiction; all of them at once.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise explain(error, kind) from None
+
+
+def explain(error: ValidationError, kind: type[BaseModel]) -> InputError:
+    """Turn a validation error into one message for people, with the nearest known name for each unknown one."""
+    problems = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(name, kind.model_fields, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            problems.append(f"no setting is called {name!r}{hint}")
+        elif item["type"] == "value_error" or not name:
+            problems.append(f"{name}: {message}" if name else message)
+        else:
+            problems.append(f"{name}={item['input']!r}: {message}")
+    return InputError("; ".join(problems), "settings that fit together", "See `vaelab train --help`.")
+
+
+def unknown(names: Iterable[str], known: Iterable[str], *, of: str) -> tuple[str, str, str]:
+    """Return got, wanted and remedy of an error about names that are none."""
+    known = sorted(known)
+    close = [each for name in names for each in difflib.get_close_matches(name, known, n=1)]
+    remedy = f"Did you mean {', '.join(close)}?" if close else ""
+    return f"{', '.join(names)}, which {of} does not have", f"some of {', '.join(known)}", remedy

@@ -1,0 +1,142 @@
+"""The networks and axes that settings ask for.
+
+What it builds from is imported inside its functions, so that reading settings does not load it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, cast
+
+from vaelab.specs.densities import SecondStage
+from vaelab.specs.likelihoods import Facts
+from vaelab.specs.networks import LSTM, Shapes
+from vaelab.specs.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vaelab import nets
+    from vaelab.model import VAE, Prior
+
+
+def build_vae(
+    settings: Settings,
+    event_shape: tuple[int, ...],
+    *,
+    data_variance: float,
+    condition_shape: tuple[int, ...] = (),
+    levels: tuple[int, ...] = (),
+) -> VAE:
+    """Build the first stage.
+
+    Parameters
+    ----------
+    settings
+        Resolved.
+    event_shape
+        Of the data.
+    data_variance
+        Mean variance of a dimension, in the network's units: where a learned γ starts, and the floor's scale.
+    condition_shape
+        Of one condition; () for none.
+    levels
+        Of each column of a mixed table, as `vaelab.data.Schema.levels`: 0 for numbers, which are all if not given.
+    """
+    from vaelab.model import VAE
+    from vaelab.nets import TableReader, table_width
+    from vaelab.training.streams import forked
+
+    mixed = settings.likelihood.takes == "columns"
+    if mixed and not levels:
+        levels = (0,) * event_shape[0]
+    posterior = settings.posterior.build(settings.network.scale)
+    likelihood = settings.likelihood.build(Facts(event_shape, data_variance, levels))
+    with forked("cpu", settings.seed, "first stage"):
+        shapes = Shapes(
+            event_shape=(table_width(levels),) if mixed else event_shape,
+            latent_dim=settings.latent_dim,
+            encoder_outputs=posterior.parameter_count(settings.latent_dim),
+            decoder_shape=likelihood.parameter_shape(event_shape),
+            condition_dim=_embedding(settings, condition_shape) if settings.network.embeds else 0,
+            condition_shape=condition_shape,
+        )
+        encoder, decoder = _networks(settings, shapes)
+        if mixed:
+            encoder = TableReader(encoder, levels)
+        return VAE(
+            encoder,
+            decoder,
+            latent_dim=settings.latent_dim,
+            posterior=posterior,
+            prior=_prior(settings, encoder, condition_shape),
+            likelihood=likelihood,
+            regularizers=[each.build(settings.latent_dim, math.prod(event_shape)) for each in settings.penalties],
+            draws=settings.posterior.drawn,
+        )
+
+
+def build_second_stage(
+    settings: Settings,
+    second: SecondStage | None = None,
+    *,
+    code_variance: float,
+    condition_shape: tuple[int, ...] = (),
+) -> VAE:
+    """Build the second stage: κ → κ, both networks with a skip, γ' of its own (Dai & Wipf 2019, section 4)."""
+    from vaelab.model import VAE, Gaussian
+    from vaelab.nets import MLPDecoder, MLPEncoder
+    from vaelab.training.streams import forked
+
+    second = second or cast("SecondStage", settings.density("second_stage"))
+    size, width = settings.latent_dim, _embedding(settings, condition_shape)
+    with forked("cpu", settings.seed, "second stage"):
+        encoder = MLPEncoder((size,), 2 * size, hidden=second.hidden, skip=True, condition_dim=width)
+        decoder = MLPDecoder(size, (size,), hidden=second.hidden, skip=True, condition_dim=width)
+        return VAE(
+            _embedded(encoder, settings, condition_shape),
+            _embedded(decoder, settings, condition_shape),
+            latent_dim=size,
+            likelihood=Gaussian(settings.likelihood.of_codes(code_variance)),
+        )
+
+
+def _embedding(settings: Settings, condition_shape: tuple[int, ...]) -> int:
+    """Width of an embedded condition."""
+    return settings.condition.hidden[-1] if condition_shape and settings.condition is not None else 0
+
+
+def _networks(settings: Settings, shapes: Shapes) -> tuple[nn.Module, nn.Module]:
+    """Build encoder and decoder, with the condition's way into both."""
+    from vaelab import nets
+
+    encoder, decoder = settings.network.build(shapes)
+    if settings.network.embeds:
+        encoder = _embedded(encoder, settings, shapes.condition_shape)
+        decoder = _embedded(decoder, settings, shapes.condition_shape)
+    if settings.condition is not None and settings.condition.attention:
+        decoder = nets.Gated(decoder, shapes.condition_shape)
+    return encoder, decoder
+
+
+def _embedded(network: nn.Module, settings: Settings, condition_shape: tuple[int, ...]) -> nn.Module:
+    from vaelab.nets import Embedded
+
+    if not condition_shape or settings.condition is None:
+        return network
+    hidden = settings.condition.hidden
+    return Embedded(network, condition_shape, hidden[-1], hidden=hidden)
+
+
+def _prior(settings: Settings, encoder: nn.Module, condition_shape: tuple[int, ...]) -> Prior | None:
+    """Return a conditional prior, or None for N(0, I)."""
+    from vaelab import nets
+    from vaelab.model import Conditional
+
+    size, condition = settings.latent_dim, settings.condition
+    if condition is None or condition.kind == "standard":
+        return None
+    if condition.kind == "shared":
+        return Conditional(nets.SharedPrior(cast("nets.LSTMEncoder", encoder), size), size)
+    hidden = (settings.network.units,) if isinstance(settings.network, LSTM) else condition.hidden
+    return Conditional(nets.ConditionReader(condition_shape, 2 * size, hidden=hidden), size)

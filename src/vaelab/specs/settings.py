@@ -1,0 +1,117 @@
+"""Settings of a whole training, composed of one value per axis.
+
+The command line's flags, the estimators' arguments, a run's ``config.yaml`` and the presets are all this tree.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from vaelab.errors import InputError
+from vaelab.spec import Spec
+from vaelab.specs import densities as laws
+from vaelab.specs.conditions import Condition
+from vaelab.specs.likelihoods import Gaussian, Likelihood
+from vaelab.specs.networks import Auto, Network
+from vaelab.specs.penalties import KL, Penalty
+from vaelab.specs.posteriors import Diagonal, Posterior
+from vaelab.training.settings import Compute, FitSettings, Plateau
+
+
+class Settings(Spec):
+    """Everything that decides what is trained and how; data apart."""
+
+    latent_dim: int = Field(32, ge=1, description="latent dimensions; superfluous ones are left idle by training")
+    network: Network = Field(Auto(), description="encoder and decoder")
+    likelihood: Likelihood = Field(Gaussian(), description="p(x|z)")
+    posterior: Posterior = Field(Diagonal(), description="q(z|x)")
+    condition: Condition | None = Field(None, description="give every network a condition: the label, from a data set")
+    penalties: tuple[Penalty, ...] = Field(
+        (KL(),), description="added to the distortion; nothing by default for a deterministic posterior"
+    )
+    densities: tuple[laws.Density, ...] = Field(
+        (laws.Gaussian(), laws.Mixture(), laws.SecondStage()), description="laws to fit on the codes, beside the prior"
+    )
+    fit: FitSettings = Field(FitSettings(), description="training of the VAE")
+    compute: Compute = Field(Compute(), description="on what to compute")
+    held_out: float = Field(0.1, ge=0, lt=1, description="share of the training rows (at most 5,000) to compare on")
+    seed: int = Field(0, ge=0, description="seed of initial weights, splits, data order and noise")
+
+    @field_validator("penalties", "densities", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Take a single value for a list of one."""
+        return value if isinstance(value, tuple | list) else () if value is None else (value,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_kl(cls, values: Any) -> Any:
+        """Leave out by default what a deterministic posterior cannot have."""
+        if isinstance(values, dict) and "penalties" not in values and "posterior" in values:
+            try:
+                degenerate = Posterior.of(values["posterior"]).degenerate
+            except InputError as error:
+                raise ValueError(str(error)) from None
+            return {**values, "penalties": ()} if degenerate else values
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        kinds = [penalty.kind for penalty in self.penalties]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError(f"penalties {', '.join(kinds)} name one twice")
+        if self.posterior.degenerate and "kl" in kinds:
+            raise ValueError("posterior='deterministic' has no KL; use 'mmd', 'code_norm' or others")
+        if not self.posterior.degenerate and "kl" not in kinds:
+            raise ValueError("penalties without 'kl' for a posterior with noise; add it, or use 'deterministic'")
+        if self.compute.compile and any(penalty.twice_differentiated for penalty in self.penalties):
+            raise ValueError("penalty 'jacobian' with compile=True; leave compile out")
+        trainings = [self.fit, *(law.fit for law in self.densities if isinstance(law, laws.Trained))]
+        if not self.held_out and any(isinstance(each.schedule, Plateau) for each in trainings):
+            raise ValueError("schedule='plateau' watches held-out rows; leave held_out above 0")
+        if self.condition is not None and self.condition.kind == "shared" and self.network.kind != "lstm":
+            raise ValueError("condition='shared' is for network='lstm'; use condition='conditional'")
+        names = [law.name for law in self.densities]
+        if len(set(names)) != len(names):
+            raise ValueError(f"densities {', '.join(names)} name one twice")
+        return self
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the networks take a condition."""
+        return self.condition is not None
+
+    def penalty(self, kind: str) -> float:
+        """Return the weight of a penalty; 0 for one that is not there."""
+        return next((getattr(each, "weight", 1.0) for each in self.penalties if each.kind == kind), 0.0)
+
+    def density(self, name: str) -> laws.Density:
+        """Return how a density is fitted: as settings say, or by default.
+
+        Raises
+        ------
+        InputError
+            There is none of this name.
+        """
+        return next((law for law in self.densities if law.name == name), None) or laws.Density.of(name)
+
+    def resolve(self, rows: int, event_shape: tuple[int, ...]) -> Self:
+        """Fill in what depends on the data: the network and the lengths of the trainings.
+
+        Raises
+        ------
+        InputError
+            The settings do not suit rows of this shape.
+        """
+        fit = self.fit.resolve(rows)
+        network = self.network.resolve(event_shape, steps=fit.length * max(1, rows // fit.batch_size))
+        if network.takes == "sequences" and (len(event_shape) == 3 or self.condition is None):
+            raise InputError(f"network={network.kind!r} without sequences", "points and their past", "Use SequenceVAE.")
+        self.likelihood.check(event_shape, network.kind)
+        if min(fit.batch_size, rows) < network.least_batch:
+            got = f"batches of {min(fit.batch_size, rows)} row for {network.kind!r}"
+            raise InputError(got, f"at least {network.least_batch}, for its batch norm", "Use network='mlp'.")
+        chosen = tuple(law.resolve(rows) for law in self.densities)
+        return self.model_copy(update={"network": network, "fit": fit, "densities": chosen})
