@@ -54,12 +54,15 @@ class Spec(BaseModel):
         InputError
             An unknown name, or a value that does not fit.
         """
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        for name, inner in nested(changes).items():
-            if name not in values:
-                raise InputError(*unknown([name], values, of=type(self).__name__))
-            values[name] = _changed(values[name], inner) if isinstance(inner, Inner) else inner
-        return parse(type(self), values)
+        plain, inner = nested(changes)
+        wrong = [name for name in {**plain, **inner} if name not in type(self).model_fields]
+        if wrong:
+            raise InputError(*unknown(wrong, type(self).model_fields, of=type(self).__name__))
+        changed = parse(type(self), {name: getattr(self, name) for name in type(self).model_fields} | plain)
+        if not inner:
+            return changed
+        values = {name: getattr(changed, name) for name in type(self).model_fields}
+        return parse(type(self), values | {name: _changed(name, values[name], each) for name, each in inner.items()})
 
     def __sklearn_clone__(self) -> Self:
         """Return itself: it cannot change."""
@@ -72,27 +75,30 @@ class Spec(BaseModel):
                 yield name, getattr(self, name)
 
 
-class Inner(dict[str, Any]):
-    """Changes of the settings inside a value."""
-
-
-def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Group changes named ``outer__inner`` by the outer name; a value for the outer one itself comes first."""
-    grouped: dict[str, Any] = {name: value for name, value in changes.items() if "__" not in name}
+def nested(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Part changes into those of values as a whole, and by value those of its own settings, ``outer__inner``."""
+    plain, inner = {}, dict[str, dict[str, Any]]()
     for name, value in changes.items():
-        outer, parted, inner = name.partition("__")
+        outer, parted, rest = name.partition("__")
         if parted:
-            known = grouped.get(outer, Inner())
-            grouped[outer] = known.set_params(**{inner: value}) if isinstance(known, Spec) else known | {inner: value}
-            if not isinstance(grouped[outer], Spec):
-                grouped[outer] = Inner(grouped[outer])
-    return grouped
+            inner.setdefault(outer, {})[rest] = value
+        else:
+            plain[name] = value
+    return plain, inner
 
 
-def _changed(value: Any, changes: Inner) -> Any:
-    if not isinstance(value, Spec):
-        raise InputError(f"changes of {', '.join(changes)} inside {value!r}", "settings with parts")
-    return value.set_params(**changes)
+def _changed(name: str, value: Any, changes: Mapping[str, Any]) -> Any:
+    """Change the settings of a value; of a list of values those of the kind that stands first in the name."""
+    if isinstance(value, Spec):
+        return value.set_params(**changes)
+    if not isinstance(value, tuple):
+        raise InputError(f"changes of {', '.join(changes)} inside {name}={value!r}", "settings with parts")
+    known = {getattr(each, "name", each.kind): each for each in value if isinstance(each, Value)}
+    for kind, own in nested(changes)[1].items():
+        if kind not in known:
+            raise InputError(*unknown([kind], known, of=name))
+        known[kind] = known[kind].set_params(**own)
+    return tuple(known.values())
 
 
 class Value(Spec):
@@ -176,7 +182,7 @@ class Value(Spec):
         try:
             return cls.of(value)
         except InputError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error)) from error  # which `explain` finds again
 
     @model_serializer(mode="plain")
     def _dumped(self) -> dict[str, Any]:
@@ -213,10 +219,16 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> InputError:
     """Turn a validation error into one message for people, with the nearest known name for each unknown one."""
     problems = []
     for item in error.errors():
+        inner = getattr(item.get("ctx", {}).get("error"), "__cause__", None)
+        if isinstance(inner, InputError):
+            if error.error_count() == 1:
+                return inner
+            problems.append(f"{inner.got} (wanted {inner.wanted})")
+            continue
         name = ".".join(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(name, kind.model_fields, n=1)
+            close = difflib.get_close_matches(str(item["loc"][-1]), _field_names(kind), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             problems.append(f"no setting is called {name!r}{hint}")
         elif item["type"] == "value_error" or not name:
@@ -224,6 +236,14 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> InputError:
         else:
             problems.append(f"{name}={item['input']!r}: {message}")
     return InputError("; ".join(problems), "settings that fit together", "See `vaelab train --help`.")
+
+
+def _field_names(kind: type[BaseModel]) -> set[str]:
+    """Names of the settings of a record and of the records in it."""
+    inner = (field.annotation for field in kind.model_fields.values())
+    return set(kind.model_fields).union(
+        *(_field_names(each) for each in inner if isinstance(each, type) and issubclass(each, BaseModel))
+    )
 
 
 def unknown(names: Iterable[str], known: Iterable[str], *, of: str) -> tuple[str, str, str]:

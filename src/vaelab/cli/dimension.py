@@ -35,12 +35,11 @@ def dimension(
             raise InputError(f"options of a training for {data}, a run", "the run alone", "Leave them out.")
         _of_run(Path(data), home)
         return
-    from vaelab.config import parse_settings
     from vaelab.data import load
     from vaelab.evaluation.dimension import DEFAULTS, estimate_dimension
 
     rows = load(data, home=home, label_column=label_column)
-    settings = parse_settings({**DEFAULTS[rows.kind].model_dump(), "latent_dim": latent_dim, "epochs": epochs})
+    settings = DEFAULTS[rows.kind].set_params(latent_dim=latent_dim, fit__epochs=epochs)
     found = estimate_dimension(rows, settings=settings, seeds=seeds, note=lambda text: print(text, file=sys.stderr))
     print(f"{data}: {found}")
 

@@ -173,7 +173,7 @@ def rows_for_run(
             raise InputError(got, "--data, the rows that it was trained on", "Add --data X.npy.")
         return None, None
     trained = runs.load(folder)
-    if trained.settings.network == "lstm":
+    if trained.settings.network.takes == "sequences":
         raise InputError(f"{data} for a run on sequences", "rows that stand alone", f"Use vaelab.load('{folder}').")
     if conditions is None and trained.conditioning is not None:
         got = f"{data} without conditions, for a conditional run"

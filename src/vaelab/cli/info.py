@@ -28,20 +28,19 @@ def info(run: tyro.conf.Positional[Path | None] = None, presets: bool = False) -
 
 def describe(folder: Path) -> str:
     """Lay out a run: data, settings that differ from the defaults, results."""
-    from vaelab.config import Settings, parse_settings
+    from vaelab.spec import parse
+    from vaelab.specs import Settings
     from vaelab.runs import folder as files
     from vaelab.runs import read_config
 
     content = read_config(folder)
-    settings = parse_settings(content["settings"])
+    settings = parse(Settings, content["settings"])
     lines = [f"run       {folder}", f"data      {content.get('data', {}).get('data', 'arrays given to an estimator')}"]
     facts = content.get("facts", {})
     if facts:
         shape = "×".join(str(size) for size in facts["event_shape"])
         lines.append(f"rows      {facts['rows']:,} of {shape}, held-out ones apart")
-    default = Settings()
-    changed = {n: v for n, v in settings.model_dump().items() if v != getattr(default, n)}
-    lines.append("settings  " + (", ".join(f"{name}={value}" for name, value in changed.items()) or "all defaults"))
+    lines.append("settings  " + (", ".join(f"{k}={v!r}" for k, v in settings.__repr_args__()) or "all defaults"))
     if not (folder / files.MODEL).is_file():
         lines.append(f"state     unfinished; go on with `vaelab train --resume {folder}`")
     if (folder / files.RESULTS).is_file():

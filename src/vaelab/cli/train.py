@@ -8,25 +8,24 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import tyro
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from vaelab import presets
-from vaelab.config import Settings, explain, parse_settings
+from vaelab.cli.flags import parser_of, refuse_unknown, settings_of
 from vaelab.errors import InputError
+from vaelab.spec import parse
+from vaelab.specs import Own, Settings
 
 
-class Arguments(Settings):
-    """Train a two-stage VAE.
+class Source(BaseModel):
+    """What to train on, and where to write."""
 
-    Beside the arguments below: --preset NAME starts from a paper's settings (see `vaelab info --presets`), --config
-    FILE from a YAML file or from a run's config.yaml, and --resume RUN goes on with a run that was interrupted.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: tyro.conf.Positional[str] = Field("", description="a name (vaelab datasets), a folder of images, or a file")
+    data: str = Field("", description="a name (vaelab datasets), a folder of images, or a file")
     name: str | None = Field(None, description="of the run; default: that of the data")
     out: Path = Field(Path("runs"), description="folder of all runs")
     home: Path | None = Field(None, description="folder of named data sets; default: VAELAB_DATA, then a cache")
@@ -39,14 +38,15 @@ class Arguments(Settings):
     tensorboard: bool = Field(False, description="write TensorBoard events into the run's folder")
     quiet: bool = Field(False, description="print the run's folder only")
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        """Leave contradictions to `parse_settings`, whose message is for people."""
-        return self
-
 
 _DATA = ("data", "home", "image_size", "grey", "test_fraction", "label_column")
 _KEPT = (*_DATA, "plain", "tensorboard")
+_ABOUT = """\
+Train a two-stage VAE.
+
+Settings come from --preset NAME, a paper's (see `vaelab info --presets`), then --config FILE, a YAML file or a run's
+config.yaml, then flags. --resume RUN goes on with a run that was interrupted.
+"""
 
 
 def run(argv: list[str]) -> None:
@@ -60,43 +60,55 @@ def run(argv: list[str]) -> None:
             raise InputError("--resume with other arguments", "--resume RUN alone", "A run keeps its settings.")
         _resume(Path(chosen.resume), quiet="--quiet" in rest)
         return
-    arguments = tyro.cli(Arguments, args=rest, default=_defaults(chosen.preset, chosen.config), prog="vaelab train")
-    if not arguments.data:
+    start, given = _defaults(chosen.preset, chosen.config)
+    settings, rest = settings_of(rest, start)
+    settings = _with_own_network(settings)
+    found, unread = parser_of(Source, prog="vaelab train", text=_ABOUT).parse_known_args(rest)
+    refuse_unknown(unread, Source.model_fields)
+    if unread:
+        raise InputError(f"{' '.join(unread)} beside the data", "one name, folder or file")
+    source = parse(Source, {**given, **vars(found)})
+    if not source.data:
         raise InputError("no data", "a name, a folder or a file", "Try `vaelab train digits`; see `vaelab datasets`.")
-    _start(arguments)
+    _start(source, settings)
 
 
-def _defaults(preset: str | None, config: str | None) -> Arguments:
-    values: dict[str, Any] = {}
-    if preset is not None:
-        values |= presets.load(preset).model_dump(exclude_unset=True)
-    if config is not None:
-        values |= _read(Path(config))
-    try:
-        return Arguments.model_validate(values)
-    except ValidationError as error:
-        raise explain(error, Arguments) from None
+def _with_own_network(settings: Settings) -> Settings:
+    """Import the function of networks that stand at a place, which the caller has named."""
+    if not isinstance(settings.network, Own):
+        return settings
+    return settings.model_copy(update={"network": settings.network.imported()})
+
+
+def _defaults(preset: str | None, config: str | None) -> tuple[Settings, dict[str, Any]]:
+    """Return the settings that flags change, and what is known of the data."""
+    settings = Settings() if preset is None else presets.load(preset)
+    if config is None:
+        return settings, {}
+    content = _read(Path(config))
+    if "settings" in content:  # a run's
+        return parse(Settings, content["settings"]), {k: v for k, v in content.get("data", {}).items() if k in _KEPT}
+    own = {name: value for name, value in content.items() if name in Settings.model_fields}
+    given = {name: getattr(settings, name) for name in Settings.model_fields}
+    return parse(Settings, given | own), {name: value for name, value in content.items() if name not in own}
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a flat YAML file, or a run's config.yaml with its sections."""
+    """Read a YAML file of settings, or a run's config.yaml with its sections."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"--config {path} ({error})", "a readable YAML file") from None
     if not isinstance(content, dict):
         raise InputError(f"--config {path} that holds no names", "lines such as `latent_dim: 16`")
-    if "settings" in content:
-        content = {**content["settings"], **{k: v for k, v in content.get("data", {}).items() if k in _KEPT}}
     return dict(content)
 
 
-def _start(arguments: Arguments) -> None:
+def _start(arguments: Source, settings: Settings) -> None:
     from vaelab import runs
 
-    settings = parse_settings({name: getattr(arguments, name) for name in Settings.model_fields})
     source = {name: getattr(arguments, name) for name in _KEPT}
-    source["mixed"] = settings.likelihood == "mixed"  # whether categories and gaps are kept when the data are read
+    source["mixed"] = settings.likelihood.takes == "columns"  # whether categories and gaps are kept when read
     for name in ("data", "home"):  # a resume may come from another folder
         if source[name] is not None and Path(source[name]).exists() and not _is_named(str(source[name])):
             source[name] = str(Path(source[name]).resolve())
@@ -122,7 +134,7 @@ def _is_named(data: str) -> bool:
     return data in names()
 
 
-def _folder(arguments: Arguments) -> Path:
+def _folder(arguments: Source) -> Path:
     """Return ``out/name``, or ``out/name-2`` and so on where no name was asked for and the first is taken."""
     if arguments.name is not None:
         return arguments.out / arguments.name

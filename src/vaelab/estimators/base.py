@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.config import Settings, parse_settings
 from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Schema, TestSplit, TrainSplit
 from vaelab.data.cells import is_frame
 from vaelab.data.checks import GAPS_REMEDY, MIXED, REMEDY, check_array, check_dense, check_shape, frame_values
@@ -23,6 +22,8 @@ from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
 from vaelab.model import count_active
 from vaelab.runs.trained import Trained
+from vaelab.spec import nested, parse
+from vaelab.specs import FitSettings, Likelihood, Own, Settings
 from vaelab.training import Progress, stream
 
 if TYPE_CHECKING:
@@ -31,9 +32,48 @@ if TYPE_CHECKING:
 Container = Literal["numpy", "torch", "pandas"]
 LARGEST_SEED = 2**31 - 1
 _OWN = ("random_state", "score_draws", "verbose")
+_LENGTHS = ("epochs", "batch_size", "lr")  # arguments that are settings of `fit`
 
 
-class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Specified(BaseEstimator):  # type: ignore[misc]
+    """Arguments that are settings, or that hold some."""
+
+    _defaults: ClassVar[Mapping[str, object]] = {}  # settings where no argument says otherwise
+
+    def settings(self, seed: int = 0) -> Settings:
+        """Return the arguments as settings.
+
+        Raises
+        ------
+        InputError
+            An unknown value, or a contradiction.
+        """
+        given = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
+        return settings_of({**self._defaults, **{k: v for k, v in given.items() if v is not None}}, seed)
+
+    def set_params(self, **params: Any) -> Self:
+        """Set arguments, or the settings inside one: ``fit__lr``, ``likelihood__shape``, ``penalties__kl__weight``.
+
+        What an argument was stays as it is: it is replaced by a changed one.
+        """
+        plain, inner = nested(params)
+        super().set_params(**plain)
+        for name, changes in inner.items():
+            if name not in self.get_params(deep=False):
+                super().set_params(**{f"{name}__{each}": value for each, value in changes.items()})  # says so
+            now = self.settings().set_params(**{f"{name}__{each}": value for each, value in changes.items()})
+            if name == "fit":  # what is given beside it would win
+                super().set_params(**{each: None for each in _LENGTHS if each in changes})
+            setattr(self, name, getattr(now, name))
+        return self
+
+    @property
+    def conditional(self) -> bool:
+        """Whether y is a condition."""
+        return getattr(self, "condition", None) is not None
+
+
+class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  # type: ignore[misc]
     """What `GaussianVAE`, `ConditionalVAE` and `TwoStageVAE` do.
 
     Attributes
@@ -58,17 +98,11 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     random_state: int | np.random.RandomState | None
     score_draws: int
     verbose: bool
-    conditional: bool = False
     _has_bound = True
-    _given: ClassVar[Mapping[str, object]] = {}  # settings that make the class what it is
+    _defaults: ClassVar[Mapping[str, object]] = {"densities": ()}
     trained_: Trained
     schema_: Schema | None
     pruned_: Pruned
-
-    def _settings(self, seed: int) -> Settings:
-        values = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
-        own = {"densities": (), "conditional": self.conditional, **self._given}
-        return parse_settings({**own, **values, "seed": seed})
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train.
@@ -90,7 +124,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         check_count("score_draws", self.score_draws)
         x = self._validated(X, reset=True)
-        settings = self._settings(seed_of(self.random_state))
+        settings = self.settings(seed_of(self.random_state))
         conditioning = Conditioning.fit(_required(y)) if self.conditional else None
         c = None if conditioning is None else conditioning.to_net(y, len(x))
         data = self._joined(x, conditioning, c)
@@ -141,7 +175,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     @property
     def _mixed(self) -> bool:
-        return getattr(self, "likelihood", None) == "mixed"
+        try:
+            return Likelihood.of(getattr(self, "likelihood", None) or "gaussian").takes == "columns"
+        except InputError:  # said by `fit`
+            return False
 
     def _validated(self, X: Any, *, reset: bool) -> Tensor:
         """Check X as scikit-learn does, then as vaelab does; return a CPU tensor."""
@@ -352,6 +389,24 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         tags.target_tags.required = self.conditional
         tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = self._mixed
         return tags
+
+
+def settings_of(arguments: Mapping[str, Any], seed: int) -> Settings:
+    """Return settings of arguments, of which None is for the default.
+
+    Raises
+    ------
+    InputError
+        An unknown value, or a contradiction.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    lengths = {name: given.pop(name) for name in _LENGTHS if name in given}
+    fit = given.get("fit", FitSettings())
+    fit = fit if isinstance(fit, FitSettings) else parse(FitSettings, fit)
+    network = given.get("network")
+    if isinstance(network, str) and ":" in network:  # named by the caller, so it may be imported
+        given["network"] = Own(place=network).imported()
+    return parse(Settings, {**given, "fit": fit.set_params(**lengths), "seed": seed})
 
 
 def keep_arguments(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:

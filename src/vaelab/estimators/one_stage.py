@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 
-from vaelab.config import LikelihoodName, Network, VarianceShape
 from vaelab.estimators.base import Estimator, keep_arguments
-from vaelab.training.settings import Accelerator, Precision, Schedule
+from vaelab.specs import Compute, Condition, FitSettings, Likelihood, Network, Penalty, Posterior
 
 
 @final
 class GaussianVAE(Estimator):
     """One-stage Gaussian VAE; samples come from its prior.
 
+    An axis takes the name of a value, a call as text, or a spec of `vaelab.specs`: ``likelihood="bernoulli"``,
+    ``"gaussian(shape=diag-i)"`` or ``Gaussian(shape="diag-i")``. ``set_params(likelihood__shape="diag-i")`` changes one.
+
     Parameters
     ----------
     latent_dim
         Latent dimensions; superfluous ones are left idle by training.
-    network, hidden, base_width, norm_decay
-        Networks; ``"auto"`` is InfoGAN for images and a multilayer perceptron for tables.
-    posterior, posterior_variance
-        Covariance of q(z | x): diagonal, a multiple of the identity (one for all x, learned unless given), or full.
-    attention
-        Let the decoder switch latent dimensions off by a trained gate.
-    likelihood, logistic_components
-        p(x | z): Gaussian; for pixels also ``"bernoulli"``, ``"continuous_bernoulli"`` and ``"logistic_mixture"``; for
-        tables with categories or missing values ``"mixed"``.
-    variance, variance_shape, draws, gamma, gamma_lr_scale, gamma_floor
-        Its variance: profiled by default, from so many draws of z; one number (``"iso-i"``), one per dimension
-        (``"diag-i"``), per row (``"iso-d"``) or both (``"diag-d"``). ``gamma_floor`` is relative to the variance of X.
-    kl_weight
-        1 for a bound on log p(x), else β.
-    epochs, batch_size, lr, schedule, halve_every, weight_decay
-        Training; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
-    held_out, keep_best
-        Share of the rows (at most 5,000) that is set aside, and whether to end with the weights best on it.
-    precision, compile, accelerator, checkpoint_seconds
-        How to compute.
+    network
+        ``"auto"`` is InfoGAN for images and a multilayer perceptron for tables; ``MLP(hidden=(64,))`` and its kin; your
+        own function of `Shapes`, or a pair of modules.
+    likelihood
+        p(x | z): Gaussian, whose variance is profiled by default; for pixels also ``"bernoulli"``,
+        ``"continuous_bernoulli"`` and ``"logistic_mixture"``; for tables with categories or missing values ``"mixed"``.
+    posterior
+        Covariance of q(z | x): ``"diagonal"``, ``"isotropic"`` (one number for all x), or ``"full"``.
+    penalties
+        Beside the distortion; ``"kl"`` by default, ``KL(4)`` for a β-VAE.
+    epochs, batch_size, lr
+        Those of `fit`; by default 2,000 to 10,000 steps of 100 rows at 1e-3.
+    fit
+        `FitSettings`: schedule, weight decay and the like.
+    compute
+        `Compute`: device, number format.
+    held_out
+        Share of the rows (at most 5,000) that is set aside, to end with the weights best on it.
     random_state
         Seed of everything random in fit, and of `sample` unless it is given one.
     score_draws
@@ -51,8 +51,9 @@ class GaussianVAE(Estimator):
     --------
     >>> import numpy as np
     >>> from vaelab import GaussianVAE
+    >>> from vaelab.specs import MLP
     >>> X = np.random.default_rng(0).normal(size=(200, 1)) @ np.ones((1, 4))
-    >>> model = GaussianVAE(latent_dim=2, hidden=(16,), epochs=5, random_state=0).fit(X)
+    >>> model = GaussianVAE(latent_dim=2, network=MLP((16,)), epochs=5, random_state=0).fit(X)
     >>> model.transform(X).shape, model.sample(3).shape
     ((200, 2), (3, 4))
     """
@@ -61,34 +62,16 @@ class GaussianVAE(Estimator):
         self,
         latent_dim: int = 32,
         *,
-        network: Network = "auto",
-        hidden: Sequence[int] = (256, 256),
-        base_width: int | None = None,
-        norm_decay: float | None = None,
-        posterior: Literal["diagonal", "isotropic", "full"] = "diagonal",
-        posterior_variance: float | None = None,
-        attention: bool | None = None,
-        likelihood: LikelihoodName = "gaussian",
-        logistic_components: int = 10,
-        variance: Literal["profiled", "learned", "fixed"] = "profiled",
-        variance_shape: VarianceShape = "iso-i",
-        draws: int = 1,
-        gamma: float | None = None,
-        gamma_lr_scale: float = 10.0,
-        gamma_floor: float | None = None,
-        kl_weight: float = 1.0,
+        network: Network | str | Any = "auto",
+        likelihood: Likelihood | str = "gaussian",
+        posterior: Posterior | str = "diagonal",
+        penalties: Sequence[Penalty | str] | Penalty | str | None = None,
         epochs: int | None = None,
-        batch_size: int = 100,
-        lr: float = 1e-3,
-        schedule: Schedule = "cosine",
-        halve_every: int | None = None,
-        weight_decay: float = 0.0,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        fit: FitSettings | None = None,
+        compute: Compute | None = None,
         held_out: float = 0.1,
-        keep_best: bool = True,
-        precision: Precision = "32-true",
-        compile: bool = False,
-        accelerator: Accelerator = "auto",
-        checkpoint_seconds: float = 30.0,
         random_state: int | np.random.RandomState | None = None,
         score_draws: int = 16,
         verbose: bool = False,
@@ -114,86 +97,42 @@ class ConditionalVAE(Estimator):
 
     Parameters
     ----------
-    latent_dim
-        Latent dimensions; superfluous ones are left idle by training.
-    network, hidden, base_width, norm_decay
-        Networks; ``"auto"`` is InfoGAN for images and a multilayer perceptron for tables.
-    posterior, posterior_variance
-        Covariance of q(z | x, y): diagonal, a multiple of the identity (one for all, learned unless given), or full.
-    prior
-        p(z), the standard normal, or p(z | y), a Gaussian whose mean and variances depend on y.
-    attention
-        Let the decoder switch latent dimensions off, depending on y; on by default.
-    condition_hidden
-        Hidden widths of the networks that read y.
-    likelihood, logistic_components
-        p(x | z, y): Gaussian; for pixels also ``"bernoulli"``, ``"continuous_bernoulli"``, ``"logistic_mixture"``; for
-        tables with categories or missing values ``"mixed"``.
-    variance, variance_shape, draws, gamma, gamma_lr_scale, gamma_floor
-        Its variance: profiled by default, from so many draws of z; one number (``"iso-i"``), one per dimension
-        (``"diag-i"``), per row (``"iso-d"``) or both (``"diag-d"``). ``gamma_floor`` is relative to the variance of X.
-    kl_weight
-        1 for a bound on log p(x | y), else β.
-    epochs, batch_size, lr, schedule, halve_every, weight_decay
-        Training; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
-    held_out, keep_best
-        Share of the rows (at most 5,000) that is set aside, and whether to end with the weights best on it.
-    precision, compile, accelerator, checkpoint_seconds
-        How to compute.
-    random_state
-        Seed of everything random in fit, and of `sample` unless it is given one.
-    score_draws
-        Draws of z per row in `score_samples`.
-    verbose
-        Show progress on a terminal.
+    latent_dim, network, likelihood, posterior, penalties
+        As for `GaussianVAE`, of q(z | x, y) and p(x | z, y).
+    condition
+        How y enters: ``"standard"`` leaves p(z) = N(0, I), ``"conditional"`` learns p(z | y), a Gaussian whose mean and
+        variances depend on y. Options: ``attention`` (whether the decoder may switch latent dimensions off, depending on
+        y), ``hidden`` (widths of the networks that read y).
+    epochs, batch_size, lr, fit, compute, held_out, random_state, score_draws, verbose
+        As for `GaussianVAE`.
 
     Examples
     --------
     >>> import numpy as np
     >>> from vaelab import ConditionalVAE
+    >>> from vaelab.specs import MLP
     >>> y = np.array(["left", "right"] * 100)
     >>> X = np.where(y == "left", -1.0, 1.0)[:, None] + np.random.default_rng(0).normal(size=(200, 3))
-    >>> model = ConditionalVAE(latent_dim=2, hidden=(16,), epochs=5, random_state=0).fit(X, y)
+    >>> model = ConditionalVAE(latent_dim=2, network=MLP((16,)), epochs=5, random_state=0).fit(X, y)
     >>> model.transform(X, y).shape, model.sample(3, y="left").shape
     ((200, 2), (3, 3))
     """
-
-    conditional = True
 
     def __init__(
         self,
         latent_dim: int = 32,
         *,
-        network: Network = "auto",
-        hidden: Sequence[int] = (256, 256),
-        base_width: int | None = None,
-        norm_decay: float | None = None,
-        posterior: Literal["diagonal", "isotropic", "full"] = "diagonal",
-        posterior_variance: float | None = None,
-        prior: Literal["standard", "conditional"] = "standard",
-        attention: bool | None = None,
-        condition_hidden: Sequence[int] = (64,),
-        likelihood: LikelihoodName = "gaussian",
-        logistic_components: int = 10,
-        variance: Literal["profiled", "learned", "fixed"] = "profiled",
-        variance_shape: VarianceShape = "iso-i",
-        draws: int = 1,
-        gamma: float | None = None,
-        gamma_lr_scale: float = 10.0,
-        gamma_floor: float | None = None,
-        kl_weight: float = 1.0,
+        network: Network | str | Any = "auto",
+        likelihood: Likelihood | str = "gaussian",
+        posterior: Posterior | str = "diagonal",
+        condition: Condition | str = "standard",
+        penalties: Sequence[Penalty | str] | Penalty | str | None = None,
         epochs: int | None = None,
-        batch_size: int = 100,
-        lr: float = 1e-3,
-        schedule: Schedule = "cosine",
-        halve_every: int | None = None,
-        weight_decay: float = 0.0,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        fit: FitSettings | None = None,
+        compute: Compute | None = None,
         held_out: float = 0.1,
-        keep_best: bool = True,
-        precision: Precision = "32-true",
-        compile: bool = False,
-        accelerator: Accelerator = "auto",
-        checkpoint_seconds: float = 30.0,
         random_state: int | np.random.RandomState | None = None,
         score_draws: int = 16,
         verbose: bool = False,

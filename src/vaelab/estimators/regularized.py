@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from vaelab.config import Density, JacobianForm, Network
 from vaelab.estimators.base import Estimator, keep_arguments
-from vaelab.training.settings import Accelerator, Precision, Schedule
+from vaelab.specs import (
+    CodeNorm,
+    Compute,
+    Density,
+    Deterministic,
+    FitSettings,
+    Fixed,
+    Gaussian,
+    Likelihood,
+    Network,
+    Penalty,
+    WeightNorm,
+)
 
 
 @final
@@ -18,8 +29,8 @@ class RegularizedAutoencoder(Estimator):
     """Autoencoder with penalties on codes and decoder; samples come from a density fitted on its codes.
 
     The objective is ‖x − x̂‖² / (2γ) + penalties, summed over dimensions; with the default γ = ½ the weights are
-    relative to the plain squared error, on pixels in [0, 1] or columns of variance 1. All weights 0 make it an
-    autoencoder; ``mmd_weight`` alone WAE-MMD, ``adversarial_weight`` alone WAE-GAN, the others the RAE family.
+    relative to the plain squared error, on pixels in [0, 1] or columns of variance 1. No penalty makes it an
+    autoencoder; ``"mmd"`` alone WAE-MMD, ``"adversarial"`` alone WAE-GAN, the others the RAE family.
 
     P. Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR 2020, eq. 9; I. Tolstikhin et al.,
     "Wasserstein Auto-Encoders", ICLR 2018.
@@ -28,50 +39,34 @@ class RegularizedAutoencoder(Estimator):
     ----------
     latent_dim
         Latent dimensions.
-    network, hidden, base_width, norm_decay, spectral
-        Networks; ``"auto"`` is InfoGAN for images and a multilayer perceptron for tables. ``"rae"`` is the paper's, in
-        which ``spectral`` normalises every layer.
-    gamma
-        Fixed decoder variance.
-    code_norm_weight
-        Of ‖z‖².
-    weight_norm_weight, weight_norm_dense
-        Of the decoder's squared weights, and whether dense layers count beside convolutions.
-    jacobian_weight, jacobian_form
-        Of ‖∂x̂/∂z‖_F², or of what the RAE program computes: ``"jacobian"`` or ``"program"``.
-    mmd_weight
-        Of the distance between codes and N(0, I).
-    adversarial_weight, critic_hidden, critic_lr_scale, critic_log_prior
-        Of a critic that tells codes from N(0, I), its hidden widths, its learning rate as a multiple of ``lr``, and
-        whether the known log-density of N(0, I) is added to its logit.
-    epochs, batch_size, lr, schedule, halve_every, beta1, weight_decay
-        Training; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
+    network
+        As for `GaussianVAE`; ``"rae"`` is the paper's, ``RAE(spectral=True)`` with every layer normalised.
+    likelihood
+        p(x | z): Gaussian with the fixed variance ½ by default.
+    penalties
+        ``CodeNorm(0.01)`` and ``WeightNorm(1e-4)`` by default; also ``Jacobian``, ``MMD``, ``Adversarial``; () for none.
     densities
-        Which to fit on the codes, beside N(0, I).
-    components, covariance
-        Of the mixture; chosen on held-out codes where not given.
-    second_hidden, second_epochs, second_lr, second_schedule, second_halve_every
-        Network and training of the second stage, if it is among the densities.
-    held_out, keep_best
-        Share of the rows (at most 5,000) to compare densities on, and whether to end with the weights best on it.
-    precision, compile, accelerator, checkpoint_seconds
-        How to compute.
-    random_state
-        Seed of everything random in fit, and of `sample` unless it is given one.
-    verbose
-        Show progress on a terminal.
+        Which to fit on the codes, beside N(0, I); Gaussian and mixture by default.
+    epochs, batch_size, lr, fit, compute, held_out, random_state, verbose
+        As for `TwoStageVAE`.
 
     Examples
     --------
     >>> import numpy as np
     >>> from vaelab import RegularizedAutoencoder
+    >>> from vaelab.specs import MLP
     >>> X = np.random.default_rng(0).normal(size=(200, 1)) @ np.ones((1, 4))
-    >>> model = RegularizedAutoencoder(latent_dim=2, hidden=(16,), epochs=5, random_state=0).fit(X)
+    >>> model = RegularizedAutoencoder(latent_dim=2, network=MLP((16,)), epochs=5, random_state=0).fit(X)
     >>> model.transform(X).shape, model.sample(3).shape
     ((200, 2), (3, 4))
     """
 
-    _given: ClassVar[Mapping[str, object]] = {"posterior": "deterministic", "variance": "fixed"}
+    _defaults: ClassVar[Mapping[str, object]] = {
+        "posterior": Deterministic(),
+        "likelihood": Gaussian(variance=Fixed(value=0.5)),
+        "penalties": (CodeNorm(weight=0.01), WeightNorm(weight=1e-4)),
+        "densities": ("gaussian", "mixture"),
+    }
     _has_bound = False  # codes without noise have no KL, so there is none on log p(x)
     score_draws = 1
 
@@ -79,43 +74,16 @@ class RegularizedAutoencoder(Estimator):
         self,
         latent_dim: int = 32,
         *,
-        network: Network = "auto",
-        hidden: Sequence[int] = (256, 256),
-        base_width: int | None = None,
-        norm_decay: float | None = None,
-        spectral: bool = False,
-        gamma: float = 0.5,
-        code_norm_weight: float = 0.01,
-        weight_norm_weight: float = 1e-4,
-        weight_norm_dense: bool = True,
-        jacobian_weight: float = 0.0,
-        jacobian_form: JacobianForm = "jacobian",
-        mmd_weight: float = 0.0,
-        adversarial_weight: float = 0.0,
-        critic_hidden: Sequence[int] = (512, 512, 512, 512),
-        critic_lr_scale: float = 1.0,
-        critic_log_prior: bool = True,
+        network: Network | str | Any = "auto",
+        likelihood: Likelihood | str | None = None,
+        penalties: Sequence[Penalty | str] | Penalty | str | None = None,
+        densities: Sequence[Density | str] | Density | str | None = None,
         epochs: int | None = None,
-        batch_size: int = 100,
-        lr: float = 1e-3,
-        schedule: Schedule = "cosine",
-        halve_every: int | None = None,
-        beta1: float = 0.9,
-        weight_decay: float = 0.0,
-        densities: Sequence[Density] = ("gaussian", "mixture"),
-        components: int | None = None,
-        covariance: Literal["full", "diag"] | None = None,
-        second_hidden: Sequence[int] = (1024, 1024, 1024),
-        second_epochs: int | None = None,
-        second_lr: float = 1e-3,
-        second_schedule: Schedule = "cosine",
-        second_halve_every: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        fit: FitSettings | None = None,
+        compute: Compute | None = None,
         held_out: float = 0.1,
-        keep_best: bool = True,
-        precision: Precision = "32-true",
-        compile: bool = False,
-        accelerator: Accelerator = "auto",
-        checkpoint_seconds: float = 30.0,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:

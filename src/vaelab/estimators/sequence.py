@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, final
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.config import Settings, parse_settings
 from vaelab.data import Conditioning, Dataset, Ragged, TestSplit, TrainSplit, Windows
 from vaelab.data.sequences import advance, context_of, latest_windows, target_rows
 from vaelab.errors import InputError
-from vaelab.estimators.base import LARGEST_SEED, check_count, keep_arguments, seed_of
+from vaelab.estimators.base import LARGEST_SEED, Specified, check_count, keep_arguments, seed_of, settings_of
 from vaelab.model import count_active
 from vaelab.runs.trained import Trained
+from vaelab.specs import LSTM, Compute, FitSettings, Gaussian, Likelihood, Penalty, Settings
 from vaelab.training import Progress, stream
-from vaelab.training.settings import Accelerator, Schedule
+
+_SEQUENTIAL = ("units", "context", "loss", "shared_prior", "random_state", "score_draws", "verbose")
 
 
 @final
-class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
     """Sequential conditional VAE: every point given those before it, x_l ~ p(x_l | z_l, x_<l), z_l ~ p(z_l | x_<l).
 
     Encoder, prior and decoder are LSTMs. J. Zheng, T. He, Y. Qiu, D. Wipf, "Learning Manifold Dimensions with
@@ -43,16 +45,14 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ``"all"`` sums over all points; ``"last"`` scores the last point of each sequence only, as the paper does.
     shared_prior
         Let the prior read with the encoder's weights. The loss then stays above a constant (Theorem 3); for comparison.
-    variance, gamma, gamma_lr_scale, gamma_floor
-        Of p(x_l | z_l, x_<l); profiled by default. ``gamma_floor`` is relative to the data's variance.
-    kl_weight
-        1 for a bound on log p(x), else β.
-    epochs, batch_size, lr, schedule, halve_every, weight_decay
-        Training on points; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
-    held_out, keep_best
-        Share of the sequences that is set aside, and whether to end with the weights best on it.
-    accelerator
-        Kind of device.
+    likelihood
+        p(x_l | z_l, x_<l): Gaussian of one variance, profiled by default; ``"gaussian(learned)"`` for another.
+    penalties
+        ``"kl"`` by default, ``KL(4)`` for a β-VAE.
+    epochs, batch_size, lr, fit, compute
+        Training on points, as for `GaussianVAE`.
+    held_out
+        Share of the sequences that is set aside, to end with the weights best on it.
     random_state
         Seed of everything random in fit, and of `sample` unless it is given one.
     score_draws
@@ -91,41 +91,36 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         context: int | None = None,
         loss: Literal["last", "all"] = "all",
         shared_prior: bool = False,
-        variance: Literal["profiled", "learned", "fixed"] = "profiled",
-        gamma: float | None = None,
-        gamma_lr_scale: float = 10.0,
-        gamma_floor: float | None = None,
-        kl_weight: float = 1.0,
+        likelihood: Likelihood | str = "gaussian",
+        penalties: Sequence[Penalty | str] | Penalty | str | None = None,
         epochs: int | None = None,
-        batch_size: int = 100,
-        lr: float = 1e-3,
-        schedule: Schedule = "cosine",
-        halve_every: int | None = None,
-        weight_decay: float = 0.0,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        fit: FitSettings | None = None,
+        compute: Compute | None = None,
         held_out: float = 0.1,
-        keep_best: bool = True,
-        accelerator: Accelerator = "auto",
         random_state: int | np.random.RandomState | None = None,
         score_draws: int = 16,
         verbose: bool = False,
     ) -> None:
         keep_arguments(self, locals())
 
-    def _settings(self, seed: int) -> Settings:
-        own = ("units", "context", "loss", "shared_prior", "random_state", "score_draws", "verbose")
-        values = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
-        return parse_settings(
-            {
-                **values,
-                "network": "lstm",
-                "hidden": (self.units,),
-                "conditional": True,
-                "prior": "shared" if self.shared_prior else "conditional",
-                "attention": False,
-                "densities": (),
-                "seed": seed,
-            }
-        )
+    def settings(self, seed: int = 0) -> Settings:
+        """Return the arguments as settings.
+
+        Raises
+        ------
+        InputError
+            An unknown value, a contradiction, or a likelihood other than a Gaussian of one variance.
+        """
+        given = {name: value for name, value in self.get_params(deep=False).items() if name not in _SEQUENTIAL}
+        networks = {"network": LSTM(units=self.units), "densities": ()}
+        kind = "shared" if self.shared_prior else "conditional"
+        settings = settings_of({**given, **networks, "condition": {"kind": kind, "attention": False}}, seed)
+        likelihood = settings.likelihood
+        if not isinstance(likelihood, Gaussian) or likelihood.shape != "iso-i":
+            raise InputError(f"likelihood={likelihood!r} for sequences", "a Gaussian one of one variance")
+        return settings
 
     def fit(self, X: Any, y: object = None) -> Self:
         """Train.
@@ -146,7 +141,7 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_count("score_draws", self.score_draws)
         sequences = _on_cpu(Ragged.of(X))
-        settings = self._settings(seed_of(self.random_state))
+        settings = self.settings(seed_of(self.random_state))
         target_rows(sequences, self.loss)  # refuses another loss
         self.context_ = context_of(sequences, self.context)
         self.starts_ = self.loss == "all"
@@ -311,11 +306,13 @@ class SequenceVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def of(cls, trained: Trained, section: dict[str, Any]) -> Self:
         """Return what `save` wrote, from its two parts."""
         settings = trained.settings
-        fields = set(Settings.model_fields) & set(cls().get_params())
+        fields = set(Settings.model_fields) & set(cls().get_params(deep=False))
+        assert isinstance(settings.network, LSTM)
+        assert settings.condition is not None
         model = cls(
             **{name: getattr(settings, name) for name in fields},
-            units=settings.hidden[0],
-            shared_prior=settings.prior == "shared",
+            units=settings.network.units,
+            shared_prior=settings.condition.kind == "shared",
             random_state=settings.seed,
             **{name: section[name] for name in ("score_draws", "context", "loss")},
         )

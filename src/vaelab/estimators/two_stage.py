@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, final
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from vaelab.config import Density, LikelihoodName, Network, Settings, VarianceShape
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator, keep_arguments
-from vaelab.training.settings import Accelerator, Precision, Schedule
+from vaelab.specs import Compute, Condition, Density, FitSettings, Likelihood, Network, Penalty, Posterior, Settings
 
 
 @final
@@ -22,97 +21,57 @@ class TwoStageVAE(Estimator):
 
     Parameters
     ----------
-    latent_dim
-        Latent dimensions; superfluous ones are left idle by training.
-    network, hidden, base_width, norm_decay
-        Networks; ``"auto"`` is InfoGAN for images and a multilayer perceptron for tables.
-    posterior, posterior_variance
-        Covariance of q(z | x): diagonal, a multiple of the identity (one for all x, learned unless given), or full.
-    conditional
-        Whether the y of `fit` is a condition for every network and density. Off by default, since pipelines pass the
-        target of a later step to every step.
-    prior, attention, condition_hidden
-        Of a conditional model, as for `ConditionalVAE`.
-    likelihood, logistic_components, variance, variance_shape, draws, gamma, gamma_lr_scale, gamma_floor
-        p(x | z) and its variance, as for `GaussianVAE`; profiled by default.
-    kl_weight
-        1 for a bound on log p(x), else β.
-    epochs, batch_size, lr, schedule, halve_every, weight_decay
-        Training of stage one; 2,000 to 10,000 steps, at least 5 epochs, unless ``epochs`` says otherwise.
+    latent_dim, network, likelihood, posterior, penalties
+        As for `GaussianVAE`.
+    condition
+        Whether and how the y of `fit` is a condition for every network and density, as for `ConditionalVAE`. None by
+        default, since pipelines pass the target of a later step to every step.
     densities
-        Which to fit on the codes, beside the prior: ``"gaussian"``, ``"mixture"``, ``"flow"`` (the extra ``flow``),
-        ``"second_stage"``. All are conditional where the model is.
-    components, covariance
-        Of the mixture; chosen on held-out codes where not given.
-    second_hidden, second_epochs, second_lr, second_schedule, second_halve_every
-        Network and training of stage two.
-    held_out, keep_best
-        Share of the rows (at most 5,000) to compare densities on, and whether to end with the weights best on it.
-    precision, compile, accelerator, checkpoint_seconds
-        How to compute.
-    random_state
-        Seed of everything random in fit, and of `sample` unless it is given one.
-    score_draws
-        Draws of z per row in `score_samples`.
-    verbose
-        Show progress on a terminal.
+        Which to fit on the codes, beside the prior: ``"gaussian"``, ``"mixture"`` (``Mixture(10)``), ``"flow"`` (the
+        extra ``flow``), ``"second_stage"`` (``SecondStage(hidden=(256,), fit=FitSettings(20))``). All are conditional
+        where the model is. Gaussian, mixture and second stage by default.
+    epochs, batch_size, lr, fit
+        Training of stage one, as for `GaussianVAE`.
+    compute
+        As for `GaussianVAE`.
+    held_out
+        Share of the rows (at most 5,000) to compare densities on, and to end each training with the weights best on it.
+    random_state, score_draws, verbose
+        As for `GaussianVAE`.
     """
+
+    _defaults: ClassVar[Mapping[str, object]] = {}
 
     def __init__(
         self,
         latent_dim: int = 32,
         *,
-        network: Network = "auto",
-        hidden: Sequence[int] = (256, 256),
-        base_width: int | None = None,
-        norm_decay: float | None = None,
-        posterior: Literal["diagonal", "isotropic", "full"] = "diagonal",
-        posterior_variance: float | None = None,
-        conditional: bool = False,
-        prior: Literal["standard", "conditional"] = "standard",
-        attention: bool | None = None,
-        condition_hidden: Sequence[int] = (64,),
-        likelihood: LikelihoodName = "gaussian",
-        logistic_components: int = 10,
-        variance: Literal["profiled", "learned", "fixed"] = "profiled",
-        variance_shape: VarianceShape = "iso-i",
-        draws: int = 1,
-        gamma: float | None = None,
-        gamma_lr_scale: float = 10.0,
-        gamma_floor: float | None = None,
-        kl_weight: float = 1.0,
+        network: Network | str | Any = "auto",
+        likelihood: Likelihood | str = "gaussian",
+        posterior: Posterior | str = "diagonal",
+        condition: Condition | str | None = None,
+        penalties: Sequence[Penalty | str] | Penalty | str | None = None,
+        densities: Sequence[Density | str] | Density | str | None = None,
         epochs: int | None = None,
-        batch_size: int = 100,
-        lr: float = 1e-3,
-        schedule: Schedule = "cosine",
-        halve_every: int | None = None,
-        weight_decay: float = 0.0,
-        densities: Sequence[Density] = ("gaussian", "mixture", "second_stage"),
-        components: int | None = None,
-        covariance: Literal["full", "diag"] | None = None,
-        second_hidden: Sequence[int] = (1024, 1024, 1024),
-        second_epochs: int | None = None,
-        second_lr: float = 1e-3,
-        second_schedule: Schedule = "cosine",
-        second_halve_every: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        fit: FitSettings | None = None,
+        compute: Compute | None = None,
         held_out: float = 0.1,
-        keep_best: bool = True,
-        precision: Precision = "32-true",
-        compile: bool = False,
-        accelerator: Accelerator = "auto",
-        checkpoint_seconds: float = 30.0,
         random_state: int | np.random.RandomState | None = None,
         score_draws: int = 16,
         verbose: bool = False,
     ) -> None:
         keep_arguments(self, locals())
 
-    def _settings(self, seed: int) -> Settings:
-        if not self.densities:
+    def settings(self, seed: int = 0) -> Settings:
+        """Return the arguments as settings; see `Estimator.settings`."""
+        settings = super().settings(seed)
+        if not settings.densities:
             raise InputError(
                 "densities=()", "at least one of gaussian, mixture, flow, second_stage", "Or use GaussianVAE."
             )
-        return super()._settings(seed)
+        return settings
 
     @property
     def code_scores_(self) -> dict[str, float]:

@@ -199,16 +199,16 @@ def train_classifier(
     """
     labels = _checked(labels, len(x), classes)
     event_shape = tuple(x.shape[1:])
-    settings = _settings(len(x), seed)
+    settings = _settings(len(x))
     file, key = None, ""
     if cache is not None:
-        key = _key(x, labels, scaling, settings, classes)
+        key = _key(x, labels, scaling, settings, seed, classes)
         file = cache / f"classifier-{key[:32]}.safetensors"
         found = _restored(file, key, event_shape, classes)
         if found is not None:
             return found.to("cuda" if torch.cuda.is_available() else "cpu").freeze()
     classifier = _untrained(event_shape, classes, seed)
-    fit(classifier, as_batches(x, labels, scaling), settings, hooks=hooks, stage="classifier")
+    fit(classifier, as_batches(x, labels, scaling), settings, seed=seed, hooks=hooks, stage="classifier")
     classifier.freeze()
     if file is not None:
         meta = {"key": key, "fingerprint": classifier.fingerprint}
@@ -239,11 +239,11 @@ def _untrained(event_shape: tuple[int, ...], classes: int, seed: int) -> Classif
         return Classifier(event_shape, classes)
 
 
-def _settings(rows: int, seed: int) -> FitSettings:
+def _settings(rows: int) -> FitSettings:
     """Return the recipe for so many rows."""
     per_epoch = max(1, rows // CLASSIFIER_SETTINGS.batch_size)
     epochs = max(1, round((_LEAST_STEPS + rows / _ROWS_PER_STEP) / per_epoch))
-    return CLASSIFIER_SETTINGS.model_copy(update={"epochs": epochs, "seed": seed})
+    return CLASSIFIER_SETTINGS.model_copy(update={"epochs": epochs})
 
 
 def _checked(labels: Tensor | None, rows: int, classes: int) -> Tensor:
@@ -271,7 +271,7 @@ def _checked(labels: Tensor | None, rows: int, classes: int) -> Tensor:
     return labels.to(torch.int64)
 
 
-def _key(x: Rows, labels: Tensor, scaling: Scaling, settings: FitSettings, classes: int) -> str:
+def _key(x: Rows, labels: Tensor, scaling: Scaling, settings: FitSettings, seed: int, classes: int) -> str:
     """Hash all that the trained weights depend on, other than the machine."""
     parts: dict[str, Any] = {
         "version": VERSION,
@@ -280,7 +280,7 @@ def _key(x: Rows, labels: Tensor, scaling: Scaling, settings: FitSettings, class
         "labels": hashlib.sha256(labels.cpu().contiguous().numpy().tobytes()).hexdigest(),
         "classes": classes,
         "scaling": {name: value.double().tolist() for name, value in scaling.state().items()},
-        "recipe": settings.model_dump(mode="json"),
+        "recipe": {**settings.model_dump(mode="json"), "seed": seed},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vaelab.lazy import attach
-from vaelab.training.settings import FitSettings
+from vaelab.training.settings import Compute, FitSettings
 
 if TYPE_CHECKING:
     from vaelab.training.evaluation import evaluate
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vaelab.training.streams import forked, seed_of, stream
 
 __all__ = [
+    "Compute",
     "FitSettings",
     "Hook",
     "JsonLines",

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vaelab.errors import InputError
-from vaelab.training.settings import FitSettings
+from vaelab.training.settings import Compute
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def make_fabric(settings: FitSettings) -> Fabric:
+def make_fabric(compute: Compute) -> Fabric:
     """Start Fabric; under torchrun every process takes its place, else this process trains alone."""
     from lightning_fabric import Fabric  # costs over a second, so only where it is needed
 
     cuda = torch.cuda.is_available()
-    if settings.accelerator == "gpu" and not cuda:
+    if compute.accelerator == "gpu" and not cuda:
         raise InputError("accelerator='gpu' where there is none", "a CUDA device", "Use accelerator='cpu' or 'auto'.")
-    accelerator = "cuda" if cuda and settings.accelerator != "cpu" else "cpu"
+    accelerator = "cuda" if cuda and compute.accelerator != "cpu" else "cpu"
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         fabric = Fabric(
@@ -30,7 +30,7 @@ def make_fabric(settings: FitSettings) -> Fabric:
             devices=local,
             num_nodes=world // local,
             strategy="ddp" if world > 1 else "auto",
-            **_precision(settings, accelerator),
+            **_precision(compute, accelerator),
         )
         started = torch.distributed.is_initialized()
         fabric.launch()
@@ -38,13 +38,13 @@ def make_fabric(settings: FitSettings) -> Fabric:
             # left to the interpreter's shutdown, the threads of the process group abort the process now and then
             atexit.register(torch.distributed.destroy_process_group)
         return fabric
-    return Fabric(accelerator=accelerator, devices=1, **_precision(settings, accelerator))
+    return Fabric(accelerator=accelerator, devices=1, **_precision(compute, accelerator))
 
 
-def _precision(settings: FitSettings, accelerator: str) -> dict[str, Any]:
+def _precision(compute: Compute, accelerator: str) -> dict[str, Any]:
     """Return Fabric's arguments for a number format."""
-    if settings.precision in ("bf16-mixed", "16-mixed"):
+    if compute.precision in ("bf16-mixed", "16-mixed"):
         from vaelab.training.precision import MixedLayers
 
-        return {"plugins": [MixedLayers(settings.precision, device=accelerator)]}
-    return {"precision": settings.precision}
+        return {"plugins": [MixedLayers(compute.precision, device=accelerator)]}
+    return {"precision": compute.precision}

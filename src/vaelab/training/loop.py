@@ -27,7 +27,7 @@ from vaelab.training.evaluation import evaluate
 from vaelab.training.hooks import Hook, Record, Start
 from vaelab.training.ledger import Ledger
 from vaelab.training.schedules import factor_of, plateau
-from vaelab.training.settings import FitSettings
+from vaelab.training.settings import Compute, FitSettings, Plateau
 from vaelab.training.streams import forked, reseed, stream
 from vaelab.types import Batches, Objective, Trainable
 
@@ -45,7 +45,6 @@ class Update(Protocol):
 _CHUNK_NUMBERS = 2**21  # floats gathered at once: amortises indexing and random numbers over several small steps
 _CHUNK_STEPS = 64
 _RECORDS = 200  # at most about so many epochs are evaluated and recorded
-_PATIENCE = 5  # epochs without a fall of the held-out objective, for the schedule "plateau"
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Plan:
             )
         numbers = batch_size * max(1, torch.Size(batches.event_shape).numel())
         chunk_steps = max(1, min(_CHUNK_STEPS, _CHUNK_NUMBERS // numbers))
-        return cls(rows, batch_size, settings.epochs, chunk_steps)
+        return cls(rows, batch_size, settings.length, chunk_steps)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -146,6 +145,8 @@ def fit(
     train: Batches,
     settings: FitSettings,
     *,
+    compute: Compute | None = None,
+    seed: int = 0,
     held_out: Batches | None = None,
     hooks: Sequence[Hook] = (),
     stage: str = "training",
@@ -162,7 +163,11 @@ def fit(
     train
         Training rows.
     settings
-        How.
+        How long and how fast.
+    compute
+        On what; the defaults of `Compute` if None.
+    seed
+        Of the order of the rows and of all noise.
     held_out
         Rows for the held-out objective, evaluated with fixed noise at every recorded epoch.
     hooks
@@ -170,7 +175,7 @@ def fit(
     stage
         A name for records and messages.
     state_file
-        Where to keep the training state, at most every ``settings.checkpoint_seconds``.
+        Where to keep the training state, at most every ``compute.checkpoint_seconds``.
     resume
         Go on from `state_file` if it exists.
 
@@ -186,11 +191,10 @@ def fit(
     NonFiniteObjectiveError
         A term became NaN or infinite; says which, at which step, and γ. The last good state stays on disk.
     """
-    if settings.schedule == "plateau" and held_out is None:
+    if isinstance(settings.schedule, Plateau) and held_out is None:
         raise InputError("schedule='plateau' without held-out rows", "held-out rows", "Pass held_out.")
-    if settings.keep_best and held_out is None:
-        raise InputError("keep_best=True without held-out rows", "held-out rows", "Pass held_out.")
-    return _Training(model, train, settings, held_out, hooks, stage, state_file).run(resume=resume)
+    settings, compute = settings.resolve(len(train)), compute or Compute()
+    return _Training(model, train, settings, compute, seed, held_out, hooks, stage, state_file).run(resume=resume)
 
 
 class _Training:
@@ -201,17 +205,20 @@ class _Training:
         model: Trainable,
         train: Batches,
         settings: FitSettings,
+        compute: Compute,
+        seed: int,
         held_out: Batches | None,
         hooks: Sequence[Hook],
         stage: str,
         state_file: Path | None,
     ) -> None:
-        self.model, self.settings, self.stage, self.state_file = model, settings, stage, state_file
-        self.fabric = make_fabric(settings)
+        self.model, self.settings, self.compute, self.seed = model, settings, compute, seed
+        self.stage, self.state_file = stage, state_file
+        self.fabric = make_fabric(compute)
         if self.fabric.world_size > 1 and model.steps_before():
             raise InputError("several processes for a model with a critic", "one process")
         self.plan = Plan.of(train, settings, self.fabric.world_size)
-        self.feeder = Feeder(train, self.plan, self.fabric, model.noise_shape, settings.seed)
+        self.feeder = Feeder(train, self.plan, self.fabric, model.noise_shape, seed)
         self.held_out = None if held_out is None else held_out.to(self.fabric.device)
         self.hooks = list(hooks) if self.fabric.is_global_zero else []
         self.factor = factor_of(settings, self.plan.steps_per_epoch)
@@ -223,8 +230,9 @@ class _Training:
     @property
     def key(self) -> dict[str, Any]:
         """What must agree for a saved state to be this training's."""
-        ours = self.settings.model_dump(exclude={"checkpoint_seconds", "accelerator", "compile"})
-        return {"stage": self.stage, "rows": self.plan.rows, **ours}
+        ours = self.settings.model_dump(mode="json")
+        numbers = {"precision": self.compute.precision, "seed": self.seed}
+        return {"stage": self.stage, "rows": self.plan.rows, **numbers, **ours}
 
     def run(self, *, resume: bool) -> list[Record]:
         device = self.fabric.device
@@ -249,7 +257,7 @@ class _Training:
         for hook in self.hooks:
             hook.start(first)
         try:
-            with forked(device, self.settings.seed):
+            with forked(device, self.seed):
                 self._steps(forward, update, adam)
         finally:
             for hook in self.hooks:
@@ -265,9 +273,9 @@ class _Training:
 
         What an update moves can be given; one optimiser serves all, since it leaves alone what has no gradient.
         """
-        model = cast("torch.nn.Module", torch.compile(self.model) if self.settings.compile else self.model)
+        model = cast("torch.nn.Module", torch.compile(self.model) if self.compute.compile else self.model)
         # one process in full precision: Fabric's wrappers would only cost, 8 % of a small model's step
-        if self.fabric.world_size == 1 and self.settings.precision == "32-true":
+        if self.fabric.world_size == 1 and self.compute.precision == "32-true":
 
             def plain(loss: Tensor, moved: Sequence[Tensor] | None = None) -> None:
                 adam.zero_grad()  # just before they are needed again: freed earlier, their pages go back to the system
@@ -293,7 +301,7 @@ class _Training:
         state, fabric, ledger = self.state, self.fabric, self.ledger
         for chunk in chunks(self.plan, state.step):
             # networks with noise of their own (dropout) are functions of the step too
-            reseed(fabric.device, self.settings.seed, "network", chunk.epoch, chunk.first, fabric.global_rank)
+            reseed(fabric.device, self.seed, "network", chunk.epoch, chunk.first, fabric.global_rank)
             for x, c, noise in self.feeder.steps(chunk):
                 factor = self.factor(state.step) * self._plateau * self.settings.lr
                 for group in adam.param_groups:
@@ -326,7 +334,7 @@ class _Training:
         if record_due:
             self._record(chunk.epoch, adam)
         last = self.state.step == self.plan.steps
-        if last or now - self._saved_at >= self.settings.checkpoint_seconds:
+        if last or now - self._saved_at >= self.compute.checkpoint_seconds:
             self._save(adam)
 
     def _record(self, epoch: int, adam: torch.optim.Optimizer) -> None:
@@ -335,7 +343,7 @@ class _Training:
         record |= self.ledger.close_epoch()
         if self.held_out is not None:
             self._agree()
-            numbers = self.fabric.broadcast(evaluate(self.model, self.held_out, seed=self.settings.seed))
+            numbers = self.fabric.broadcast(evaluate(self.model, self.held_out, seed=self.seed))
             record |= {f"held_out_{name}": value for name, value in numbers.items()}
             if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
                 self.state.best_loss = numbers["loss"]
@@ -349,10 +357,11 @@ class _Training:
 
     def _slowed(self) -> float:
         """Return what the held-out objective's course so far makes of the learning rate; 1 for other schedules."""
-        if self.settings.schedule != "plateau":
+        schedule = self.settings.schedule
+        if not isinstance(schedule, Plateau):
             return 1.0
         losses = [float(record["held_out_loss"]) for record in self.state.history]
-        return plateau(losses, patience=self.settings.halve_every or _PATIENCE)
+        return plateau(losses, patience=schedule.patience)
 
     def _agree(self) -> None:
         """Give every process the first one's buffers: batch norm's averages are of each process's own share."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from vaelab.training.settings import FitSettings
+from vaelab.training.settings import Cosine, Exponential, FitSettings, Halving, OneCycle
 
 Factor = Callable[[int], float]
 
@@ -63,15 +64,9 @@ def plateau(losses: Sequence[float], *, patience: int) -> float:
 
 
 def factor_of(settings: FitSettings, steps_per_epoch: int) -> Factor:
-    """Return the schedule named in the settings as a function of the step (0, 1, …); of `plateau`, a constant."""
-    total = settings.epochs * steps_per_epoch
-    if settings.schedule == "step":
-        every = (settings.halve_every or settings.epochs) * steps_per_epoch
-        return lambda step: step_halving(step, every=every)
-    if settings.schedule == "exponential":
-        return lambda step: exponential(step, total=total)
-    if settings.schedule == "cosine":
-        return lambda step: cosine(step, total=total)
-    if settings.schedule == "one_cycle":
-        return lambda step: one_cycle(step, total=total)
-    return constant
+    """Return the schedule in the settings as a function of the step (0, 1, …); of `plateau`, a constant."""
+    total, schedule = settings.length * steps_per_epoch, settings.schedule
+    if isinstance(schedule, Halving):
+        return partial(step_halving, every=schedule.every * steps_per_epoch)
+    over = {Exponential: exponential, Cosine: cosine, OneCycle: one_cycle}.get(type(schedule))
+    return constant if over is None else partial(over, total=total)

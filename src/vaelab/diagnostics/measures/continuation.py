@@ -15,7 +15,7 @@ from torch import Tensor
 from vaelab.diagnostics.row_means import Mean, Part, over_rows
 from vaelab.errors import NonFiniteObjectiveError
 from vaelab.model import VAE, FixedVariance, Gaussian, Likelihood, draw, kl
-from vaelab.training import FitSettings, fit, stream
+from vaelab.training import Compute, FitSettings, fit, stream
 from vaelab.types import Batches
 
 _BATCH = 100
@@ -102,14 +102,14 @@ def continuation(
         epochs=max(1, round(steps / (len(part) / size))),
         batch_size=size,
         lr=_LR,
-        schedule="cosine",
-        seed=seed,
+    )
+    compute = Compute(
         accelerator="gpu" if kind.is_cuda else "cpu",
         precision="64-true" if kind.dtype == torch.float64 else "32-true",
     )
     before = _measured(other, unseen, rows, seed)
     try:
-        fit(other, part, settings)
+        fit(other, part, settings, compute=compute, seed=seed)
         after = _measured(other, unseen, rows, seed)
     except NonFiniteObjectiveError:
         return None
@@ -118,7 +118,7 @@ def continuation(
     fall = 0.5 * sizes * float((error / error_after).log())
     kl_fall = float(before[:, 1].mean() - after[:, 1].mean())
     return Continuation(
-        steps=settings.epochs * max(1, len(part) // size),
+        steps=settings.length * max(1, len(part) // size),
         rows=len(before),
         error_before=Mean.of(before[:, 0]),
         error_after=Mean.of(after[:, 0]),
