@@ -1,21 +1,14 @@
-"""Changes of settings: those that a training can have, and the defaults of what they leave no place for."""
+"""Changes of settings that a remedy is given."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping
-from typing import get_args
+from collections.abc import Mapping
 
-from pydantic import ValidationError
-
-from vaelab.config import Settings, VarianceShape
-from vaelab.config.settings import explain
 from vaelab.errors import InputError
-from vaelab.training import FitSettings
+from vaelab.spec import parse, unknown
+from vaelab.specs import FitSettings, Gaussian, Likelihood, Profiled, Settings
 
-OF_GAMMA = ("variance", "variance_shape", "gamma", "gamma_lr_scale")
-"""Settings of the decoder variance."""
-_WITH_GAMMA = ("gaussian", "mixed")  # likelihoods
+_LENGTHS = ("epochs", "batch_size", "lr")  # may be named without the ``fit__`` in front
 
 
 def check_order(changes: object, y: object) -> None:
@@ -29,55 +22,38 @@ def check_order(changes: object, y: object) -> None:
         raise InputError(f"y of type {type(y).__name__}", "a condition for every row, or none", remedy)
 
 
-def completed(changes: Mapping[str, object], current: Mapping[str, object]) -> dict[str, object]:
-    """Return the changes, and defaults of what they leave no place for."""
-    _check(changes, current)
-    default, wanted = Settings().model_dump(), dict(changes)
-    reset: list[str] = []
-    if changes.get("likelihood", "gaussian") not in _WITH_GAMMA:
-        reset += OF_GAMMA
-    elif any(name in changes for name in OF_GAMMA):
-        if current.get("likelihood", "gaussian") not in _WITH_GAMMA:
-            reset += ["likelihood", "logistic_components"]
-        if current.get("variance") == "fixed" and changes.get("variance_shape", "iso-i") != "iso-i":
-            wanted.setdefault("variance", "profiled")
-    if "variance" in wanted:
-        kept = {"profiled": "variance_shape", "learned": "gamma variance_shape gamma_lr_scale", "fixed": "gamma"}
-        own = kept.get(str(wanted["variance"]), "")
-        reset += [name for name in OF_GAMMA[1:] if name not in own.split()]
-    if changes.get("keep_best") and not current.get("held_out", True):
-        reset.append("held_out")  # by which the best weights are told
-    return {name: default[name] for name in reset if name in current} | wanted
+def changed(settings: Settings, changes: Mapping[str, object]) -> Settings:
+    """Return settings with changes, named as arguments of estimators.
+
+    Raises
+    ------
+    InputError
+        An unknown name, or a contradiction.
+    """
+    return settings.set_params(**{f"fit__{name}" if name in _LENGTHS else name: v for name, v in changes.items()})
 
 
-def _check(changes: Mapping[str, object], known: Collection[str]) -> None:
-    """Refuse names that are none."""
-    unknown = [name for name in changes if name not in known]
-    if unknown:
-        close = [one for name in unknown for one in difflib.get_close_matches(name, known, n=1)]
-        remedy = f"Did you mean {', '.join(close)}?" if close else ""
-        raise InputError(f"changes of {', '.join(unknown)}", f"some of {', '.join(sorted(known))}", remedy)
+def further(changes: Mapping[str, object], defaults: FitSettings) -> tuple[FitSettings, Gaussian | None]:
+    """Return how networks that are there already are trained on, and the Gaussian that they are to have, if any.
 
-
-def check_further(changes: Mapping[str, object]) -> None:
-    """Refuse changes of what networks that are there already cannot have."""
-    known = [*FitSettings.model_fields, "variance", "variance_shape"]
-    if "latent_dim" in changes:
+    Raises
+    ------
+    InputError
+        A change that they cannot have.
+    """
+    named = {name.removeprefix("fit__"): value for name, value in changes.items()}
+    wanted = named.pop("likelihood", None)
+    known = [*FitSettings.model_fields, "likelihood"]
+    if "latent_dim" in named:
         got = "a change of latent_dim, for networks that are trained on"
-        remedy = f"Train a new model: vaelab.GaussianVAE(latent_dim={changes['latent_dim']!r}).fit(X)."
+        remedy = f"Train a new model: vaelab.GaussianVAE(latent_dim={named['latent_dim']!r}).fit(X)."
         raise InputError(got, f"some of {', '.join(sorted(known))}", remedy)
-    _check(changes, known)
-    if changes.get("variance", "profiled") != "profiled":
-        raise InputError(f"variance={changes['variance']!r}", "'profiled'", "Build a VAE with another and pass it.")
-    if changes.get("variance_shape", "iso-i") not in get_args(VarianceShape):
-        raise InputError(
-            f"variance_shape={changes['variance_shape']!r}", f"one of {', '.join(get_args(VarianceShape))}"
-        )
-
-
-def fit_settings(values: Mapping[str, object]) -> FitSettings:
-    """Return checked settings of a training."""
-    try:
-        return FitSettings.model_validate(dict(values))
-    except ValidationError as error:
-        raise explain(error, FitSettings) from None
+    if wrong := [name for name in named if name not in known]:
+        raise InputError(*unknown(wrong, known, of="a training of networks that are there"))
+    settings = parse(FitSettings, {**defaults.get_params(deep=False), **named})
+    if wanted is None:
+        return settings, None
+    likelihood = Likelihood.of(wanted)
+    if not isinstance(likelihood, Gaussian) or not isinstance(likelihood.variance, Profiled):
+        raise InputError(f"likelihood={wanted!r}", "a Gaussian of profiled variance", "Build a VAE with another one.")
+    return settings, likelihood

@@ -10,28 +10,29 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, overload
 
 import torch
+from sklearn.base import clone
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.config import VarianceShape, parse_settings
 from vaelab.data import Dataset
 from vaelab.diagnostics.row_means import Mean, Part, over_rows
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
-from vaelab.estimators.changes import OF_GAMMA, check_further, check_order, completed, fit_settings
+from vaelab.estimators.changes import changed, check_order, further
 from vaelab.estimators.saved import Rowwise, estimator_of, load
 from vaelab.evaluation.subject import Subject, left_as_it_is, read, subject_of
 from vaelab.latent import PriorDensity
 from vaelab.model import VAE, Gaussian, Likelihood, ProfiledVariance, Regularizer, draw
 from vaelab.runs.train import hold_out
 from vaelab.runs.trained import Trained
+from vaelab.specs import FitSettings, Profiled
+from vaelab.specs import Gaussian as GaussianSpec
+from vaelab.specs.likelihoods import WithVariance
 from vaelab.training import fit, stream
 from vaelab.types import Batches
 
 Shape = Literal["iso-i", "diag-i"]
 
-_FLOOR = 1e-6  # of γ relative to the data's variance: the default of the setting gamma_floor
-_FLOOR_OF_SINGLE = 1e-2  # the same for one γ per row and dimension, which has no other limit
 _ROWS = 4_000  # that the shape is chosen on, and the gain measured
 _FINE = 3e-4  # learning rate for weights that are trained already
 
@@ -116,7 +117,7 @@ def recalibrate(model: object, X: object = None, y: object = None, *, shape: Sha
     >>> import numpy as np
     >>> from vaelab import GaussianVAE, recalibrate
     >>> X = np.random.default_rng(0).normal(size=(200, 4))
-    >>> model = GaussianVAE(latent_dim=2, hidden=(16,), epochs=5, variance="fixed", random_state=0).fit(X)
+    >>> model = GaussianVAE(latent_dim=2, likelihood="gaussian(fixed)", epochs=5, random_state=0).fit(X)
     >>> model.gamma_, round(recalibrate(model, X, shape="iso-i").gamma_, 1)
     (1.0, 1.2)
     """
@@ -127,18 +128,17 @@ def recalibrate(model: object, X: object = None, y: object = None, *, shape: Sha
         record = _recalibrated(subject, shape)
     if isinstance(model, VAE) or subject.foreign:
         return record
-    changes = {"variance": "profiled", "variance_shape": record.shape, "gamma": None, "gamma_lr_scale": 10.0}
     old = subject.trained
     densities = {**old.densities, "prior": PriorDensity(record.vae.prior)}
-    settings = old.settings.model_copy(update=changes)
+    likelihood = _spec_of(old).set_params(variance=Profiled(), shape=record.shape)
+    settings = old.settings.model_copy(update={"likelihood": likelihood})
     trained = dataclasses.replace(old, settings=settings, vae=record.vae, densities=densities)
     if isinstance(model, Trained):
         return trained
     own = load(model) if isinstance(model, str | Path) else model
     if not isinstance(own, Estimator):
         raise InputError(f"a {type(own).__name__}", "a VAE, a run, or an estimator of rows")
-    fitting = changes if "variance" in own.get_params() else {}
-    found = own.around(trained, fitting)
+    found = own.around(trained, {"likelihood": likelihood})
     found.recalibrated_ = record
     return found
 
@@ -152,10 +152,10 @@ def _recalibrated(subject: Subject, shape: Shape | Literal["auto"]) -> Recalibra
         remedy = "Use vaelab.retrain(model, X, {'likelihood': 'gaussian'})."
         raise InputError(f"a likelihood without a variance, {name}", "a Gaussian one", remedy)
     if variance.outputs(1) != 1:
-        remedy = "Use vaelab.retrain(model, X, {'variance': 'profiled', 'variance_shape': 'diag-i'})."
+        remedy = "Use vaelab.retrain(model, X, {'likelihood': 'gaussian(shape=diag-i)'})."
         raise InputError("a decoder that emits its variance", "one variance for all rows", remedy)
     settings = subject.trained.settings
-    floor = (settings.gamma_floor or _FLOOR) * subject.trained.facts.data_variance
+    floor = _spec_of(subject.trained).set_params(variance=Profiled()).least(subject.trained.facts.data_variance)
     base = old if subject.foreign else copy.deepcopy(old).eval()
     if shape == "auto":
         shape = _shape_of(base, batches, floor, settings.seed)
@@ -168,6 +168,13 @@ def _recalibrated(subject: Subject, shape: Shape | Literal["auto"]) -> Recalibra
         nats = Mean.of(_scores(old, batches, settings.seed) - _scores(new, batches, settings.seed))
     before = float(variance.gamma.double().mean()) if subject.gamma_known else None
     return Recalibrated(new, shape, before, float(found.gamma.double().mean()), nats, len(batches))
+
+
+def _spec_of(trained: Trained) -> WithVariance:
+    """Return the settings of a training's Gaussian likelihood, with one variance for all rows."""
+    likelihood = trained.settings.likelihood
+    known = likelihood if isinstance(likelihood, WithVariance) else GaussianSpec()
+    return known.set_params(variance=Profiled(), shape="iso-i") if known.shape.endswith("-d") else known
 
 
 def _with_profile(vae: VAE, shape: Shape, floor: float) -> VAE:
@@ -249,10 +256,9 @@ def retrain(model: object, X: object = None, changes: Mapping[str, object] = {},
     X
         Rows to train on; None for a run's own.
     changes
-        Name → value: arguments of the estimator, or settings of the run. Where a change makes another setting
-        impossible (``gamma`` beside ``variance="profiled"``, a fixed variance beside a ``variance_shape``), that one
-        returns to its default unless it is named too. For a VAE or a foreign module: fields of `vaelab.FitSettings`,
-        and ``variance="profiled"`` or a ``variance_shape``, either of which gives a profiled decoder variance.
+        Name → value: arguments of the estimator, or settings of the run; ``fit__weight_decay``, ``likelihood__shape``
+        for those inside. For a VAE or a foreign module: fields of `vaelab.FitSettings`, and ``likelihood``, a Gaussian
+        one, which gives a profiled decoder variance.
     y
         Conditions of the rows, for a conditional model.
 
@@ -271,9 +277,7 @@ def retrain(model: object, X: object = None, changes: Mapping[str, object] = {},
     if isinstance(model, Estimator):
         if X is None or isinstance(X, Dataset):
             raise InputError(f"X of type {type(X).__name__}, for an estimator", "rows and conditions, as in fit")
-        known = model.get_params(deep=False)
-        own = copy.deepcopy(known)
-        return type(model)(**{**own, **completed(changes, known)}).fit(X, y)
+        return clone(model).set_params(**changes).fit(X, y)
     if isinstance(model, str | Path | Trained):
         return _again(model, X, y, changes)
     return _further(model, X, y, changes)
@@ -282,18 +286,15 @@ def retrain(model: object, X: object = None, changes: Mapping[str, object] = {},
 def _again(model: str | Path | Trained, X: object, y: object, changes: Mapping[str, object]) -> Rowwise | Trained:
     """Train a run again."""
     trained, data = read(model, X, y)
-    values = trained.settings.model_dump()
-    settings = parse_settings({**values, **completed(changes, values)})
-    found = runs.train(data, settings)
+    found = runs.train(data, changed(trained.settings, changes))
     if isinstance(model, Trained):
         return found
     section = runs.read_config(Path(model)).get("estimator", {})
-    return cast("Rowwise", estimator_of(found, section, name=f"{model}, trained again,"))
+    return cast("Rowwise", estimator_of(found, section))
 
 
 def _further(model: object, X: object, y: object, changes: Mapping[str, object]) -> VAE:
     """Train a copy of a bare VAE or of a foreign module."""
-    check_further(changes)
     subject = subject_of(copy.deepcopy(model), X, y)
     vae, batches = subject.trained.vae, subject.batches
     if not any(p.requires_grad for p in vae.parameters()):
@@ -301,30 +302,26 @@ def _further(model: object, X: object, y: object, changes: Mapping[str, object])
         raise InputError(f"{subject.family} without weights to train", "a torch module", remedy)
     if getattr(vae.decoder, "differences", False):
         raise InputError(f"{subject.family} whose decoder has no gradient", "one that torch can differentiate")
-    named = [name for name in OF_GAMMA if name in changes]
-    if named and not isinstance(vae.likelihood, Gaussian):
-        got = (
-            f"changes of {', '.join(named)}, for a likelihood without such a variance, {type(vae.likelihood).__name__}"
-        )
-        raise InputError(got, "a Gaussian one", "Leave them out.")
-    if (subject.foreign or named) and isinstance(vae.likelihood, Gaussian):
-        vae = _profiled(vae, subject, cast("VarianceShape", changes.get("variance_shape", "iso-i")))
+    old = subject.trained.settings
+    settings, wanted = further(changes, FitSettings(epochs=old.fit.epochs, lr=_FINE))
+    if wanted is not None and not isinstance(vae.likelihood, Gaussian):
+        got = f"a change of the variance, for a likelihood without one, {type(vae.likelihood).__name__}"
+        raise InputError(got, "a Gaussian one", "Leave it out.")
+    if (subject.foreign or wanted is not None) and isinstance(vae.likelihood, Gaussian):
+        vae = _profiled(vae, subject, wanted or GaussianSpec())
     kept, unseen = hold_out(batches, subject.trained.settings)
-    values = {"epochs": subject.trained.settings.epochs, "lr": _FINE, "keep_best": unseen is not None}
-    given = {name: value for name, value in changes.items() if name not in OF_GAMMA}
-    settings = fit_settings({**values, **given})
-    fit(vae, kept, settings, held_out=unseen)
-    _calibrate(vae, kept, settings.seed)
+    fit(vae, kept, settings, seed=old.seed, held_out=unseen)
+    _calibrate(vae, kept, old.seed)
     return vae.eval()
 
 
-def _profiled(vae: VAE, subject: Subject, shape: VarianceShape) -> VAE:
+def _profiled(vae: VAE, subject: Subject, wanted: GaussianSpec) -> VAE:
     """Return the same networks under a Gaussian of profiled variance, and a foreign one's KL with weight 1."""
     variance = vae.likelihood.variance
     if variance is not None and variance.outputs(1) != 1:
-        remedy = "Leave variance and variance_shape out."
+        remedy = "Leave likelihood out."
         raise InputError("a decoder that emits its variance", "one that emits means alone", remedy)
-    floor = (_FLOOR_OF_SINGLE if shape == "diag-d" else _FLOOR) * subject.trained.facts.data_variance
+    floor, shape = wanted.least(subject.trained.facts.data_variance), wanted.shape
     likelihood = Gaussian(
         ProfiledVariance(diagonal=shape.startswith("diag"), per_sample=shape.endswith("-d"), floor=floor),
         link=cast("Gaussian", vae.likelihood).link,

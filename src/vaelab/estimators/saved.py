@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -11,11 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.config import Settings
 from vaelab.data import as_batches
 from vaelab.diagnostics.prune import Pruned
 from vaelab.diagnostics.prune import prune as prune_vae
-from vaelab.errors import InputError, VaelabWarning
+from vaelab.errors import InputError
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
 from vaelab.estimators.regularized import RegularizedAutoencoder
 from vaelab.estimators.sequence import SequenceVAE
@@ -89,20 +87,27 @@ def prune(
     return found.prune_on(found.trained_.batches_of(data.train), keep, tolerance)
 
 
-def load(path: str | Path) -> Rowwise | SequenceVAE:
+def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE:
     """Read a run folder, made by `save` or by ``vaelab train``, as an estimator.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    network
+        The function that makes the networks, or its place (``"file.py:name"``), of a run with networks of your own.
 
     Raises
     ------
     RunFolderError
-        The folder is missing, unfinished, foreign, corrupt or from a newer version.
+        The folder is missing, unfinished, foreign, corrupt or from a newer version, or its networks are not given.
     """
     folder = Path(path)
-    trained: Trained = runs.load(folder)
-    return estimator_of(trained, runs.read_config(folder).get("estimator", {}), name=str(folder))
+    trained: Trained = runs.load(folder, network=network)
+    return estimator_of(trained, runs.read_config(folder).get("estimator", {}))
 
 
-def estimator_of(trained: Trained, section: dict[str, Any], *, name: str) -> Rowwise | SequenceVAE:
+def estimator_of(trained: Trained, section: dict[str, Any]) -> Rowwise | SequenceVAE:
     """Return the estimator that fits a training.
 
     Parameters
@@ -111,32 +116,20 @@ def estimator_of(trained: Trained, section: dict[str, Any], *, name: str) -> Row
         Becomes its ``trained_``.
     section
         What an estimator's own `save` adds to a run folder; empty for another run.
-    name
-        Of the run, for warnings.
     """
-    if trained.settings.network == "lstm":
+    settings = trained.settings
+    if settings.network.takes == "sequences":
         return SequenceVAE.of(trained, section)
-    values = trained.settings.model_dump(exclude={"seed"})
-    own: dict[str, Any] = {"random_state": trained.settings.seed}
     kind: type[Rowwise] = TwoStageVAE
-    if trained.settings.posterior == "deterministic" and not trained.settings.conditional:
+    if settings.posterior.degenerate and not settings.conditional:
         kind = RegularizedAutoencoder
-    elif not trained.settings.densities:
-        kind = ConditionalVAE if trained.settings.conditional else GaussianVAE
-    known = kind().get_params()
+    elif not settings.densities:
+        kind = ConditionalVAE if settings.conditional else GaussianVAE
+    known = kind().get_params(deep=False)
+    values = {name: getattr(settings, name) for name in known if name in type(settings).model_fields}
     if "score_draws" in known:
-        own["score_draws"] = section.get("score_draws", 16)
-    default = Settings().model_dump()
-    penalties = [key for key in values if key.endswith("_weight")]
-    lost = [n for n in (*penalties, "spectral", "beta1") if n not in known and values[n] != default[n]]
-    if lost:
-        warnings.warn(
-            f"{name} was trained with {', '.join(f'{key}={values[key]}' for key in lost)}, which {kind.__name__} "
-            "has no argument for: what is loaded has them, but clone and fit leave them out.",
-            VaelabWarning,
-            stacklevel=3,
-        )
-    model = kind(**{key: values[key] for key in known if key in values}, **own)
+        values["score_draws"] = section.get("score_draws", 16)
+    model = kind(**values, random_state=settings.seed)
     model.trained_ = trained
     model.container_ = section.get("container", "numpy")
     model.n_features_in_ = section.get("n_features_in", trained.facts.event_shape[0])

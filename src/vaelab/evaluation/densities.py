@@ -263,7 +263,7 @@ def _unfit(trained: Trained, names: Sequence[str]) -> dict[str, str]:
     shape = () if trained.conditioning is None else trained.conditioning.shape
     for name in names:
         if name == "prior":
-            towards = not trained.vae.posterior.degenerate or settings.mmd_weight or settings.adversarial_weight
+            towards = not trained.vae.posterior.degenerate or settings.penalty("mmd") or settings.penalty("adversarial")
             if not towards:
                 found[name] = "The codes were not trained towards one: an autoencoder without a KL."
             continue

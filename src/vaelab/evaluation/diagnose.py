@@ -157,7 +157,7 @@ def _context(subject: Subject) -> Context:
         foreign=subject.foreign,
         form="estimator" if trained.facts.fingerprint else "module",
         conditional=trained.conditioning is not None,
-        epochs=trained.settings.epochs if trained.facts.fingerprint else None,
+        epochs=trained.settings.fit.epochs if trained.facts.fingerprint else None,
         shape=shape,
     )
 

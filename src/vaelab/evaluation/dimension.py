@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.config import Settings
 from vaelab.data import Conditioning, Dataset, Kind, Split, as_batches, from_arrays
 from vaelab.data.labels import count_classes
 from vaelab.diagnostics.dimension import Dimensions, dimensions_of
@@ -22,10 +21,11 @@ from vaelab.evaluation.search import Search, Training, best_of, counts_of, other
 from vaelab.evaluation.subject import Fitted, read
 from vaelab.model import VAE
 from vaelab.runs import Trained
+from vaelab.specs import FitSettings, Isotropic, Settings
 from vaelab.types import Batches
 
 DEFAULTS: dict[Kind, Settings] = {
-    "table": Settings(latent_dim=8, lr=5e-3, schedule="one_cycle"),
+    "table": Settings(latent_dim=8, fit=FitSettings(lr=5e-3, schedule="one_cycle")),
     "image": Settings(latent_dim=8),
 }
 """How `estimate_dimension` trains unless told otherwise."""
@@ -266,7 +266,7 @@ def estimate_dimension(
     """
     if seeds < 1 or (largest is not None and largest < 1):
         raise InputError(f"seeds={seeds}, largest={largest}", "at least 1 of each")
-    if settings is not None and settings.posterior == "isotropic":
+    if settings is not None and isinstance(settings.posterior, Isotropic):
         raise InputError("posterior='isotropic'", "one with a variance for every dimension", "Use 'diagonal'.")
     data = data if isinstance(data, Dataset) else from_arrays(data)
     settings = DEFAULTS[data.kind] if settings is None else settings

@@ -246,7 +246,7 @@ def enhance(
     _check_numbers({"samples": (samples, 2), "rows": (rows, 10), "seed": (seed, 0)}, epochs, held_out)
     with left_as_it_is(model):
         subject = subject_of(model, X, y, gamma=gamma)
-        if subject.trained.settings.network == "lstm":
+        if subject.trained.settings.network.takes == "sequences":
             raise InputError("a model of sequences", "one of independent rows", "Use vaelab.compare_densities.")
         batches, groups, available = _some(subject, rows, held_out, seed)
         wanted = None if densities is None else ["prior", *(name for name in densities if name != "prior")]

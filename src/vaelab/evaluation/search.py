@@ -11,7 +11,7 @@ from typing import final
 import torch
 
 from vaelab import runs
-from vaelab.config import Settings
+from vaelab.specs import Settings
 from vaelab.data import Dataset, Rows, blocks
 from vaelab.data.mapped import in_memory
 from vaelab.diagnostics.dimension import Dimension, dimensions_of

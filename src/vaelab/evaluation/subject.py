@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from vaelab import runs
-from vaelab.config import Settings
 from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Scaling, TestSplit, TrainSplit, check_array
 from vaelab.data.conditions import Column, is_one_hot
 from vaelab.diagnostics.adapters import Wrapped, adapt
@@ -36,6 +35,7 @@ from vaelab.model import (
 from vaelab.model.contexts import evaluating
 from vaelab.runs import Facts, Trained
 from vaelab.runs.train import hold_out, mean_variance
+from vaelab.specs import Condition, Fixed, Gaussian, Learned, Likelihood, Penalty, Posterior, Settings
 
 _TRIED = 64  # rows that an adapter may look at
 
@@ -205,7 +205,7 @@ def read(model: object, X: object | None, y: object | None) -> tuple[Trained, Da
 
 def _joined(trained: Trained, X: object, y: object | None, folder: Path | None) -> Dataset:
     """Rows and conditions of a training without an estimator, as a data set."""
-    if trained.settings.network == "lstm":
+    if trained.settings.network.takes == "sequences":
         call = "its estimator" if folder is None else f"vaelab.load('{folder}')"
         raise InputError("rows for a training on sequences", "its estimator, which reads them", f"Pass {call}.")
     columns = getattr(X, "columns", None)
@@ -325,19 +325,25 @@ def _tensor(c: object | None, vae: VAE, family: str) -> Tensor | None:
 def _trained(vae: VAE, batches: ArrayBatches, dtype: str) -> Trained:
     """Say of a bare model what a training says of its own."""
     shape, variance = batches.event_shape, vae.likelihood.variance
-    weights = {one.name: one.weight for one in cast("Iterable[Regularizer]", vae.regularizers)}
+    penalties = [
+        {"kind": each.name, "weight": each.weight}
+        for each in cast("Iterable[Regularizer]", vae.regularizers)
+        if each.name in Penalty.kinds() and each.weight > 0
+    ]
     posterior = "deterministic" if vae.posterior.degenerate else "diagonal"
     if isinstance(vae.posterior, FullCovariance | Isotropic):
         posterior = "full" if isinstance(vae.posterior, FullCovariance) else "isotropic"
+    likelihood: Likelihood = Gaussian()
+    if isinstance(vae.likelihood, Bernoulli):
+        likelihood = Likelihood.of("bernoulli")
+    elif isinstance(variance, FixedVariance | LearnedVariance):
+        likelihood = Gaussian(variance=Fixed() if isinstance(variance, FixedVariance) else Learned())
     known: dict[str, Any] = {
-        "posterior": posterior,
-        "likelihood": "bernoulli" if isinstance(vae.likelihood, Bernoulli) else "gaussian",
-        "conditional": batches.c is not None,
-        "mmd_weight": weights.get("mmd", 0.0),
-        "adversarial_weight": weights.get("adversarial", 0.0),
+        "posterior": Posterior.of(posterior),
+        "likelihood": likelihood,
+        "condition": None if batches.c is None else Condition.of("standard"),
+        "penalties": tuple(Penalty.of(each) for each in penalties),
     }
-    if isinstance(variance, FixedVariance | LearnedVariance):
-        known["variance"] = "fixed" if isinstance(variance, FixedVariance) else "learned"
     # lengths of stages as for a table of codes, which is all that is still to be trained
     settings = Settings(latent_dim=vae.latent_dim).resolve(len(batches), (vae.latent_dim,)).model_copy(update=known)
     facts = Facts(
