@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from vaelab.lazy import attach
 
 if TYPE_CHECKING:
-    from vaelab.config import Settings
+    from vaelab.specs import Settings
     from vaelab.diagnostics.adapters import wrap
     from vaelab.estimators import (
         ConditionalVAE,
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Settings": "config",
+    "Settings": "specs",
     "ConditionalVAE": "estimators",
     "GaussianVAE": "estimators",
     "RegularizedAutoencoder": "estimators",

@@ -18,6 +18,7 @@ from vaelab.cli.flags import parser_of, refuse_unknown, settings_of
 from vaelab.errors import InputError
 from vaelab.spec import parse
 from vaelab.specs import Own, Settings
+from vaelab.specs.densities import named
 
 
 class Source(BaseModel):
@@ -56,13 +57,16 @@ def run(argv: list[str]) -> None:
         first.add_argument(f"--{name}")
     chosen, rest = first.parse_known_args(argv)
     if chosen.resume is not None:
-        if chosen.preset or chosen.config or [flag for flag in rest if flag not in {"--quiet", "--help", "-h"}]:
+        network = _place(rest)
+        if chosen.preset or chosen.config or [word for word in rest if word not in {"--quiet", "--network", network}]:
             raise InputError("--resume with other arguments", "--resume RUN alone", "A run keeps its settings.")
-        _resume(Path(chosen.resume), quiet="--quiet" in rest)
+        _resume(Path(chosen.resume), network, quiet="--quiet" in rest)
         return
     start, given = _defaults(chosen.preset, chosen.config)
     settings, rest = settings_of(rest, start)
-    settings = _with_own_network(settings)
+    network = _place(argv)
+    if network is not None:
+        settings = settings.model_copy(update={"network": Own(place=network).imported()})
     found, unread = parser_of(Source, prog="vaelab train", text=_ABOUT).parse_known_args(rest)
     refuse_unknown(unread, Source.model_fields)
     if unread:
@@ -70,14 +74,15 @@ def run(argv: list[str]) -> None:
     source = parse(Source, {**given, **vars(found)})
     if not source.data:
         raise InputError("no data", "a name, a folder or a file", "Try `vaelab train digits`; see `vaelab datasets`.")
-    _start(source, settings)
+    _start(source, settings, network)
 
 
-def _with_own_network(settings: Settings) -> Settings:
-    """Import the function of networks that stand at a place, which the caller has named."""
-    if not isinstance(settings.network, Own):
-        return settings
-    return settings.model_copy(update={"network": settings.network.imported()})
+def _place(words: list[str]) -> str | None:
+    """Return the place of networks of your own, where the command names one; nothing that a file names is imported."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--network")
+    named = flags.parse_known_args(words)[0].network
+    return named if named is not None and ":" in named else None
 
 
 def _defaults(preset: str | None, config: str | None) -> tuple[Settings, dict[str, Any]]:
@@ -104,7 +109,7 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _start(arguments: Source, settings: Settings) -> None:
+def _start(arguments: Source, settings: Settings, network: str | None) -> None:
     from vaelab import runs
 
     source = {name: getattr(arguments, name) for name in _KEPT}
@@ -125,7 +130,7 @@ def _start(arguments: Source, settings: Settings) -> None:
         return str(folder)
 
     folder = Path(_from_first_process(begin))
-    _execute(folder, loaded[0] if loaded else runs.data_of(source), quiet=arguments.quiet)
+    _execute(folder, loaded[0] if loaded else runs.data_of(source), network, quiet=arguments.quiet)
 
 
 def _is_named(data: str) -> bool:
@@ -162,14 +167,14 @@ def _from_first_process(make: Callable[[], str]) -> str:
     return str(store.get(key).decode())
 
 
-def _resume(folder: Path, *, quiet: bool) -> None:
+def _resume(folder: Path, network: str | None, *, quiet: bool) -> None:
     from vaelab import runs
 
     _, source = runs.source_of(folder)
-    _execute(folder, runs.data_of(source), quiet=quiet, resume=True)
+    _execute(folder, runs.data_of(source), network, quiet=quiet, resume=True)
 
 
-def _execute(folder: Path, data: Any, *, quiet: bool, resume: bool = False) -> None:
+def _execute(folder: Path, data: Any, network: str | None, *, quiet: bool, resume: bool = False) -> None:
     from vaelab import runs
     from vaelab.training import Hook, Progress, TensorBoard
 
@@ -183,7 +188,7 @@ def _execute(folder: Path, data: Any, *, quiet: bool, resume: bool = False) -> N
         _say(f"{len(data.train):,} training and {len(data.test):,} test {what} of {shape}; writing {folder}/")
     try:
         with _plain_warnings():
-            trained, found = runs.execute(folder, data, hooks=hooks, resume=resume)
+            trained, found = runs.execute(folder, data, network=network, hooks=hooks, resume=resume)
     except KeyboardInterrupt:
         if speak:
             _say(f"Stopped. Go on with: vaelab train --resume {folder}")
@@ -233,9 +238,10 @@ def _report(folder: Path, trained: Any, found: Any) -> None:
 
 def densities_table(log_density: dict[str, float], distance: dict[str, float], best: str) -> str:
     """Lay out how well each density explains unseen codes."""
+    bounds = [law.name for law in named() if law.bound]
     lines = [f"{'codes drawn from':<18}{'nats per unseen code':>22}{'distance to codes':>20}"]
     for name, value in log_density.items():
-        bound = "≥ " if name == "second_stage" else ""
+        bound = "≥ " if name in bounds else ""
         mark = "  ← used" if name == best else ""
         lines.append(f"{name:<18}{bound + format(value, '.1f'):>22}{distance.get(name, float('nan')):>20.4f}{mark}")
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 `GaussianVAE` is one stage and samples from its prior; `ConditionalVAE` is that for p(x | y); `TwoStageVAE` fits latent
 densities as well and samples from the one that explains held-out codes best; so does `RegularizedAutoencoder`, whose
 codes are points; `SequenceVAE` is for sequences. Arguments
-are the fields of `vaelab.config.Settings`, apart from ``random_state``, which is ``seed`` under scikit-learn's name,
+are the fields of `vaelab.specs.Settings`, apart from ``random_state``, which is ``seed`` under scikit-learn's name,
 ``score_draws`` and ``verbose``, and those of sequences.
 """
 

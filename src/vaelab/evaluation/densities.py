@@ -12,19 +12,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast, get_args
+
 
 import torch
 from torch import Tensor
 
-from vaelab.config import Density
+
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.data.partition import partition
 from vaelab.errors import InputError, MissingExtraError
 from vaelab.evaluation.subject import Fitted, read
 from vaelab.latent import Codes, Generator, LatentDensity, PriorDensity, row_scores, simplest_of_best
 from vaelab.runs import Trained
-from vaelab.runs.train import FROM_SIMPLE_TO_COMPLEX, check_densities, fit_density, hold_out
+from vaelab.runs.train import check_densities, fit_density, hold_out
+from vaelab.specs.densities import PRIOR, Density, named
 
 _FOR_WEIGHTS = 0.1  # share of the codes that the weights of a flow and of a second stage are chosen by
 
@@ -178,7 +179,6 @@ def compare_on(
     wanted = _ordered(densities)
     settings = given.settings.model_copy(
         update={"densities": (), "held_out": held_out, "seed": seed}
-        | ({} if epochs is None else {"second_epochs": epochs})
     )
     kept, unseen = hold_out(batches, settings, groups=groups)
     if unseen is None:
@@ -191,13 +191,12 @@ def compare_on(
     prior: dict[str, LatentDensity] = {"prior": PriorDensity(given.vae.prior)}
     trained = dataclasses.replace(given, settings=settings, facts=facts, densities=prior)
     seconds = {"prior": 0.0}
-    for name in wanted:
-        if name in skipped or name == "prior":
-            continue
+    laws = {name: _law(name, given, epochs, len(codes)) for name in wanted if name not in (*skipped, PRIOR)}
+    for name, law in laws.items():
         note(f"fitting the {name} to {len(codes):,} codes")
         start = time.perf_counter()
         try:
-            trained.densities[name] = _fitted(cast("Density", name), trained, codes, seed)
+            trained.densities[name] = _fitted(law, trained, codes, seed)
         except InputError as error:
             skipped[name] = str(error)
             continue
@@ -206,7 +205,7 @@ def compare_on(
     if not scored:
         raise InputError("no density that can be fitted", "at least one", " ".join(skipped.values()))
     rows = row_scores(scored, test, seed=seed)
-    trained.settings = settings.model_copy(update={"densities": tuple(name for name in scored if name != "prior")})
+    trained.settings = settings.model_copy(update={"densities": tuple(laws[name] for name in scored if name != PRIOR)})
     facts.code_scores = {name: float(row.mean()) for name, row in rows.items()}
     facts.best_density = simplest_of_best(rows)
     found = _ranked(rows, scored, seconds)
@@ -223,12 +222,18 @@ def _codes(given: Trained, batches: ArrayBatches | MappedBatches) -> Codes:
     return Codes(codes.loc.float(), codes.scale.float(), c, tril)
 
 
-def _fitted(name: Density, trained: Trained, codes: Codes, seed: int) -> LatentDensity:
+def _law(name: str, given: Trained, epochs: int | None, rows: int) -> Density:
+    """Return how a density is fitted: as the training's settings say, or by default."""
+    law = given.settings.density(name)
+    return (law if epochs is None or not law.gradient else law.set_params(fit__epochs=epochs)).resolve(rows)
+
+
+def _fitted(law: Density, trained: Trained, codes: Codes, seed: int) -> LatentDensity:
     """Fit one density to the codes; what is trained by gradient takes some of them to choose its weights by."""
-    if name not in ("flow", "second_stage") or len(codes) < 2 / _FOR_WEIGHTS:
-        return fit_density(name, trained, codes, None)
+    if not law.gradient or len(codes) < 2 / _FOR_WEIGHTS:
+        return fit_density(law, trained, codes, None)
     kept, apart = (codes.subset(index.to(codes.loc.device)) for index in partition(len(codes), _FOR_WEIGHTS, seed))
-    return fit_density(name, trained, kept, apart)
+    return fit_density(law, trained, kept, apart)
 
 
 def _ranked(
@@ -247,8 +252,7 @@ def _ranked(
 
 def _ordered(densities: Sequence[str] | None) -> list[str]:
     """Names from simple to complex."""
-    known = ["prior", *FROM_SIMPLE_TO_COMPLEX]
-    assert set(known[1:]) == set(get_args(Density))
+    known = [PRIOR, *(law.name for law in named())]
     if densities is None:
         return known
     unknown = [name for name in densities if name not in known]
@@ -268,7 +272,7 @@ def _unfit(trained: Trained, names: Sequence[str]) -> dict[str, str]:
                 found[name] = "The codes were not trained towards one: an autoencoder without a KL."
             continue
         try:
-            check_densities((cast("Density", name),), shape)
+            check_densities((settings.density(name),), shape)
         except (InputError, MissingExtraError) as error:
             found[name] = str(error)
     return found

@@ -29,7 +29,8 @@ from vaelab.evaluation.subject import Subject, left_as_it_is, subject_of
 from vaelab.latent import Codes, Generator
 from vaelab.model.contexts import evaluating
 from vaelab.runs import Trained
-from vaelab.runs.train import FROM_SIMPLE_TO_COMPLEX, hold_out
+from vaelab.runs.train import hold_out
+from vaelab.specs.densities import PRIOR, named
 from vaelab.training import stream
 from vaelab.types import rows_at_once
 
@@ -251,7 +252,7 @@ def enhance(
         batches, groups, available = _some(subject, rows, held_out, seed)
         wanted = None if densities is None else ["prior", *(name for name in densities if name != "prior")]
         if wanted is None and len(batches) < _FEW:
-            wanted = ["prior", *(name for name in FROM_SIMPLE_TO_COMPLEX if name not in ("flow", "second_stage"))]
+            wanted = [PRIOR, *(law.name for law in named() if not law.gradient)]
         found = compare_on(
             subject.trained,
             batches,

@@ -6,10 +6,12 @@ from vaelab.latent.densities import LatentDensity, PriorDensity, SecondStage
 from vaelab.latent.flow import Flow, build_flow
 from vaelab.latent.generator import Comparison, Generator, compare, row_scores, simplest_of_best
 from vaelab.latent.joint import JointMixture
+from vaelab.latent.laws import LAWS, Law, Site, law_of
 from vaelab.latent.mixtures import Covariance, Mixture
 from vaelab.latent.per_class import ClassMixture
 
 __all__ = [
+    "LAWS",
     "MIXTURES",
     "ClassMixture",
     "Codes",
@@ -19,15 +21,18 @@ __all__ = [
     "Generator",
     "JointMixture",
     "LatentDensity",
+    "Law",
     "Mixture",
     "PriorDensity",
     "SecondStage",
+    "Site",
     "build_flow",
     "check_mixture",
     "compare",
     "density_from_state",
     "fit_mixture",
     "fit_named_mixture",
+    "law_of",
     "row_scores",
     "simplest_of_best",
 ]

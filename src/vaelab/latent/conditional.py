@@ -14,13 +14,10 @@ from vaelab.latent.joint import JointMixture
 from vaelab.latent.mixtures import Covariance, Mixture, vector_conditions
 from vaelab.latent.per_class import ClassMixture
 
-FIXED = {"mixture_10": 10, "mixture_100": 100}
-"""Mixtures of given size: name → components."""
-
 BAYESIAN_COMPONENTS = 10
 """At most, of ``"bayesian_mixture"``."""
 
-MIXTURES = ("gaussian", "mixture", *FIXED, "bayesian_mixture")
+MIXTURES = ("gaussian", "mixture", "bayesian_mixture")
 """Names of densities that are mixtures."""
 
 
@@ -73,9 +70,8 @@ def fit_named_mixture(
     codes
         With or without conditions.
     name
-        ``"gaussian"``: one component. ``"mixture"``: as many as held-out codes ask for. ``"mixture_10"`` and
-        ``"mixture_100"``: so many, of full covariance, as in the tables of Takida et al. 2022. ``"bayesian_mixture"``:
-        at most 10, as in the program of Ghosh et al. 2020; see `vaelab.latent.mixtures.infer`.
+        ``"gaussian"``: one component. ``"mixture"``: as many as held-out codes ask for, unless they are given.
+        ``"bayesian_mixture"``: at most 10, as in the program of Ghosh et al. 2020; see `vaelab.latent.mixtures.infer`.
     components, covariance
         Of ``"mixture"`` alone, where they are not to be chosen on held-out codes.
     seed
@@ -89,8 +85,6 @@ def fit_named_mixture(
     check_mixture(name, () if codes.c is None else tuple(vector_conditions(codes).shape[1:]))
     if name == "bayesian_mixture":
         return Mixture.fit_bayesian(codes, components=BAYESIAN_COMPONENTS, seed=seed)
-    if name in FIXED:
-        components, covariance = FIXED[name], "full"
     return fit_mixture(codes, single=name == "gaussian", components=components, covariance=covariance, seed=seed)
 
 
@@ -107,7 +101,7 @@ def check_mixture(name: str, condition_shape: tuple[int, ...]) -> None:
     if len(condition_shape) > 1:
         raise InputError(f"{name} under conditions that are sequences", "another density", "Use second_stage or flow.")
     if condition_shape and name == "bayesian_mixture":
-        raise InputError("bayesian_mixture under conditions", "another density", "Use mixture_10 or mixture.")
+        raise InputError("bayesian_mixture under conditions", "another density", "Use mixture.")
 
 
 def density_from_state(name: str, state: Mapping[str, Tensor]) -> LatentDensity:
@@ -126,7 +120,7 @@ def density_from_state(name: str, state: Mapping[str, Tensor]) -> LatentDensity:
         Another name, or a state that no mixture has.
     """
     if name not in MIXTURES:
-        raise InputError(f"density {name!r}", f"gaussian or mixture, or {', '.join(MIXTURES[2:])}")
+        raise InputError(f"density {name!r}", f"one of {', '.join(MIXTURES)}")
     if "gains" in state:
         return JointMixture.from_state(state)
     if "means" in state:

@@ -23,13 +23,10 @@ class LatentDensity(nn.Module, ABC):
 
     Attributes
     ----------
-    name
-        How results call it.
     exact
         Whether `log_prob` is the log-density itself; if not, it is a lower bound on it.
     """
 
-    name: ClassVar[str]
     exact: ClassVar[bool] = True
 
     @abstractmethod
@@ -64,8 +61,6 @@ class LatentDensity(nn.Module, ABC):
 class PriorDensity(LatentDensity):
     """The VAE's own prior; nothing is fitted."""
 
-    name = "prior"
-
     def __init__(self, prior: Prior) -> None:
         super().__init__()
         self.prior = prior
@@ -95,7 +90,6 @@ class SecondStage(LatentDensity):
         A VAE trained on `Codes` by the same `fit` as any other.
     """
 
-    name = "second_stage"
     exact = False
 
     def __init__(self, vae: VAE) -> None:

@@ -46,7 +46,6 @@ class Flow(LatentDensity, Trainable):
         Of one c; () for none.
     """
 
-    name = "flow"
     loc: Tensor
     scale: Tensor
 

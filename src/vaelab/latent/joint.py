@@ -41,7 +41,6 @@ class JointMixture(LatentDensity):
         (k, κ, κ): lower Cholesky factor of the covariance of z given c.
     """
 
-    name = "mixture"
     weights: Tensor
     c_means: Tensor
     c_scale_trils: Tensor

@@ -45,7 +45,6 @@ class Mixture(LatentDensity):
         Which structure was fitted.
     """
 
-    name = "mixture"
     weights: Tensor
     means: Tensor
     scale_trils: Tensor

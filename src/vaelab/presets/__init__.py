@@ -8,8 +8,9 @@ from importlib.resources import files
 
 import yaml
 
-from vaelab.config import Settings, parse_settings
 from vaelab.errors import InputError
+from vaelab.spec import parse
+from vaelab.specs import Settings
 
 
 @cache
@@ -42,4 +43,4 @@ def load(name: str) -> Settings:
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else ""
         raise InputError(f"preset {name!r}", f"one of {', '.join(names())}", hint)
-    return parse_settings(entries[name])
+    return parse(Settings, entries[name])

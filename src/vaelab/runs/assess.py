@@ -11,8 +11,9 @@ from vaelab.diagnostics.dimension import variance_ratios_of
 from vaelab.diagnostics.measures.reconstruction import reconstruction_error
 from vaelab.latent import Codes, compare
 from vaelab.metrics import energy_distance
-from vaelab.model import count_active
+from vaelab.model import FixedVariance, count_active
 from vaelab.runs.trained import Trained
+from vaelab.specs.densities import title_of
 from vaelab.training import stream
 from vaelab.types import rows_at_once
 
@@ -112,18 +113,6 @@ def _distances(trained: Trained, codes: Codes, seed: int) -> dict[str, float]:
     }
 
 
-_LONG = {
-    "prior": "the prior",
-    "gaussian": "one Gaussian",
-    "mixture": "a mixture",
-    "mixture_10": "a mixture of 10",
-    "mixture_100": "a mixture of 100",
-    "bayesian_mixture": "a Bayesian mixture",
-    "flow": "a flow",
-    "second_stage": "stage two",
-}
-
-
 def findings(trained: Trained, assessment: Assessment) -> list[str]:
     """Say in words what was found; one sentence or two per line."""
     facts, settings, found = trained.facts, trained.settings, assessment
@@ -133,16 +122,16 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
     count = found.active_dimensions
     lines = [
         f"{size} {what} are coded in {settings.latent_dim} numbers, without noise: an autoencoder."
-        if settings.posterior == "deterministic"
+        if settings.posterior.degenerate
         else f"All {count} latent dimensions are in use; try a larger --latent-dim."
         if count == settings.latent_dim
         else f"{size} {what} live on about {count} dimensions: training kept {count} of {settings.latent_dim} latent "
         "dimensions active and left the others idle."
     ]
     unit = "of the pixel range" if image else "standard deviations of a column"
-    if settings.likelihood != "mixed" or found.gamma is not None:  # there are numbers
+    if settings.likelihood.takes != "columns" or found.gamma is not None:  # there are numbers
         lines.append(f"Unseen rows are rebuilt to within {found.mse**0.5:.3f} {unit} (root mean squared error).")
-    if found.gamma is not None and settings.variance != "fixed":
+    if found.gamma is not None and not isinstance(trained.vae.likelihood.variance, FixedVariance):
         lines.append(
             f"The decoder's noise came out at a standard deviation of {found.gamma**0.5:.3f} (γ = {found.gamma:.2g}). "
             "A plain squared-error loss fixes it at 1, takes most of what you see for noise, and blurs it."
@@ -163,6 +152,6 @@ def _on_densities(trained: Trained, found: Assessment) -> str:
         return f"The codes fill the prior: nothing else clearly explains {compared} better. Samples come from it."
     gain = found.code_log_density[best] - found.code_log_density["prior"]
     return (
-        f"The codes do not fill the prior: {_LONG[best]} explains unseen codes {gain:.1f} nats better than the prior. "
+        f"The codes do not fill the prior: {title_of(best)} explains unseen codes {gain:.1f} nats better than the prior. "
         f"Samples come from it, since it is best on {compared}."
     )

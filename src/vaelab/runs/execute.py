@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from vaelab import storage
-from vaelab.config import Settings, build_vae, parse_settings
 from vaelab.data import Dataset, load
 from vaelab.errors import InputError, RunFolderError
 from vaelab.runs import folder as files
@@ -17,6 +16,8 @@ from vaelab.runs.assess import Assessment, assess
 from vaelab.runs.gallery import draw
 from vaelab.runs.train import check_densities, held_out_rows, schema_of, train
 from vaelab.runs.trained import Trained
+from vaelab.spec import parse
+from vaelab.specs import Fixed, Gaussian, Mixed, Settings, build_vae
 from vaelab.training import Hook, JsonLines
 
 
@@ -57,7 +58,7 @@ def source_of(folder: Path) -> tuple[Settings, dict[str, Any]]:
         remedy = "Runs saved by an estimator keep no data; train again from Python."
         raise RunFolderError(f"{folder} without a note of its data", "a run of `vaelab train`", remedy)
     try:
-        return parse_settings(content["settings"]), dict(content["data"])
+        return parse(Settings, content["settings"]), dict(content["data"])
     except InputError as error:
         raise RunFolderError(f"{folder} with settings that do not fit ({error})", "those of a vaelab run") from error
 
@@ -80,7 +81,7 @@ def data_of(source: Mapping[str, Any], *, home: Path | None = None, download: bo
 
 
 def execute(
-    folder: Path, data: Dataset, *, hooks: Sequence[Hook] = (), resume: bool = False
+    folder: Path, data: Dataset, *, network: object = None, hooks: Sequence[Hook] = (), resume: bool = False
 ) -> tuple[Trained, Assessment]:
     """Train what ``folder/config.yaml`` says; leave model, metrics, results and pictures there.
 
@@ -90,6 +91,8 @@ def execute(
         Started by `prepare`.
     data
         The same data.
+    network
+        The function that makes networks of your own.
     hooks
         Onlookers beside the metrics file.
     resume
@@ -101,6 +104,7 @@ def execute(
         The data are not those the run was started with.
     """
     settings, source = source_of(folder)
+    settings = files.with_network(settings, network)
     if source.get("fingerprint") != data.fingerprint():
         raise RunFolderError(f"data that differ from those {folder} was started with", "the same data")
     main = first_process()
@@ -120,13 +124,5 @@ def execute(
 
 def _plain(settings: Settings) -> Settings:
     """Return the settings of what most programs call a VAE: a squared-error loss, which is γ = 1; one stage."""
-    changes = {
-        "likelihood": "mixed" if settings.likelihood == "mixed" else "gaussian",
-        "variance": "fixed",
-        "gamma": 1.0,
-        "densities": (),
-        "conditional": False,
-        "prior": "standard",
-        "attention": False,
-    }
-    return settings.model_copy(update=changes)
+    kind = Mixed if settings.likelihood.takes == "columns" else Gaussian
+    return settings.set_params(likelihood=kind(variance=Fixed(value=1.0)), densities=(), condition=None)

@@ -18,11 +18,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vaelab import storage
-from vaelab.config import Settings, build_second_stage, build_vae, parse_settings
 from vaelab.data import Conditioning, Scaling, Schema
 from vaelab.errors import InputError, RunFolderError
-from vaelab.latent import LatentDensity, PriorDensity, SecondStage, build_flow, density_from_state
+from vaelab.latent import LatentDensity, PriorDensity, law_of
+from vaelab.runs.train import site_of
 from vaelab.runs.trained import Facts, Trained
+from vaelab.spec import parse
+from vaelab.specs import Own, Settings, build_vae
 
 FORMAT = 1
 """Version of the folder's layout; a folder with a higher one is refused."""
@@ -88,8 +90,16 @@ def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] 
     storage.write_text(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
 
 
-def load(folder: Path) -> Trained:
+def load(folder: Path, *, network: object = None) -> Trained:
     """Read a finished run, onto the CPU.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    network
+        The function that makes the networks, or its place, of a run with networks of your own; nothing is imported that
+        the folder names by itself.
 
     Raises
     ------
@@ -103,13 +113,13 @@ def load(folder: Path) -> Trained:
         )
     try:
         tensors, _ = storage.load_tensors(folder / MODEL)
-        settings = parse_settings(content["settings"])
+        settings = with_network(parse(Settings, content["settings"]), network)
         facts = Facts.model_validate(content["facts"])
         parts = _split(tensors)
         scaling = Scaling.from_state(parts.pop("scaling"), content["scaling"])
         conditioning = Conditioning.from_meta(content["conditioning"]) if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
-        schema = Schema.from_meta(content["schema"]["columns"]) if settings.likelihood == "mixed" else None
+        schema = Schema.from_meta(content["schema"]["columns"]) if settings.likelihood.takes == "columns" else None
         vae = build_vae(
             settings,
             facts.event_shape,
@@ -119,15 +129,36 @@ def load(folder: Path) -> Trained:
         )
         vae.load_state_dict(parts.pop("vae"))
         densities: dict[str, LatentDensity] = {"prior": PriorDensity(vae.prior)}
-        for name in settings.densities:
-            densities[name] = _density(name, parts[f"density/{name}"], settings, facts, shape)
+        trained = Trained(settings, facts, scaling, vae, densities, conditioning, schema)
+        for law in settings.densities:
+            densities[law.name] = law_of(law).rebuild(law, parts[f"density/{law.name}"], site_of(trained))
     except (InputError, KeyError, RuntimeError, ValidationError) as error:
         raise RunFolderError(
             f"{folder} whose files do not fit together ({error})", "a whole run", "Restore it from a copy."
         ) from error
     for module in (vae, *densities.values()):
         module.eval()
-    return Trained(settings, facts, scaling, vae, densities, conditioning, schema)
+    return trained
+
+
+def with_network(settings: Settings, network: object) -> Settings:
+    """Return settings with the function of networks of your own, which a folder does not hold.
+
+    Raises
+    ------
+    InputError
+        It is missing, or given for other networks.
+    """
+    if not isinstance(settings.network, Own):
+        if network is not None:
+            raise InputError("networks for a run that knows its own", "none", "Leave network out.")
+        return settings
+    if network is None:
+        place = settings.network.place
+        known = f"network={place!r}" if place else "network=..., the function that made them"
+        raise InputError("a run with networks of your own, whose code it does not hold", "their function", f"Pass {known}.")
+    own = Own(place=network).imported() if isinstance(network, str) else Own.around(network)
+    return settings.model_copy(update={"network": own})
 
 
 def _split(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -137,22 +168,6 @@ def _split(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         owner, _, name = full.rpartition("/")
         parts.setdefault(owner, {})[name] = tensor
     return parts
-
-
-def _density(
-    name: str, state: dict[str, Tensor], settings: Settings, facts: Facts, condition_shape: tuple[int, ...]
-) -> LatentDensity:
-    """Rebuild a density: those that were trained from the settings, mixtures from their tensors alone."""
-    density: LatentDensity
-    if name == "second_stage":
-        second = build_second_stage(settings, code_variance=facts.code_variance, condition_shape=condition_shape)
-        density = SecondStage(second)
-    elif name == "flow":
-        density = build_flow(settings.latent_dim, condition_shape=condition_shape)
-    else:
-        return density_from_state(name, state)
-    density.load_state_dict(state)
-    return density
 
 
 def versions() -> dict[str, str]:

@@ -10,41 +10,21 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vaelab.config import Density, Settings, build_second_stage, build_vae
 from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, Schema, as_batches
 from vaelab.data import split as split_rows
 from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
 from vaelab.diagnostics.dimension import variance_ratios_of
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.latent import (
-    MIXTURES,
-    Codes,
-    LatentDensity,
-    PriorDensity,
-    SecondStage,
-    build_flow,
-    check_mixture,
-    compare,
-    fit_named_mixture,
-)
-from vaelab.latent.flow import require_zuko
+from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare, law_of
 from vaelab.model import VAE
 from vaelab.runs.trained import Facts, Trained
+from vaelab.specs import FitSettings, Settings, build_vae
+from vaelab.specs.densities import Density, ordered
+from vaelab.specs.likelihoods import WithVariance
 from vaelab.training import Hook, fit, stream
 from vaelab.types import Batches, Trainable
 
-FIRST, SECOND, FLOW = "stage one", "stage two", "the flow"
-
-FROM_SIMPLE_TO_COMPLEX: tuple[Density, ...] = (
-    "gaussian",
-    "mixture_10",
-    "bayesian_mixture",
-    "mixture",
-    "mixture_100",
-    "flow",
-    "second_stage",
-)
-"""The order in which densities are preferred where their scores do not tell them apart."""
+FIRST, SECOND = "stage one", "stage two"
 
 _MOST_HELD_OUT = 5_000
 T = TypeVar("T", bound=Trainable)
@@ -100,7 +80,7 @@ def train(
     shape = () if conditioning is None else conditioning.shape
     check_densities(settings.densities, shape)
     vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance, condition_shape=shape, levels=levels)
-    _fit(vae, batches, rest, settings, FIRST, hooks, states, resume=resume)
+    _fit(vae, batches, rest, settings, settings.fit, FIRST, hooks, states, resume=resume)
     _warn_of_blank(vae, settings, facts.data_variance)
     trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning, schema)
     facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())
@@ -118,7 +98,7 @@ def schema_of(data: Dataset, settings: Settings) -> Schema | None:
     InputError
         There are categories or missing entries, and the likelihood has no place for them.
     """
-    if settings.likelihood == "mixed":
+    if settings.likelihood.takes == "columns":
         if data.kind != "table":
             raise InputError(f"likelihood='mixed' for {data.name}, which are images", "a table", "Leave it out.")
         return data.schema or Schema.of_numbers(data.event_shape[0], data.columns)
@@ -127,7 +107,7 @@ def schema_of(data: Dataset, settings: Settings) -> Schema | None:
         if chosen:
             shown = ", ".join(map(repr, chosen[:10])) + (" …" if len(chosen) > 10 else "")
             got = f"{data.name} with {len(chosen)} column(s) that hold no numbers, {shown}"
-            got += f", for likelihood={settings.likelihood!r}"
+            got += f", for likelihood={settings.likelihood.kind!r}"
             raise InputError(got, "columns of numbers", f"Use {MIXED}.")
         check_finite(data.train.x, name=data.name, columns=data.columns, remedy=GAPS_REMEDY)
     return None
@@ -135,14 +115,8 @@ def schema_of(data: Dataset, settings: Settings) -> Schema | None:
 
 def check_densities(densities: Sequence[Density], condition_shape: tuple[int, ...]) -> None:
     """Refuse, before anything is trained, densities that do not take such conditions or need what is not installed."""
-    mixtures = [name for name in densities if name in MIXTURES]
-    if len(condition_shape) > 1 and mixtures:
-        remedy = "Use densities=('second_stage',), or 'flow'."
-        raise InputError(f"densities {', '.join(mixtures)} under conditions that are sequences", "others", remedy)
-    for name in mixtures:
-        check_mixture(name, condition_shape)
-    if "flow" in densities:
-        require_zuko()
+    for law in densities:
+        law_of(law).check(law, condition_shape)
 
 
 def _fit(
@@ -150,6 +124,7 @@ def _fit(
     batches: Batches,
     held_out: Batches | None,
     settings: Settings,
+    length: FitSettings,
     stage: str,
     hooks: Sequence[Hook],
     states: Path | None,
@@ -157,17 +132,16 @@ def _fit(
     resume: bool,
 ) -> None:
     """Train one stage, then set a profiled γ from all its training data."""
-    length = settings.fit_settings("first" if stage == FIRST else "second")
-    if held_out is None:
-        if length.schedule == "plateau":
-            text = f"{stage}: too few rows to hold any out, which schedule='plateau' watches; the learning rate stays."
-            warnings.warn(text, VaelabWarning, stacklevel=4)
-            length = length.model_copy(update={"schedule": "constant", "halve_every": None})
-        length = length.model_copy(update={"keep_best": False})
+    if held_out is None and length.schedule.kind == "plateau":
+        text = f"{stage}: too few rows to hold any out, which schedule='plateau' watches; the learning rate stays."
+        warnings.warn(text, VaelabWarning, stacklevel=4)
+        length = length.set_params(schedule="constant")
     fit(
         model,
         batches,
         length,
+        compute=settings.compute,
+        seed=settings.seed,
         held_out=held_out,
         hooks=hooks,
         stage=stage,
@@ -182,7 +156,7 @@ def _fit(
     if variance is not None and variance.at_floor:
         warnings.warn(
             f"{stage}: the decoder variance reached its floor, {variance.floor:.2g} in the network's "
-            "units: the data look noiseless. Likelihoods are then set by gamma_floor, not by the data.",
+            "units: the data look noiseless. Likelihoods are then set by its floor, not by the data.",
             VaelabWarning,
             stacklevel=4,
         )
@@ -191,13 +165,16 @@ def _fit(
 def _warn_of_blank(vae: VAE, settings: Settings, data_variance: float) -> None:
     """Say where a γ per row and dimension has ended in the optimum that ignores z."""
     variance = vae.likelihood.variance
-    if settings.variance_shape != "diag-d" or settings.variance != "profiled" or variance is None:
+    likelihood = settings.likelihood
+    if not isinstance(likelihood, WithVariance) or variance is None:
+        return
+    if likelihood.shape != "diag-d" or likelihood.variance.kind != "profiled":
         return
     error = float(variance.gamma.mean())
     if error > 0.9 * data_variance:
         warnings.warn(
             f"The decoder errs as much as the data vary ({error:.2g}, {data_variance:.2g}): it ignores z. "
-            "Raise gamma_floor, or take variance_shape='diag-i'.",
+            "Raise the likelihood's floor, or take shape='diag-i'.",
             VaelabWarning,
             stacklevel=3,
         )
@@ -215,15 +192,14 @@ def fit_densities(
     """Fit every density that the settings name, and score all of them on held-out codes."""
     settings, facts = trained.settings, trained.facts
     facts.code_variance = float(codes.moments()[1].square().mean())
-    for name in FROM_SIMPLE_TO_COMPLEX:
-        if name in settings.densities:
-            found = fit_density(name, trained, codes, held_out, hooks=hooks, states=states, resume=resume)
-            trained.densities[name] = found
+    for law in ordered(settings.densities):
+        fitted = fit_density(law, trained, codes, held_out, hooks=hooks, states=states, resume=resume)
+        trained.densities[law.name] = fitted
     facts.code_scores, facts.best_density = compare(trained.densities, held_out or codes, seed=settings.seed)
 
 
 def fit_density(
-    name: Density,
+    law: Density,
     trained: Trained,
     codes: Codes,
     held_out: Codes | None,
@@ -236,8 +212,8 @@ def fit_density(
 
     Parameters
     ----------
-    name
-        Which.
+    law
+        Which, resolved.
     trained
         Whose settings, facts (the codes' variance) and conditioning it is for.
     codes
@@ -247,25 +223,21 @@ def fit_density(
     hooks, states, resume
         As for `train`.
     """
-    settings = trained.settings
-    shape = () if trained.conditioning is None else trained.conditioning.shape
 
-    def trained_on_codes(model: T, stage: str) -> T:
-        _fit(model, codes, held_out, settings, stage, hooks, states, resume=resume)
+    def on_codes(model: T, length: FitSettings, stage: str) -> T:
+        _fit(model, codes, held_out, trained.settings, length, stage, hooks, states, resume=resume)
         return model
 
-    if name == "second_stage":
-        second = build_second_stage(settings, code_variance=trained.facts.code_variance, condition_shape=shape)
-        return SecondStage(trained_on_codes(second, SECOND))
-    if name == "flow":
-        mean, std = codes.moments()
-        flow = build_flow(settings.latent_dim, condition_shape=shape, loc=mean, scale=std, seed=settings.seed)
-        return trained_on_codes(flow, FLOW)
-    for hook in hooks:
-        hook.note(f"fitting the {name} to the codes")
-    return fit_named_mixture(
-        codes, name, components=settings.components, covariance=settings.covariance, seed=settings.seed
-    )
+    if not law.gradient:
+        for hook in hooks:
+            hook.note(f"fitting the {law.name} to the codes")
+    return law_of(law).fit(law, codes, site_of(trained), on_codes)
+
+
+def site_of(trained: Trained) -> Site:
+    """Return what the densities of a training are for."""
+    shape = () if trained.conditioning is None else trained.conditioning.shape
+    return Site(trained.settings, trained.facts.code_variance, shape)
 
 
 def hold_out(

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from vaelab.config import Settings
+from vaelab.specs import Settings
 from vaelab.data import (
     ArrayBatches,
     Conditioning,

@@ -1,8 +1,11 @@
-"""Laws to fit on the codes, beside the prior."""
+"""Laws to fit on the codes, beside the prior: what each is called and which options it has.
+
+How one is fitted and rebuilt stands in `vaelab.latent.laws`, under its kind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -10,16 +13,38 @@ from pydantic import Field
 from vaelab.spec import Value
 from vaelab.training.settings import FitSettings
 
+PRIOR = "prior"
+
 
 class Density(Value):
-    """A law on codes; how it is fitted stands in the registry of `vaelab.latent`, under its kind."""
+    """A law on codes.
+
+    Attributes
+    ----------
+    gradient
+        Whether it is trained by gradient, and takes some codes to choose its weights by.
+    bound
+        Whether its log-density is a lower bound.
+    """
 
     axis: ClassVar[str] = "densities"
+    gradient: ClassVar[bool] = False
+    bound: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
         """Under which it is fitted, compared and asked for."""
         return self.kind
+
+    @property
+    def title(self) -> str:
+        """What it is, in a sentence."""
+        return self.kind.replace("_", " ")
+
+    @property
+    def order(self) -> float:
+        """Place from simple to complex: where scores do not tell them apart, the simpler one is taken."""
+        return 1.5
 
     def resolve(self, rows: int) -> Density:
         """Fill in what depends on the number of codes."""
@@ -30,6 +55,8 @@ class Gaussian(Density):
     """One Gaussian with a full covariance."""
 
     kind: ClassVar[str] = "gaussian"
+    title: ClassVar[str] = "one Gaussian"  # type: ignore[assignment]
+    order: ClassVar[float] = 0.0  # type: ignore[assignment]
 
 
 class Mixture(Density):
@@ -45,20 +72,33 @@ class Mixture(Density):
     @property
     def name(self) -> str:
         """With the number of components, and a covariance other than the full one, where they are given."""
-        number = "" if self.components is None else f"_{self.components}"
+        parts = ["mixture", *([] if self.components is None else [str(self.components)])]
         full = self.covariance == "full" and self.components is not None
-        return f"mixture{number}" if full or self.covariance is None else f"mixture{number}_{self.covariance}"
+        return "_".join(parts if full or self.covariance is None else [*parts, self.covariance])
+
+    @property
+    def title(self) -> str:
+        """With the number of components where it is given."""
+        return "a mixture" if self.components is None else f"a mixture of {self.components}"
+
+    @property
+    def order(self) -> float:
+        """By the number of components; one that is chosen counts as 50."""
+        return 1 + (self.components or 50) / 1e6
 
 
 class BayesianMixture(Density):
     """A mixture whose number of components, at most 10, the data decide by variational inference."""
 
     kind: ClassVar[str] = "bayesian_mixture"
+    title: ClassVar[str] = "a Bayesian mixture"  # type: ignore[assignment]
+    order: ClassVar[float] = 1 + 11e-6  # type: ignore[assignment]
 
 
 class Trained(Density):
     """What is trained by gradient; itself no value."""
 
+    gradient: ClassVar[bool] = True
     fit: FitSettings = Field(FitSettings(), description="its training")
 
     def resolve(self, rows: int) -> Trained:
@@ -70,10 +110,32 @@ class Flow(Trained):
     """A normalising flow; needs the extra `flow`."""
 
     kind: ClassVar[str] = "flow"
+    title: ClassVar[str] = "a flow"  # type: ignore[assignment]
+    order: ClassVar[float] = 2.0  # type: ignore[assignment]
 
 
 class SecondStage(Trained):
     """A second VAE, whose data are codes (Dai & Wipf 2019, section 4)."""
 
     kind: ClassVar[str] = "second_stage"
+    title: ClassVar[str] = "stage two"  # type: ignore[assignment]
+    order: ClassVar[float] = 3.0  # type: ignore[assignment]
+    bound: ClassVar[bool] = True
     hidden: tuple[int, ...] = Field((1024, 1024, 1024), min_length=1, description="hidden widths")
+
+
+def ordered(laws: Iterable[Density]) -> list[Density]:
+    """From simple to complex."""
+    return sorted(laws, key=lambda law: law.order)
+
+
+def named() -> list[Density]:
+    """Every law that has a name, from simple to complex, with its defaults."""
+    return ordered(Density.of(name) for name in Density.kinds())
+
+
+def title_of(name: str) -> str:
+    """What a density is, in a sentence; for one with options that no name stands for, its name."""
+    if name == PRIOR:
+        return "the prior"
+    return next((law.title for law in named() if law.name == name), name.replace("_", " "))
