@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from vaelab.lazy import attach
 
 if TYPE_CHECKING:
-    from vaelab.specs import Settings
     from vaelab.diagnostics.adapters import wrap
     from vaelab.estimators import (
         ConditionalVAE,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from vaelab.evaluation.diagnose import diagnose
     from vaelab.evaluation.enhance import enhance
     from vaelab.model import VAE
+    from vaelab.specs import Settings
     from vaelab.training import FitSettings, fit
 
 __version__ = "0.1.0"

@@ -20,6 +20,7 @@ from vaelab.errors import InputError
 if TYPE_CHECKING:
     from pydantic import ModelWrapValidatorHandler
 
+_NAMED = re.compile(r"\s*([A-Za-z]\w*)\s*=(.*)", re.DOTALL)
 S = TypeVar("S", bound=BaseModel)
 _CALL = re.compile(r"\s*([A-Za-z]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
@@ -146,7 +147,7 @@ class Value(Spec):
             return cls._from_text(value)
         if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
             own = {str(name): each for name, each in value.items() if name != "kind"}
-            return cls._named(str(value["kind"]))(own)
+            return cast("Self", cls._named(str(value["kind"]))(own))
         shown = ", ".join(cls._kinds)
         raise InputError(f"{cls.axis}={value!r}", f"one of {shown}, or their settings", "")
 
@@ -168,10 +169,10 @@ class Value(Spec):
         fields = list(cls._kinds[call[1]].model_fields)
         given: dict[str, Any] = {}
         for place, part in enumerate(_parts(call[2] or "")):
-            name, equals, value = part.partition("=")
-            if not equals and place >= len(fields):
+            named = _NAMED.fullmatch(part)
+            if named is None and place >= len(fields):
                 raise InputError(f"{text!r}", f"at most {len(fields)} settings")
-            given[name.strip() if equals else fields[place]] = yaml.safe_load(value if equals else name)
+            given[fields[place] if named is None else named[1]] = yaml.safe_load(part if named is None else named[2])
         return cast("Self", make(given))
 
     @model_validator(mode="wrap")

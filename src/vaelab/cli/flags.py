@@ -38,7 +38,9 @@ def help_of_settings() -> str:
             axis = _axis(field)
             if axis is not None:
                 lines += _described(f"--{_flag(name)} VALUE", field.description or "", field)
-                lines += [f"      {_signature(kind, each)}" for kind, each in axis.kinds().items() if kind not in each.short]
+                lines += [
+                    f"      {_signature(kind, each)}" for kind, each in axis.kinds().items() if kind not in each.short
+                ]
             elif isinstance(field.default, Spec):
                 for inner, option in type(field.default).model_fields.items():
                     short = next((s for s, full in _SHORT.items() if full == f"{name}.{inner}"), None)

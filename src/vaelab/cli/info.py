@@ -28,10 +28,10 @@ def info(run: tyro.conf.Positional[Path | None] = None, presets: bool = False) -
 
 def describe(folder: Path) -> str:
     """Lay out a run: data, settings that differ from the defaults, results."""
-    from vaelab.spec import parse
-    from vaelab.specs import Settings
     from vaelab.runs import folder as files
     from vaelab.runs import read_config
+    from vaelab.spec import parse
+    from vaelab.specs import Settings
 
     content = read_config(folder)
     settings = parse(Settings, content["settings"])

@@ -13,10 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
 import torch
 from torch import Tensor
-
 
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.data.partition import partition
@@ -177,9 +175,7 @@ def compare_on(
 ) -> DensityComparison:
     """Do as `compare_densities` does, on rows that are in the network's units; rows of a group stay together."""
     wanted = _ordered(densities)
-    settings = given.settings.model_copy(
-        update={"densities": (), "held_out": held_out, "seed": seed}
-    )
+    settings = given.settings.model_copy(update={"densities": (), "held_out": held_out, "seed": seed})
     kept, unseen = hold_out(batches, settings, groups=groups)
     if unseen is None:
         got = f"{len(batches)} rows, of which a share of {held_out:g} is held out"

@@ -11,12 +11,12 @@ from typing import final
 import torch
 
 from vaelab import runs
-from vaelab.specs import Settings
 from vaelab.data import Dataset, Rows, blocks
 from vaelab.data.mapped import in_memory
 from vaelab.diagnostics.dimension import Dimension, dimensions_of
 from vaelab.errors import VaelabWarning
 from vaelab.evaluation.rows import part
+from vaelab.specs import Settings
 from vaelab.training import stream
 from vaelab.training.evaluation import evaluate
 

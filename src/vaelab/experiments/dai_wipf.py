@@ -18,6 +18,7 @@ from vaelab.experiments.job import Job
 from vaelab.experiments.sampling import images, job_of, measure_samples
 from vaelab.experiments.table import Cell, Effort, Scale, ScaleName, Table
 from vaelab.presets import load
+from vaelab.specs import Fixed, Gaussian, Learned, SecondStage
 from vaelab.training import FitSettings
 
 _PAPER: Final = "Dai & Wipf, ICLR 2019"
@@ -61,8 +62,8 @@ def _row(decoder: str, scale: Scale) -> dict[str, object]:
     if decoder == "cross-entropy":
         return {"likelihood": "bernoulli", "densities": ()}
     if decoder == "fixed γ":
-        return {"variance": "fixed", "gamma": 1.0, "densities": ()}
-    return {"variance": "learned", "gamma": scale.gamma, "gamma_lr_scale": 1.0, "densities": ("second_stage",)}
+        return {"likelihood": Gaussian(Fixed(1.0)), "densities": ()}
+    return {"likelihood": Gaussian(Learned(scale.gamma, lr_scale=1.0)), "densities": ("second_stage",)}
 
 
 def _build(channels: dict[str, int], cell: Cell, scale: Scale, seed: int) -> Job:
@@ -90,8 +91,9 @@ def _claims(data: _Images) -> tuple[Ordering, ...]:
 
 def _paper(preset: str, rows: int, protocol: str) -> Scale:
     settings = load(f"dai-wipf/{preset}")
-    effort = Effort(protocol, settings.fit_settings("second"), settings.second_hidden)
-    return Scale(rows, _WIDTH, settings.fit_settings("first"), seeds=10, effort=effort)
+    second = settings.density("second_stage")
+    assert isinstance(second, SecondStage)
+    return Scale(rows, _WIDTH, settings.fit, seeds=10, effort=Effort(protocol, second.fit, second.hidden))
 
 
 _SMOKE = Scale(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from torch import Tensor
 
-from vaelab.config import Settings, build_vae, parse_settings
 from vaelab.data import ArrayBatches, Dataset, Scaling, load
 from vaelab.errors import InputError
 from vaelab.evaluation import Options, evaluate
@@ -16,6 +16,11 @@ from vaelab.latent import Codes, PriorDensity, fit_mixture
 from vaelab.metrics.report import Report
 from vaelab.runs import Facts, Trained
 from vaelab.runs.train import fit_densities, mean_variance
+from vaelab.spec import parse
+from vaelab.specs import Network, Settings, build_vae
+from vaelab.specs.densities import Density, SecondStage
+from vaelab.specs.likelihoods import WithVariance
+from vaelab.specs.networks import Wide
 from vaelab.training import stream
 from vaelab.types import Batches
 
@@ -74,10 +79,17 @@ def settings_of(
     InputError
         The settings do not fit together, or not with the data.
     """
-    given = {**row, **_lengths(scale), "seed": seed}
-    if floor is not None:
-        given["gamma_floor"] = floor / mean_variance(batches)
-    return parse_settings(given).resolve(len(batches), batches.event_shape)
+    network = Network.of(row["network"])
+    if isinstance(network, Wide):
+        network = network.set_params(base_width=scale.hidden)
+    fit = scale.fit.set_params(keep_best=False)
+    given = {**row, "network": network, "fit": fit, "held_out": 0.0, "seed": seed}
+    if "densities" in row:
+        given["densities"] = tuple(_with_effort(law, scale) for law in cast("tuple[str, ...]", row["densities"]))
+    settings = parse(Settings, given)
+    if floor is not None and isinstance(settings.likelihood, WithVariance):
+        settings = settings.set_params(likelihood__floor=floor / mean_variance(batches))
+    return settings.resolve(len(batches), batches.event_shape)
 
 
 def job_of(
@@ -141,7 +153,7 @@ def measure_samples(job: Job) -> dict[str, float]:
         raise InputError("a job without data to compare samples with", "one that `job_of` built")
     trained = _with_densities(job, sampling)
     report = evaluate(trained, sampling.data, protocols=[sampling.protocol], options=sampling.options)
-    found = _numbers(report, f"gmm{sampling.settings.components}")
+    found = _numbers(report, "gmm10")
     variance = trained.vae.likelihood.variance
     return found if variance is None else found | {"gamma": float(variance.gamma.mean())}
 
@@ -151,8 +163,8 @@ def _numbers(report: Report, mixture: str) -> dict[str, float]:
     there |= {(one.row, one.measure): one.value for one in report.rows}
     found = {name: there[place] for name, place in _COLUMNS.items() if place in there}
     for (row, measure), value in there.items():
-        if measure == "frechet" and (row == "mixture" or row.startswith("gmm")):
-            found[mixture if row == "mixture" else row] = value
+        if measure == "frechet" and (row == "mixture_10" or row.startswith("gmm")):
+            found[mixture if row == "mixture_10" else row] = value
     if ("prior", "bound") in there:
         found["nll"] = -there["prior", "bound"]
     return found
@@ -175,31 +187,15 @@ def _with_densities(job: Job, sampling: Sampling) -> Trained:
         fit_densities(trained, codes, None)
     for count in sampling.mixtures:
         trained.densities[f"gmm{count}"] = fit_mixture(
-            codes, single=False, components=count, covariance=settings.covariance, seed=settings.seed
+            codes, single=False, components=count, covariance="full", seed=settings.seed
         )
     return trained
 
 
-def _lengths(scale: Scale) -> dict[str, object]:
-    """Return the settings that a scale decides."""
-    fit, effort = scale.fit, scale.effort
-    first: dict[str, object] = {
-        "base_width": scale.hidden,
-        "epochs": fit.epochs,
-        "batch_size": fit.batch_size,
-        "lr": fit.lr,
-        "schedule": fit.schedule,
-        "halve_every": fit.halve_every,
-        "held_out": 0.0,
-        "keep_best": False,
-        "accelerator": fit.accelerator,
-    }
-    if effort is None:
-        return first
-    return first | {
-        "second_hidden": effort.second_hidden,
-        "second_epochs": effort.second.epochs,
-        "second_lr": effort.second.lr,
-        "second_schedule": effort.second.schedule,
-        "second_halve_every": effort.second.halve_every,
-    }
+def _with_effort(name: str, scale: Scale) -> Density:
+    """Return a density that is fitted with a scale's effort; batches are as large as those of the first stage."""
+    law = Density.of(name)
+    if scale.effort is None or not isinstance(law, SecondStage):
+        return law
+    fit = scale.effort.second.set_params(batch_size=scale.fit.batch_size, keep_best=False)
+    return SecondStage(hidden=scale.effort.second_hidden, fit=fit)

@@ -24,6 +24,7 @@ from vaelab.experiments.job import Job
 from vaelab.experiments.sampling import images, job_of, measure_samples
 from vaelab.experiments.table import Cell, Effort, Scale, ScaleName, Table
 from vaelab.experiments.takida_data import SAMPLES_CELEBA, SAMPLES_MNIST, Row
+from vaelab.specs import MMD, CodeNorm, Fixed, Gaussian, Halving, Jacobian, Learned, WeightNorm
 from vaelab.training import FitSettings
 
 PAPER: Final = "Takida et al., Neurocomputing 2022"
@@ -80,22 +81,19 @@ def models(data: _Images) -> dict[str, dict[str, object]]:
     Sums over pixels throughout: ‖x − x̂‖² is a Gaussian of variance ½, and a weight on means over d pixels and κ
     codes is d/κ times as large here.
     """
-    half: dict[str, object] = {"posterior": "deterministic", "variance": "fixed", "gamma": 0.5}
+    half: dict[str, object] = {"posterior": "deterministic", "likelihood": Gaussian(Fixed(0.5))}
     codes, weights, gradient = 1e-4, 1e-7, 5e-8 if data.channels == 1 else 1e-7  # Ghosh et al., per data set
-    norm = {"code_norm_weight": codes * data.size / data.latent_dim}
+    norm = CodeNorm(codes * data.size / data.latent_dim)
     return {
-        "VAE, σ² = 1": {"variance": "fixed", "gamma": 1.0},
+        "VAE, σ² = 1": {"likelihood": Gaussian(Fixed(1.0))},
         "VAE, Bernoulli": {"likelihood": "bernoulli"},
         "VAE, MoL": {"likelihood": "logistic_mixture"},
         "AE": half,
-        "WAE-MMD": half | {"gamma": 0.5 / data.error_weight, "mmd_weight": data.mmd_weight},
-        "RAE": half | norm | {"weight_norm_weight": weights * data.size},
-        "RAE-GP": half | norm | {"jacobian_weight": gradient * data.size / data.latent_dim, "jacobian_form": "program"},
-        **{
-            f"trainable {shape}": {"variance": "learned", "variance_shape": shape.lower(), "gamma_lr_scale": 1.0}
-            for shape in _SHAPES
-        },
-        **{f"MLE {shape}": {"variance": "profiled", "variance_shape": shape.lower()} for shape in _SHAPES},
+        "WAE-MMD": half | {"likelihood": Gaussian(Fixed(0.5 / data.error_weight)), "penalties": MMD(data.mmd_weight)},
+        "RAE": half | {"penalties": (norm, WeightNorm(weights * data.size))},
+        "RAE-GP": half | {"penalties": (norm, Jacobian(gradient * data.size / data.latent_dim, "program"))},
+        **{f"trainable {shape}": {"likelihood": Gaussian(Learned(lr_scale=1.0), shape.lower())} for shape in _SHAPES},
+        **{f"MLE {shape}": {"likelihood": Gaussian(shape=shape.lower())} for shape in _SHAPES},
     }
 
 
@@ -105,11 +103,9 @@ def _build(data: _Images, cell: Cell, scale: Scale, seed: int) -> Job:
     common = {
         "network": data.network,
         "latent_dim": data.latent_dim,
-        "densities": ("mixture", "second_stage"),
-        "components": 10,
-        "covariance": "full",
+        "densities": ("mixture_10", "second_stage"),
     }
-    sampled = ("mixture", "second_stage", *(f"gmm{k}" for k in data.mixtures))
+    sampled = ("mixture_10", "second_stage", *(f"gmm{k}" for k in data.mixtures))
     return job_of(
         {**common, **row},
         images(data.name, scale, channels=data.channels),
@@ -148,13 +144,13 @@ _MNIST_PAPER = Scale(
     60_000,
     64,
     FitSettings(epochs=100, batch_size=64, lr=1e-3, schedule="constant"),
-    effort=Effort("takida-2022", FitSettings(epochs=800, lr=1e-4, schedule="step", halve_every=300)),
+    effort=Effort("takida-2022", FitSettings(epochs=800, lr=1e-4, schedule=Halving(300))),
 )
 _CELEBA_PAPER = Scale(
     162_770,
     128,
     FitSettings(epochs=70, batch_size=64, lr=2e-4, schedule="constant"),
-    effort=Effort("takida-2022", FitSettings(epochs=300, lr=1e-4, schedule="step", halve_every=120)),
+    effort=Effort("takida-2022", FitSettings(epochs=300, lr=1e-4, schedule=Halving(120))),
 )
 _MNIST_SCALES: dict[ScaleName, Scale] = {"smoke": _SMOKE, "small": _SMALL, "paper": _MNIST_PAPER}
 _CELEBA_SCALES: dict[ScaleName, Scale] = {"smoke": _SMOKE, "paper": _CELEBA_PAPER}

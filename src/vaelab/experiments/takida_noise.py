@@ -14,7 +14,6 @@ from typing import Final
 
 import torch
 
-from vaelab.config import build_vae
 from vaelab.data import ArrayBatches, Scaling
 from vaelab.errors import InputError
 from vaelab.experiments.claims import Closeness, Quantity
@@ -26,8 +25,8 @@ from vaelab.experiments.takida_data import NOISE
 from vaelab.model import Gaussian
 from vaelab.model.distributions import draw
 from vaelab.runs.train import mean_variance
+from vaelab.specs import Gaussian, Schedule, build_vae
 from vaelab.training import FitSettings, stream
-from vaelab.training.settings import Schedule
 from vaelab.types import rows_at_once
 
 _SMALL_DIGITS: Final = 5  # 0 to 4
@@ -65,7 +64,7 @@ def _noisy(cell: Cell, scale: Scale, seed: int) -> Job:
         noise[labels >= _SMALL_DIGITS] = 0
     batches = ArrayBatches(x + noise)
     shape = str(cell.axes["shape"])
-    row = {"network": "arelbo", "latent_dim": 16, "variance": "profiled", "variance_shape": shape.lower()}
+    row = {"network": "arelbo", "latent_dim": 16, "likelihood": Gaussian(shape=shape.lower())}
     settings = settings_of(row, batches, scale, seed, floor=floor_of(shape, scale))
     model = build_vae(settings, batches.event_shape, data_variance=mean_variance(batches))
     return Job(model, batches, labels)
@@ -85,7 +84,7 @@ def measure_noise(job: Job) -> dict[str, float]:
     device = next(model.parameters()).device
     batches, generator = job.batches.to(device), stream(device, "takida", "noise")
     model.calibrate(batches, generator=generator)
-    if labels is None or not isinstance(model.likelihood, Gaussian):
+    if labels is None or not isinstance(model.likelihood, GaussianNoise):
         raise InputError("rows without labels, or a model without variance", "a job of this table")
     halves = []
     size = rows_at_once(batches.event_shape)
@@ -102,8 +101,8 @@ def measure_noise(job: Job) -> dict[str, float]:
     return {name: float(part.mean()) for name, part in parts.items()}
 
 
-def _fit(epochs: int, schedule: Schedule = "constant") -> FitSettings:
-    return FitSettings(epochs=epochs, batch_size=64, lr=1e-3, schedule=schedule)
+def _fit(epochs: int, schedule: str = "constant") -> FitSettings:
+    return FitSettings(epochs=epochs, batch_size=64, lr=1e-3, schedule=Schedule.of(schedule))
 
 
 def _cell(pattern: str, level: float, shape: str) -> Cell:

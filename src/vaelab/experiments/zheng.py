@@ -53,7 +53,7 @@ _TABLE_1 = (
 
 
 def _one_cycle(epochs: int, batch_size: int) -> FitSettings:
-    return FitSettings(epochs=epochs, batch_size=batch_size, lr=5e-3, schedule="one_cycle", accelerator="auto")
+    return FitSettings(epochs=epochs, batch_size=batch_size, lr=5e-3, schedule="one_cycle")
 
 
 def _scales(paper: Scale, *, hidden: int = 64, epochs: int = 100) -> dict[ScaleName, Scale]:

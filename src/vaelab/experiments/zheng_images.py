@@ -29,7 +29,7 @@ _FEATURES: Final = 5  # of the label's embedding: half its width, by a perceptro
 
 
 def _fit(epochs: int, batch_size: int, lr: float) -> FitSettings:
-    return FitSettings(epochs=epochs, batch_size=batch_size, lr=lr, schedule="one_cycle", accelerator="auto")
+    return FitSettings(epochs=epochs, batch_size=batch_size, lr=lr, schedule="one_cycle")
 
 
 def _scales(width: int, small: Scale) -> dict[ScaleName, Scale]:

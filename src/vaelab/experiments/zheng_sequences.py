@@ -28,7 +28,7 @@ _WINDOW: Final = 6  # points, of which the first may be the only one
 
 
 def _fit(epochs: int, batch_size: int) -> FitSettings:
-    return FitSettings(epochs=epochs, batch_size=batch_size, lr=1e-2, schedule="one_cycle", accelerator="auto")
+    return FitSettings(epochs=epochs, batch_size=batch_size, lr=1e-2, schedule="one_cycle")
 
 
 def _windows(scale: Scale, seed: int, *, every: bool) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ T = TypeVar("T", bound=Trainable)
 class Training(Protocol):
     """Trains a model on codes and returns it; `stage` names it in records and files."""
 
-    def __call__(self, model: T, fit: FitSettings, stage: str) -> T:
+    def __call__(self, model: T, length: FitSettings, stage: str, /) -> T:
         """Train."""
         ...
 

@@ -27,7 +27,6 @@ class ClassMixture(LatentDensity):
         The mixtures, in the order of the classes.
     """
 
-
     def __init__(self, parts: Iterable[Mixture]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)

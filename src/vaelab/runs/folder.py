@@ -156,7 +156,9 @@ def with_network(settings: Settings, network: object) -> Settings:
     if network is None:
         place = settings.network.place
         known = f"network={place!r}" if place else "network=..., the function that made them"
-        raise InputError("a run with networks of your own, whose code it does not hold", "their function", f"Pass {known}.")
+        raise InputError(
+            "a run with networks of your own, whose code it does not hold", "their function", f"Pass {known}."
+        )
     own = Own(place=network).imported() if isinstance(network, str) else Own.around(network)
     return settings.model_copy(update={"network": own})
 

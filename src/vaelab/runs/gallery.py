@@ -21,6 +21,7 @@ from vaelab.runs.trained import Trained
 from vaelab.specs.densities import title_of
 from vaelab.training import read_records, stream
 
+
 def draw(trained: Trained, data: Dataset, found: Assessment, folder: Path, *, plain: Trained | None = None) -> None:
     """Write samples, reconstructions, curves and the histogram of posterior variances as PNG files.
 
@@ -75,7 +76,9 @@ def _sampled(trained: Trained, plain: Trained | None, shown: Split) -> dict[str,
     """Title → as many draws as rows shown, under their conditions: of the plain VAE, and from each density."""
     seed, n = trained.settings.seed, len(shown)
     drawn = {} if plain is None else {"a plain VAE (γ = 1)": plain.sample(n, density="prior", seed=seed)}
-    return drawn | {f"from {title_of(name)}": trained.sample(n, shown.c, density=name, seed=seed) for name in _shown(trained)}
+    return drawn | {
+        f"from {title_of(name)}": trained.sample(n, shown.c, density=name, seed=seed) for name in _shown(trained)
+    }
 
 
 def _draw_images(trained: Trained, data: Dataset, folder: Path, plain: Trained | None) -> None:

@@ -12,7 +12,6 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from vaelab.specs import Settings
 from vaelab.data import (
     ArrayBatches,
     Conditioning,
@@ -27,6 +26,7 @@ from vaelab.data import (
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.model import VAE
+from vaelab.specs import Settings
 from vaelab.training import stream
 from vaelab.types import rows_at_once
 

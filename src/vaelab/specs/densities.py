@@ -55,8 +55,8 @@ class Gaussian(Density):
     """One Gaussian with a full covariance."""
 
     kind: ClassVar[str] = "gaussian"
-    title: ClassVar[str] = "one Gaussian"  # type: ignore[assignment]
-    order: ClassVar[float] = 0.0  # type: ignore[assignment]
+    title: ClassVar[str] = "one Gaussian"
+    order: ClassVar[float] = 0.0
 
 
 class Mixture(Density):
@@ -91,8 +91,8 @@ class BayesianMixture(Density):
     """A mixture whose number of components, at most 10, the data decide by variational inference."""
 
     kind: ClassVar[str] = "bayesian_mixture"
-    title: ClassVar[str] = "a Bayesian mixture"  # type: ignore[assignment]
-    order: ClassVar[float] = 1 + 11e-6  # type: ignore[assignment]
+    title: ClassVar[str] = "a Bayesian mixture"
+    order: ClassVar[float] = 1 + 11e-6
 
 
 class Trained(Density):
@@ -110,16 +110,16 @@ class Flow(Trained):
     """A normalising flow; needs the extra `flow`."""
 
     kind: ClassVar[str] = "flow"
-    title: ClassVar[str] = "a flow"  # type: ignore[assignment]
-    order: ClassVar[float] = 2.0  # type: ignore[assignment]
+    title: ClassVar[str] = "a flow"
+    order: ClassVar[float] = 2.0
 
 
 class SecondStage(Trained):
     """A second VAE, whose data are codes (Dai & Wipf 2019, section 4)."""
 
     kind: ClassVar[str] = "second_stage"
-    title: ClassVar[str] = "stage two"  # type: ignore[assignment]
-    order: ClassVar[float] = 3.0  # type: ignore[assignment]
+    title: ClassVar[str] = "stage two"
+    order: ClassVar[float] = 3.0
     bound: ClassVar[bool] = True
     hidden: tuple[int, ...] = Field((1024, 1024, 1024), min_length=1, description="hidden widths")
 

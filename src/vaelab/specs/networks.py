@@ -203,7 +203,9 @@ class InfoGAN(Convolutional):
 class Wide(Convolutional):
     """What families with a width share; itself no value."""
 
-    base_width: int | None = Field(None, ge=1, description="channels after the first convolution; default: as published")
+    base_width: int | None = Field(
+        None, ge=1, description="channels after the first convolution; default: as published"
+    )
 
     def options(self, shapes: Shapes) -> dict[str, Any]:
         """Add the width."""
@@ -339,7 +341,9 @@ class Own(Network):
             remedy = f"Pass the function that makes them{known}."
             raise InputError("networks of your own, whose code no run holds", "the function", remedy)
         made = self.make(shapes)
-        if not (isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(part, nn.Module) for part in made)):
+        if not (
+            isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(part, nn.Module) for part in made)
+        ):
             got = f"{self.place or 'a network function'} that returns {type(made).__name__}"
             raise InputError(got, "a pair of modules, encoder and decoder")
         return made[0], made[1]
