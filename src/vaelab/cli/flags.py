@@ -71,7 +71,7 @@ def _signature(kind: str, each: type[Value]) -> str:
 
 
 def _axis(field: FieldInfo) -> type[Value] | None:
-    """The axis whose values a field takes, one or several; None for other fields."""
+    """Return the axis whose values a field takes, one or several; None for other fields."""
     inner = field.annotation
     found = [inner, *get_args(inner)]
     return next((each for each in found if isinstance(each, type) and issubclass(each, Value)), None)

@@ -16,7 +16,7 @@ class GaussianVAE(Estimator):
     """One-stage Gaussian VAE; samples come from its prior.
 
     An axis takes the name of a value, a call as text, or a spec of `vaelab.specs`: ``likelihood="bernoulli"``,
-    ``"gaussian(shape=diag-i)"`` or ``Gaussian(shape="diag-i")``. ``set_params(likelihood__shape="diag-i")`` changes one.
+    ``"gaussian(shape=diag-i)"`` or ``Gaussian(shape="diag-i")``; ``set_params(likelihood__shape="diag-i")`` does.
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ class ConditionalVAE(Estimator):
         As for `GaussianVAE`, of q(z | x, y) and p(x | z, y).
     condition
         How y enters: ``"standard"`` leaves p(z) = N(0, I), ``"conditional"`` learns p(z | y), a Gaussian whose mean and
-        variances depend on y. Options: ``attention`` (whether the decoder may switch latent dimensions off, depending on
-        y), ``hidden`` (widths of the networks that read y).
+        variances depend on y. Options: ``attention`` (whether the decoder may switch latent dimensions off, as y says),
+        ``hidden`` (widths of the networks that read y).
     epochs, batch_size, lr, fit, compute, held_out, random_state, score_draws, verbose
         As for `GaussianVAE`.
 

@@ -44,7 +44,7 @@ class RegularizedAutoencoder(Estimator):
     likelihood
         p(x | z): Gaussian with the fixed variance ½ by default.
     penalties
-        ``CodeNorm(0.01)`` and ``WeightNorm(1e-4)`` by default; also ``Jacobian``, ``MMD``, ``Adversarial``; () for none.
+        ``CodeNorm(0.01)`` and ``WeightNorm(1e-4)`` by default; also ``Jacobian``, ``MMD``, ``Adversarial``; or ().
     densities
         Which to fit on the codes, beside N(0, I); Gaussian and mixture by default.
     epochs, batch_size, lr, fit, compute, held_out, random_state, verbose

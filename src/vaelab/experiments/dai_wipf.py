@@ -62,8 +62,8 @@ def _row(decoder: str, scale: Scale) -> dict[str, object]:
     if decoder == "cross-entropy":
         return {"likelihood": "bernoulli", "densities": ()}
     if decoder == "fixed γ":
-        return {"likelihood": Gaussian(Fixed(1.0)), "densities": ()}
-    return {"likelihood": Gaussian(Learned(scale.gamma, lr_scale=1.0)), "densities": ("second_stage",)}
+        return {"likelihood": Gaussian(variance=Fixed(value=1.0)), "densities": ()}
+    return {"likelihood": Gaussian(variance=Learned(initial=scale.gamma, lr_scale=1.0)), "densities": ("second_stage",)}
 
 
 def _build(channels: dict[str, int], cell: Cell, scale: Scale, seed: int) -> Job:

@@ -17,14 +17,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from vaelab.experiments.claims import Ordering, Quantity
 from vaelab.experiments.job import Job
 from vaelab.experiments.sampling import images, job_of, measure_samples
 from vaelab.experiments.table import Cell, Effort, Scale, ScaleName, Table
 from vaelab.experiments.takida_data import SAMPLES_CELEBA, SAMPLES_MNIST, Row
-from vaelab.specs import MMD, CodeNorm, Fixed, Gaussian, Halving, Jacobian, Learned, WeightNorm
+from vaelab.specs import (
+    MMD,
+    CodeNorm,
+    Fixed,
+    Gaussian,
+    Halving,
+    Jacobian,
+    Learned,
+    Profiled,
+    Variance,
+    VarianceShape,
+    WeightNorm,
+)
 from vaelab.training import FitSettings
 
 PAPER: Final = "Takida et al., Neurocomputing 2022"
@@ -75,25 +87,31 @@ _MNIST = _Images("mnist", 1, "arelbo", 16, 784, 0.05, 10.0, SAMPLES_MNIST)
 _CELEBA = _Images("celeba140", 3, "rae", 64, 3 * 64 * 64, 0.2, 100.0, SAMPLES_CELEBA, (100,))
 
 
+def _gaussian(shape: str, variance: Variance) -> Gaussian:
+    return Gaussian(variance=variance, shape=cast("VarianceShape", shape.lower()))
+
+
 def models(data: _Images) -> dict[str, dict[str, object]]:
     """Return every model's settings, those that differ from the common ones.
 
     Sums over pixels throughout: ‖x − x̂‖² is a Gaussian of variance ½, and a weight on means over d pixels and κ
     codes is d/κ times as large here.
     """
-    half: dict[str, object] = {"posterior": "deterministic", "likelihood": Gaussian(Fixed(0.5))}
+    half: dict[str, object] = {"posterior": "deterministic", "likelihood": Gaussian(variance=Fixed(value=0.5))}
     codes, weights, gradient = 1e-4, 1e-7, 5e-8 if data.channels == 1 else 1e-7  # Ghosh et al., per data set
-    norm = CodeNorm(codes * data.size / data.latent_dim)
+    norm = CodeNorm(weight=codes * data.size / data.latent_dim)
+    wide = Gaussian(variance=Fixed(value=0.5 / data.error_weight))
+    gradients = Jacobian(weight=gradient * data.size / data.latent_dim, form="program")
     return {
-        "VAE, σ² = 1": {"likelihood": Gaussian(Fixed(1.0))},
+        "VAE, σ² = 1": {"likelihood": Gaussian(variance=Fixed(value=1.0))},
         "VAE, Bernoulli": {"likelihood": "bernoulli"},
         "VAE, MoL": {"likelihood": "logistic_mixture"},
         "AE": half,
-        "WAE-MMD": half | {"likelihood": Gaussian(Fixed(0.5 / data.error_weight)), "penalties": MMD(data.mmd_weight)},
-        "RAE": half | {"penalties": (norm, WeightNorm(weights * data.size))},
-        "RAE-GP": half | {"penalties": (norm, Jacobian(gradient * data.size / data.latent_dim, "program"))},
-        **{f"trainable {shape}": {"likelihood": Gaussian(Learned(lr_scale=1.0), shape.lower())} for shape in _SHAPES},
-        **{f"MLE {shape}": {"likelihood": Gaussian(shape=shape.lower())} for shape in _SHAPES},
+        "WAE-MMD": half | {"likelihood": wide, "penalties": MMD(weight=data.mmd_weight)},
+        "RAE": half | {"penalties": (norm, WeightNorm(weight=weights * data.size))},
+        "RAE-GP": half | {"penalties": (norm, gradients)},
+        **{f"trainable {shape}": {"likelihood": _gaussian(shape, Learned(lr_scale=1.0))} for shape in _SHAPES},
+        **{f"MLE {shape}": {"likelihood": _gaussian(shape, Profiled())} for shape in _SHAPES},
     }
 
 
@@ -144,13 +162,13 @@ _MNIST_PAPER = Scale(
     60_000,
     64,
     FitSettings(epochs=100, batch_size=64, lr=1e-3, schedule="constant"),
-    effort=Effort("takida-2022", FitSettings(epochs=800, lr=1e-4, schedule=Halving(300))),
+    effort=Effort("takida-2022", FitSettings(epochs=800, lr=1e-4, schedule=Halving(every=300))),
 )
 _CELEBA_PAPER = Scale(
     162_770,
     128,
     FitSettings(epochs=70, batch_size=64, lr=2e-4, schedule="constant"),
-    effort=Effort("takida-2022", FitSettings(epochs=300, lr=1e-4, schedule=Halving(120))),
+    effort=Effort("takida-2022", FitSettings(epochs=300, lr=1e-4, schedule=Halving(every=120))),
 )
 _MNIST_SCALES: dict[ScaleName, Scale] = {"smoke": _SMOKE, "small": _SMALL, "paper": _MNIST_PAPER}
 _CELEBA_SCALES: dict[ScaleName, Scale] = {"smoke": _SMOKE, "paper": _CELEBA_PAPER}

@@ -22,10 +22,10 @@ from vaelab.experiments.sampling import images, settings_of, training_rows
 from vaelab.experiments.table import Cell, Scale, Table
 from vaelab.experiments.takida import PAPER, SMALL_FLOOR, floor_of
 from vaelab.experiments.takida_data import NOISE
-from vaelab.model import Gaussian
+from vaelab.model import Gaussian as GaussianNoise
 from vaelab.model.distributions import draw
 from vaelab.runs.train import mean_variance
-from vaelab.specs import Gaussian, Schedule, build_vae
+from vaelab.specs import Schedule, build_vae
 from vaelab.training import FitSettings, stream
 from vaelab.types import rows_at_once
 
@@ -64,7 +64,7 @@ def _noisy(cell: Cell, scale: Scale, seed: int) -> Job:
         noise[labels >= _SMALL_DIGITS] = 0
     batches = ArrayBatches(x + noise)
     shape = str(cell.axes["shape"])
-    row = {"network": "arelbo", "latent_dim": 16, "likelihood": Gaussian(shape=shape.lower())}
+    row = {"network": "arelbo", "latent_dim": 16, "likelihood": f"gaussian(shape={shape.lower()})"}
     settings = settings_of(row, batches, scale, seed, floor=floor_of(shape, scale))
     model = build_vae(settings, batches.event_shape, data_variance=mean_variance(batches))
     return Job(model, batches, labels)

@@ -124,7 +124,7 @@ def _table(seed: int) -> Patient:
     from vaelab.estimators import GaussianVAE
 
     x, unseen = (part.numpy() for part in _manifold(seed, columns=8, noise=0.1))
-    model = GaussianVAE(latent_dim=6, network=MLP((128,)), epochs=60, lr=3e-3, random_state=seed)
+    model = GaussianVAE(latent_dim=6, network=MLP(hidden=(128,)), epochs=60, lr=3e-3, random_state=seed)
     return Patient(model.fit(x), x, unseen)
 
 
@@ -135,7 +135,7 @@ def _conditional(seed: int) -> Patient:
     x, unseen = (part.numpy() for part in _manifold(seed))
     sides = [np.arange(len(part)) % 2 for part in (x, unseen)]
     x, unseen = (part + 4 * side[:, None] for part, side in zip((x, unseen), sides, strict=True))
-    model = ConditionalVAE(latent_dim=5, network=MLP((128,)), epochs=60, lr=3e-3, random_state=seed)
+    model = ConditionalVAE(latent_dim=5, network=MLP(hidden=(128,)), epochs=60, lr=3e-3, random_state=seed)
     return Patient(model.fit(x, sides[0]), x, (unseen, sides[1]), y=sides[0])
 
 
@@ -144,7 +144,7 @@ def _two_stages(seed: int) -> Patient:
 
     x, unseen = _digits(seed)
     model = TwoStageVAE(
-        latent_dim=16, network=MLP((256,)), densities=("mixture_10",), epochs=150, lr=3e-3, random_state=seed
+        latent_dim=16, network=MLP(hidden=(256,)), densities=("mixture_10",), epochs=150, lr=3e-3, random_state=seed
     )
     return Patient(model.fit(x.numpy()), x, unseen)
 

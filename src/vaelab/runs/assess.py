@@ -152,6 +152,6 @@ def _on_densities(trained: Trained, found: Assessment) -> str:
         return f"The codes fill the prior: nothing else clearly explains {compared} better. Samples come from it."
     gain = found.code_log_density[best] - found.code_log_density["prior"]
     return (
-        f"The codes do not fill the prior: {title_of(best)} explains unseen codes {gain:.1f} nats better than the prior. "
+        f"The codes do not fill the prior: {title_of(best)} explains unseen codes {gain:.1f} nats better than it. "
         f"Samples come from it, since it is best on {compared}."
     )

@@ -135,7 +135,7 @@ def named() -> list[Density]:
 
 
 def title_of(name: str) -> str:
-    """What a density is, in a sentence; for one with options that no name stands for, its name."""
+    """Return what a density is, in a sentence; of one with options that no name stands for, its name."""
     if name == PRIOR:
         return "the prior"
     return next((law.title for law in named() if law.name == name), name.replace("_", " "))
