@@ -12,7 +12,7 @@ _DIAGNOSE = """
 import sys, time
 import torch
 from vaelab import diagnose
-from vaelab.config import Settings, build_vae
+from vaelab.specs import Settings, build_vae
 def peak():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024

@@ -15,6 +15,7 @@ import vaelab
 from vaelab import ConditionalVAE, GaussianVAE, SequenceVAE, Settings, TwoStageVAE
 from vaelab.cli import main
 from vaelab.errors import InputError, VaelabWarning
+from vaelab.specs import MLP, Compute
 
 QUICK = {"latent_dim": 2, "hidden": (16,), "condition_hidden": (8,), "epochs": 2, "batch_size": 20, "score_draws": 2}
 QUICK |= {"random_state": 0, "accelerator": "cpu"}
@@ -109,13 +110,20 @@ def test_the_axes_combine(posterior, prior, attention, tmp_path):
 
 
 def test_an_unconditional_full_posterior_and_a_gate_without_condition():
-    model = GaussianVAE(latent_dim=2, hidden=(8,), epochs=2, posterior="full", attention=True, random_state=0)
+    model = GaussianVAE(
+        latent_dim=2,
+        network=MLP((8,)),
+        posterior="full",
+        condition="standard(attention=true)",
+        epochs=2,
+        random_state=0,
+    )
     assert model.fit(rows()).transform(rows()).shape == (N, 2)
 
 
 def test_a_conditional_image_model():
     X = (np.random.default_rng(0).random((N, 1, 8, 8)) * 255).astype(np.uint8)
-    model = ConditionalVAE(latent_dim=2, epochs=1, random_state=0, accelerator="cpu").fit(X, KINDS)
+    model = ConditionalVAE(latent_dim=2, compute=Compute(accelerator="cpu"), epochs=1, random_state=0).fit(X, KINDS)
     assert model.sample(2, "left").shape == (2, 1, 8, 8)
 
 
@@ -123,7 +131,7 @@ def test_pipelines_pass_targets_that_are_no_conditions():
     model = make_pipeline(TwoStageVAE(**{**TWO, "conditional": False}, densities=("gaussian",)), LogisticRegression())
     assert model.fit(rows(), KINDS).predict(rows()).shape == (N,)
     with pytest.raises(InputError, match=r"takes none.*conditional=True"):
-        GaussianVAE(latent_dim=2, hidden=(8,), epochs=1).fit(rows()).transform(rows(), KINDS)
+        GaussianVAE(latent_dim=2, network=MLP((8,)), epochs=1).fit(rows()).transform(rows(), KINDS)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +277,7 @@ def test_pruning_leaves_an_ordinary_model(tmp_path):
 
 def test_masks_and_numbers_to_keep():
     X = rows()
-    model = GaussianVAE(latent_dim=3, hidden=(8,), epochs=2, random_state=0).fit(X)
+    model = GaussianVAE(latent_dim=3, network=MLP((8,)), epochs=2, random_state=0).fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VaelabWarning)
         for keep in ([2, 0, 2], torch.tensor([True, False, True]), np.array([0, 2])):

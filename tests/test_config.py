@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from vaelab import presets
-from vaelab.config import Settings, build_second_stage, build_vae, parse_settings
+from vaelab import presets, specs
 from vaelab.errors import InputError
 from vaelab.model import (
     Conditional,
@@ -18,10 +17,17 @@ from vaelab.model import (
     Standard,
 )
 from vaelab.nets import Embedded, Gated, LSTMEncoder, SharedPrior
+from vaelab.specs import MLP, FitSettings, Settings, build_second_stage, build_vae, parse_settings
 
 
 def built(condition_shape=(3,), event_shape=(5,), **values):
-    settings = Settings(latent_dim=4, hidden=(8,), condition_hidden=(6,), second_hidden=(8,), **values)
+    settings = Settings(
+        latent_dim=4,
+        network=MLP((8,)),
+        condition="standard(hidden=[6])",
+        densities=("gaussian", "mixture", specs.SecondStage(hidden=(8,))),
+        **values,
+    )
     settings = settings.resolve(100, event_shape)
     return build_vae(settings, event_shape, data_variance=1.0, condition_shape=condition_shape)
 
@@ -71,7 +77,9 @@ def test_every_family_takes_a_condition(network):
 
 
 def test_the_second_stage_reads_the_condition():
-    settings = Settings(latent_dim=4, second_hidden=(8,), conditional=True).resolve(100, (5,))
+    settings = Settings(
+        latent_dim=4, condition="standard", densities=("gaussian", "mixture", specs.SecondStage(hidden=(8,)))
+    ).resolve(100, (5,))
     second = build_second_stage(settings, code_variance=1.0, condition_shape=(3,))
     assert second(torch.randn(2, 4), torch.eye(3)[:2]).per_sample.shape == (2,)
     with pytest.raises(InputError, match="no condition"):
@@ -80,10 +88,10 @@ def test_the_second_stage_reads_the_condition():
 
 def test_batch_norm_averages_over_a_twentieth_of_a_training_at_most():
     image = (1, 16, 16)
-    assert Settings(epochs=200).resolve(6000, image).norm_decay == 0.99
-    assert Settings(epochs=40).resolve(1200, image).norm_decay == pytest.approx(1 - 20 / 480)
-    assert Settings(epochs=1).resolve(1200, image).norm_decay == 0.5
-    assert Settings(epochs=1, norm_decay=0.999).resolve(1200, image).norm_decay == 0.999
+    assert Settings(fit=FitSettings(epochs=200)).resolve(6000, image).norm_decay == 0.99
+    assert Settings(fit=FitSettings(epochs=40)).resolve(1200, image).norm_decay == pytest.approx(1 - 20 / 480)
+    assert Settings(fit=FitSettings(epochs=1)).resolve(1200, image).norm_decay == 0.5
+    assert Settings(network=MLP(0.999), fit=FitSettings(epochs=1)).resolve(1200, image).norm_decay == 0.999
 
 
 @pytest.mark.parametrize("name", presets.names())

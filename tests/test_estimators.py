@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import vaelab
 from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, Settings, TwoStageVAE
 from vaelab.errors import RunFolderError, VaelabWarning
+from vaelab.specs import MLP, Compute
 
 QUICK = {
     "latent_dim": 2,
@@ -124,7 +125,9 @@ def test_score_is_a_lower_bound_close_to_the_truth():
     from scipy.stats import multivariate_normal
 
     truth = multivariate_normal(np.zeros(4), covariance).logpdf(X).mean()
-    model = GaussianVAE(latent_dim=2, hidden=(64,), epochs=40, random_state=0, accelerator="cpu").fit(X)
+    model = GaussianVAE(
+        latent_dim=2, network=MLP((64,)), compute=Compute(accelerator="cpu"), epochs=40, random_state=0
+    ).fit(X)
     assert truth - 0.4 < model.score(X) < truth + 0.1
     # standardised columns have unequal noise, so one γ is not exact: hence 0.4
 
@@ -188,8 +191,8 @@ def test_wrong_input_says_what_was_got_wanted_and_what_to_do():
         (lambda: GaussianVAE(**{**QUICK, "network": "infogan"}).fit(X), "network='infogan'"),
         (lambda: GaussianVAE(**{**QUICK, "network": "infogam"}).fit(X), "infogam"),
         (lambda: GaussianVAE(**QUICK, likelihood="bernoulli").fit(X), "pixels"),
-        (lambda: GaussianVAE(**QUICK, gamma=0.1).fit(X), "no effect"),
-        (lambda: GaussianVAE(**QUICK, variance="fixed", gamma=-1.0).fit(X), "gamma=-1"),
+        (lambda: GaussianVAE(likelihood="gaussian", **QUICK).fit(X), "no effect"),
+        (lambda: GaussianVAE(likelihood="gaussian(variance=fixed(-1.0))", **QUICK).fit(X), "gamma=-1"),
         (lambda: fitted.transform(X[:, :3]), "3 features"),
         (lambda: fitted.inverse_transform(np.zeros((2, 7))), r"\(2, 7\)"),
         (lambda: fitted.sample(0), "at least 1"),
@@ -216,7 +219,7 @@ def test_constant_columns_warn_by_name_and_come_back():
 
 def test_noiseless_data_reach_the_floor_and_say_so():
     X = np.random.default_rng(0).normal(size=(300, 1)) @ np.ones((1, 3))
-    model = GaussianVAE(**{**QUICK, "epochs": 100}, lr=1e-2, gamma_floor=0.05)
+    model = GaussianVAE(likelihood="gaussian(floor=0.05)", lr=1e-2, **{**QUICK, "epochs": 100})
     with pytest.warns(VaelabWarning, match="floor"):
         model.fit(X)
 
@@ -275,7 +278,9 @@ def test_penalties_that_an_estimator_has_no_argument_for_are_named_when_loaded(t
 
 def test_an_autoencoder_round_trips_and_has_no_bound(tmp_path):
     X = table()
-    model = RegularizedAutoencoder(**QUICK_AUTOENCODER, mmd_weight=1.0).fit(X)
+    model = RegularizedAutoencoder(penalties=("code_norm", "weight_norm", "mmd(weight=1.0)"), **QUICK_AUTOENCODER).fit(
+        X
+    )
     model.save(tmp_path / "run")
     again = vaelab.load(tmp_path / "run")
     assert type(again) is RegularizedAutoencoder

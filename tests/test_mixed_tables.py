@@ -15,6 +15,7 @@ from vaelab.cli import main
 from vaelab.data import Schema, from_arrays
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.runs.assess import assess
+from vaelab.specs import MLP, Compute, FitSettings
 from vaelab.training import stream
 
 QUICK = {
@@ -167,7 +168,7 @@ def test_scores_are_of_what_was_observed_in_the_units_of_the_table():
         (lambda: GaussianVAE(**{**QUICK, "likelihood": "gaussian"}).fit(people()), r"3 column\(s\).*'city'.*mixed"),
         (lambda: GaussianVAE(**{**QUICK, "likelihood": "gaussian"}).fit([["a", 1], ["b", 2]]), "text.*mixed"),
         (lambda: GaussianVAE(**QUICK).fit(np.zeros((9, 1, 8, 8), np.uint8)), "a table"),
-        (lambda: GaussianVAE(**QUICK, variance_shape="iso-d").fit(people()), "diag-i"),
+        (lambda: GaussianVAE(likelihood="gaussian(shape=iso-d)", **QUICK).fit(people()), "diag-i"),
         (
             lambda: GaussianVAE(**QUICK).fit(people()).transform(people().assign(city="Bern")),
             "unknown level 'Bern' in column 'city'",
@@ -183,7 +184,9 @@ def test_what_does_not_fit_is_refused_by_estimators(call, message):
 
 def test_data_for_another_likelihood_are_refused_before_training():
     frame = people()
-    settings = vaelab.Settings(latent_dim=2, hidden=(8,), epochs=1, densities=(), accelerator="cpu")
+    settings = vaelab.Settings(
+        latent_dim=2, network=MLP((8,)), fit=FitSettings(epochs=1), compute=Compute(accelerator="cpu"), densities=()
+    )
     with pytest.raises(InputError, match=r"hold no numbers, 'city', 'size', 'tall'.*likelihood='mixed'"):
         runs.train(from_arrays(frame, schema=Schema.fit(frame)), settings)
     numbers = frame[["height", "age"]]
@@ -192,7 +195,7 @@ def test_data_for_another_likelihood_are_refused_before_training():
 
 
 def test_one_variance_per_column_and_tables_of_categories_alone():
-    model = GaussianVAE(**QUICK, variance_shape="diag-i").fit(people())
+    model = GaussianVAE(likelihood="gaussian(shape=diag-i)", **QUICK).fit(people())
     assert model.gamma_.shape == (3,)
     model = GaussianVAE(**QUICK).fit(people()[["city", "tall"]])
     assert model.gamma_ is None

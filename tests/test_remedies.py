@@ -9,10 +9,10 @@ from torch import nn
 
 from helpers import small_vae
 from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, TwoStageVAE, load, recalibrate, retrain, runs
-from vaelab.config import Settings
 from vaelab.data import from_arrays
 from vaelab.errors import InputError
 from vaelab.model import VAE, Bernoulli, DecodedVariance, Deterministic, FixedVariance, Gaussian, ProfiledVariance
+from vaelab.specs import MLP, FitSettings, Settings
 
 BASIS = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0][:, :2]
 SPREAD = 0.3  # of the posterior
@@ -126,7 +126,7 @@ class Zero(nn.Module):
 @pytest.mark.parametrize("shape", ["iso-i", "diag-i"])
 def test_an_estimator_is_recalibrated_and_saved(shape, tmp_path):
     X = noisy(400).numpy() * 10
-    model = TwoStageVAE(**QUICK, variance="fixed", gamma=2.0, densities=("gaussian",)).fit(X)
+    model = TwoStageVAE(likelihood="gaussian(variance=fixed(2.0))", densities=("gaussian",), **QUICK).fit(X)
     codes, weights = model.transform(X), copy.deepcopy(model.trained_.vae.state_dict())
     mended = recalibrate(model, X, shape=shape)
     assert isinstance(mended, TwoStageVAE)
@@ -150,7 +150,13 @@ def test_an_estimator_is_recalibrated_and_saved(shape, tmp_path):
 def test_runs_trainings_and_conditional_models(tmp_path, monkeypatch):
     X, y = noisy(300).numpy(), np.array(["a", "b", "c"] * 100)
     data = from_arrays(X)
-    settings = Settings(latent_dim=2, hidden=(8,), epochs=2, densities=(), variance="learned")
+    settings = Settings(
+        latent_dim=2,
+        network=MLP((8,)),
+        likelihood="gaussian(variance=learned)",
+        fit=FitSettings(epochs=2),
+        densities=(),
+    )
     trained = runs.train(data, settings)
     assert recalibrate(trained, X).settings.variance == "profiled"
     runs.save(trained, tmp_path / "run", {"data": {"data": "points"}})
@@ -188,7 +194,7 @@ def test_what_has_no_variance_is_refused():
 
 def test_an_estimator_is_trained_again():
     X = noisy(200).numpy()
-    model = GaussianVAE(**QUICK, variance="fixed", gamma=3.0).fit(X)
+    model = GaussianVAE(likelihood="gaussian(variance=fixed(3.0))", **QUICK).fit(X)
     found = retrain(model, X, {"variance": "profiled", "latent_dim": 3})
     assert (found.gamma, found.latent_dim, found.epochs) == (None, 3, 2)
     assert found.transform(X).shape == (200, 3)
@@ -203,7 +209,13 @@ def test_an_estimator_is_trained_again():
 
 def test_a_run_is_trained_again(tmp_path, monkeypatch):
     data = from_arrays(noisy(200).numpy())
-    settings = Settings(latent_dim=2, hidden=(8,), epochs=2, densities=(), variance="learned", gamma_lr_scale=5.0)
+    settings = Settings(
+        latent_dim=2,
+        network=MLP((8,)),
+        likelihood="gaussian(variance=learned(lr_scale=5.0))",
+        fit=FitSettings(epochs=2),
+        densities=(),
+    )
     trained = runs.train(data, settings)
     runs.save(trained, tmp_path / "run", {"data": {"data": "points"}})
     monkeypatch.setattr(runs, "data_of", lambda source: data)
@@ -273,10 +285,12 @@ def test_changes_and_conditions_that_have_changed_places_are_refused():
 @pytest.mark.parametrize("shape", ["diag-i", "iso-d", "diag-d"])
 def test_a_fixed_variance_makes_way_for_a_shape(shape):
     X = noisy(100).numpy()
-    model = GaussianVAE(**QUICK, variance="fixed", gamma=3.0).fit(X)
+    model = GaussianVAE(likelihood="gaussian(variance=fixed(3.0))", **QUICK).fit(X)
     found = retrain(model, X, {"variance_shape": shape})
     assert (found.variance, found.variance_shape, found.gamma) == ("profiled", shape, None)
-    learned = retrain(GaussianVAE(**QUICK, variance="learned", gamma=3.0).fit(X), X, {"variance_shape": shape})
+    learned = retrain(
+        GaussianVAE(likelihood="gaussian(variance=learned(initial=3.0))", **QUICK).fit(X), X, {"variance_shape": shape}
+    )
     assert (learned.variance, learned.variance_shape, learned.gamma) == ("learned", shape, 3.0)
     same = retrain(model, X, {"variance_shape": "iso-i"})
     assert (same.variance, same.gamma) == ("fixed", 3.0)

@@ -11,7 +11,6 @@ from torch import nn
 import vaelab
 from helpers import small_vae
 from vaelab.cli import main
-from vaelab.config import settings
 from vaelab.diagnostics import verdicts
 from vaelab.diagnostics.diagnosis import Measures
 from vaelab.diagnostics.verdicts import rules, verdicts_of
@@ -20,6 +19,7 @@ from vaelab.evaluation.diagnose import _context
 from vaelab.evaluation.enhance import Enhanced
 from vaelab.evaluation.subject import subject_of
 from vaelab.model import VAE, FixedVariance
+from vaelab.specs import settings
 
 ROWS, COLUMNS = 150, 4
 KINDS = ("estimator", "run", "vae", "foreign", "conditional")
@@ -66,11 +66,11 @@ def models(tmp_path_factory, brief):
     assert main(["train", str(folder / "X.npy"), "--out", str(folder), *options.split(), "--gamma", "0.01"]) == 0
     torch.manual_seed(0)
     return {
-        "estimator": (vaelab.GaussianVAE(**short, variance="fixed", gamma=0.01).fit(X), None),
+        "estimator": (vaelab.GaussianVAE(likelihood="gaussian(variance=fixed(0.01))", **short).fit(X), None),
         "run": (str(folder / "run"), None),
         "vae": (small_vae(COLUMNS, 2, variance=FixedVariance(1.0)), None),
         "foreign": (Foreign(), None),
-        "conditional": (vaelab.ConditionalVAE(**short, variance="fixed", gamma=0.01).fit(X, y), y),
+        "conditional": (vaelab.ConditionalVAE(likelihood="gaussian(variance=fixed(0.01))", **short).fit(X, y), y),
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vaelab.cli import VERBS, main
-from vaelab.config import Settings
+from vaelab.specs import Settings
 
 FAST = "--latent-dim 2 --network mlp --hidden 8 --epochs 2 --second-hidden 8 --second-epochs 2 --components 1"
 FAST += " --covariance diag --accelerator cpu"

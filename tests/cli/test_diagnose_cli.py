@@ -14,12 +14,12 @@ from vaelab import ConditionalVAE, GaussianVAE
 from vaelab.cli import main
 from vaelab.cli.foreign import conditions_of
 from vaelab.cli.steps import Steps
-from vaelab.config import Settings
 from vaelab.data import ArrayBatches, Conditioning, Dataset
 from vaelab.diagnostics.adapters import Wrapped
 from vaelab.diagnostics.diagnosis import Diagnosis, Examples, Measures, Verdict
 from vaelab.errors import InputError
 from vaelab.runs import write_config
+from vaelab.specs import MLP, Settings
 
 ADAPTER = """
 import neighbour
@@ -90,8 +90,8 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     x = np.random.default_rng(0).normal(size=(120, 3)).astype(np.float32)
     y = np.array(["left", "right"])[(x[:, 0] > 0).astype(int)]
-    GaussianVAE(latent_dim=1, hidden=(4,), epochs=1, random_state=0).fit(x).save(folder / "plain")
-    ConditionalVAE(latent_dim=1, hidden=(4,), epochs=1, random_state=0).fit(x, y).save(folder / "conditional")
+    GaussianVAE(latent_dim=1, network=MLP((4,)), epochs=1, random_state=0).fit(x).save(folder / "plain")
+    ConditionalVAE(latent_dim=1, network=MLP((4,)), epochs=1, random_state=0).fit(x, y).save(folder / "conditional")
     np.save(folder / "x.npy", x)
     (folder / "y.csv").write_text("side\n" + "\n".join(y) + "\n")
     return folder

@@ -11,6 +11,7 @@ from vaelab.cli import main, output
 from vaelab.data import MappedArray, arrays, dataset
 from vaelab.errors import InputError
 from vaelab.runs import Trained
+from vaelab.specs import MLP, Compute
 
 FAST = "--latent-dim 2 --network mlp --hidden 8 --epochs 1 --second-hidden 8 --second-epochs 1 --components 1"
 FAST += " --covariance diag --accelerator cpu --quiet"
@@ -84,7 +85,7 @@ def test_one_row_is_enough_to_encode(table, tmp_path):
 
 def test_a_run_of_an_estimator_takes_files_but_has_no_test_rows(tmp_path, capsys):
     values = np.random.default_rng(0).normal(size=(40, 3))
-    model = vaelab.GaussianVAE(latent_dim=2, hidden=(8,), epochs=1, accelerator="cpu")
+    model = vaelab.GaussianVAE(latent_dim=2, network=MLP((8,)), compute=Compute(accelerator="cpu"), epochs=1)
     model.fit(values).save(tmp_path / "e")
     np.save(tmp_path / "v.npy", values)
     assert run("encode", tmp_path / "e", tmp_path / "v.npy", "-o", tmp_path / "z.npy") == 0

@@ -13,6 +13,7 @@ from vaelab.diagnostics.groups import groups_of, regions_of
 from vaelab.errors import InputError
 from vaelab.model import VAE, Deterministic, Gaussian, Isotropic, LearnedVariance
 from vaelab.nets import MLPDecoder, MLPEncoder
+from vaelab.specs import Compute
 from vaelab.training import FitSettings, fit
 
 
@@ -203,7 +204,12 @@ def test_training_finds_the_dimension_of_a_manifold():
         latent_dim=6,
         likelihood=Gaussian(LearnedVariance(1.0, lr_scale=1.0)),
     )
-    fit(vae, Rows(data.x), FitSettings(epochs=150, batch_size=200, lr=5e-3, schedule="one_cycle", accelerator="cpu"))
+    fit(
+        vae,
+        Rows(data.x),
+        FitSettings(epochs=150, batch_size=200, lr=5e-3, schedule="one_cycle"),
+        compute=Compute(accelerator="cpu"),
+    )
     found = dimensions_of(vae, Rows(data.x)).all
     assert (found.count, found.by_gap) == (2, 2)
     assert found.clear

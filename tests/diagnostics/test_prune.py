@@ -38,6 +38,7 @@ from vaelab.nets import (
 from vaelab.nets.conditioning import ConditionReader
 from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder, SharedPrior
 from vaelab.nets.residual import ResidualDecoder, ResidualEncoder
+from vaelab.specs import Compute
 from vaelab.training import FitSettings, fit
 
 KAPPA, KEEP, D = 5, [0, 3], 6
@@ -232,7 +233,12 @@ def test_idle_dimensions_of_a_trained_model_go_without_a_trace():
     data = sigmoid_manifold(2000, 10, 2, seed=1)
     torch.manual_seed(0)
     vae = small_vae(10, 6, hidden=(32,), variance=LearnedVariance(1.0, lr_scale=1.0))
-    fit(vae, Rows(data.x), FitSettings(epochs=100, batch_size=200, lr=5e-3, schedule="one_cycle", accelerator="cpu"))
+    fit(
+        vae,
+        Rows(data.x),
+        FitSettings(epochs=100, batch_size=200, lr=5e-3, schedule="one_cycle"),
+        compute=Compute(accelerator="cpu"),
+    )
     pruned = prune(vae, Rows(data.x))
     assert len(pruned.kept) == 2
     assert pruned.parity

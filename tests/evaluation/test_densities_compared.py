@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from vaelab import ConditionalVAE, GaussianVAE, compare_densities, runs
-from vaelab.config import Settings
 from vaelab.data import from_arrays
 from vaelab.errors import InputError, MissingExtraError
 from vaelab.latent import Codes, Mixture
 from vaelab.runs.train import hold_out
+from vaelab.specs import MLP, Settings
 
 QUICK = {"hidden": (16,), "epochs": 3, "batch_size": 100}
 FAST = ("prior", "gaussian", "mixture_10")
@@ -28,7 +28,7 @@ def ring(n=600, seed=0):
 
 @pytest.fixture(scope="module")
 def model():
-    return GaussianVAE(latent_dim=2, epochs=40, hidden=(32,), lr=5e-3, random_state=0).fit(ring())
+    return GaussianVAE(latent_dim=2, network=MLP((32,)), epochs=40, lr=5e-3, random_state=0).fit(ring())
 
 
 def test_densities_are_ranked_on_codes_that_none_has_seen(model):
@@ -104,11 +104,11 @@ def test_what_cannot_be_fitted_is_left_out_with_its_reason(model, monkeypatch):
 def test_an_autoencoder_has_no_prior_but_one_drawn_to_it_has():
     data = from_arrays(ring(200))
     common = {**QUICK, "latent_dim": 2, "posterior": "deterministic", "variance": "fixed", "densities": ()}
-    plain = runs.train(data, Settings(**common, code_norm_weight=0.1))
+    plain = runs.train(data, Settings(penalties=("kl", "code_norm(weight=0.1)"), **common))
     found = compare_densities(plain, data, densities=("prior", "gaussian"))
     assert list(found.scores) == ["gaussian"]
     assert "without a KL" in found.skipped["prior"]
-    drawn = runs.train(data, Settings(**common, mmd_weight=10.0))
+    drawn = runs.train(data, Settings(penalties=("kl", "mmd(weight=10.0)"), **common))
     assert "prior" in compare_densities(drawn, data, densities=("prior", "gaussian")).scores
 
 

@@ -15,6 +15,7 @@ from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, TwoStage
 from vaelab.cli import main
 from vaelab.errors import InputError
 from vaelab.model import VAE
+from vaelab.specs import MLP
 
 
 def sheet(n: int = 600, seed: int = 0) -> np.ndarray:
@@ -109,7 +110,7 @@ def test_an_autoencoder_has_no_posterior_to_measure():
 
 def test_a_bernoulli_decoder_has_no_variance_to_judge():
     X = (np.random.default_rng(0).random((400, 1, 4, 4)) > 0.5).astype(np.float32)
-    model = GaussianVAE(latent_dim=2, network="mlp", hidden=(16,), likelihood="bernoulli", epochs=3, random_state=0)
+    model = GaussianVAE(latent_dim=2, network=MLP((16,)), likelihood="bernoulli", epochs=3, random_state=0)
     found = diagnose(model.fit(X), X, pictures=False)
     assert found.measures.reconstruction.gamma is None
     assert not {"variance-too-large", "variance-too-small"} & set(names(found))
@@ -195,6 +196,6 @@ def test_what_cannot_be_diagnosed_is_refused(fitted):
     with pytest.raises(ValueError, match="5 features"):
         diagnose(fitted, sheet()[:, :3])
     gaps = np.where(np.random.default_rng(0).random((300, 5)) < 0.1, np.nan, sheet(300))
-    mixed = GaussianVAE(latent_dim=2, hidden=(8,), likelihood="mixed", epochs=2, random_state=0).fit(gaps)
+    mixed = GaussianVAE(latent_dim=2, network=MLP((8,)), likelihood="mixed", epochs=2, random_state=0).fit(gaps)
     with pytest.raises(InputError, match="mixed table"):
         diagnose(mixed, gaps)

@@ -8,7 +8,6 @@ import torch
 
 from vaelab import runs
 from vaelab.cli import main
-from vaelab.config import Settings
 from vaelab.data import Conditioning, Dataset, TestSplit, TrainSplit, from_arrays
 from vaelab.data.synthetic import sigmoid_manifold
 from vaelab.diagnostics.dimension import count_dimensions
@@ -17,16 +16,14 @@ from vaelab.evaluation import Estimate, estimate_dimension, manifold_dimension
 from vaelab.evaluation.search import Training
 from vaelab.model import VAE
 from vaelab.nets import MLPDecoder, MLPEncoder
+from vaelab.specs import MLP, Compute, FitSettings, Settings
 
 QUICK = Settings(
     latent_dim=2,
-    hidden=(32,),
-    epochs=60,
-    batch_size=200,
-    lr=5e-3,
-    schedule="one_cycle",
+    network=MLP((32,)),
+    fit=FitSettings(epochs=60, batch_size=200, lr=5e-3, schedule="one_cycle"),
+    compute=Compute(accelerator="cpu"),
     held_out=0.0,
-    accelerator="cpu",
 )
 SHORT = QUICK.model_copy(update={"epochs": 1, "densities": ()})
 

@@ -15,6 +15,7 @@ from vaelab.evaluation.sample_distances import SampleDistance, distances_of, nee
 from vaelab.evaluation.subject import subject_of
 from vaelab.metrics import energy_distance
 from vaelab.model import VAE, Deterministic, FixedVariance, Gaussian
+from vaelab.specs import MLP
 
 FAST = ("gaussian", "mixture_10")
 PLANE = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
@@ -152,7 +153,7 @@ def test_double_precision_networks_are_enhanced():
 @pytest.fixture(scope="module")
 def estimator():
     X = points("ring", 600).double().numpy() @ np.diag([10.0, 1.0, 5.0]) + 100
-    return GaussianVAE(latent_dim=2, epochs=40, hidden=(32,), lr=5e-3, random_state=0).fit(X), X
+    return GaussianVAE(latent_dim=2, network=MLP((32,)), epochs=40, lr=5e-3, random_state=0).fit(X), X
 
 
 def test_an_estimator_keeps_its_units_and_comes_back_from_disk(estimator, tmp_path):
@@ -188,7 +189,7 @@ def test_conditions_reach_the_densities():
     rng = np.random.default_rng(0)
     y = np.array(["left", "right"] * 150)
     X = np.where(y == "left", -1.0, 1.0)[:, None] * np.ones(3) + 0.1 * rng.normal(size=(300, 3))
-    model = ConditionalVAE(latent_dim=2, hidden=(16,), epochs=30, lr=5e-3, random_state=0).fit(X, y)
+    model = ConditionalVAE(latent_dim=2, network=MLP((16,)), epochs=30, lr=5e-3, random_state=0).fit(X, y)
     found = enhance(model, X, y, densities=("gaussian",), samples=200)
     assert found.sample(20, y="left").mean() < 0 < found.sample(20, y="right").mean()
     with pytest.raises(InputError, match="conditional"):
@@ -200,7 +201,7 @@ def test_rows_of_a_mixed_table_are_compared():
     kind = rng.integers(2, size=300)
     frame = pd.DataFrame({"size": kind * 4.0 + rng.normal(size=300), "kind": np.array(["big", "small"])[kind]})
     frame.loc[:20, "size"] = np.nan
-    model = GaussianVAE(latent_dim=2, hidden=(16,), epochs=3, likelihood="mixed", random_state=0).fit(frame)
+    model = GaussianVAE(latent_dim=2, network=MLP((16,)), likelihood="mixed", epochs=3, random_state=0).fit(frame)
     found = enhance(model, frame, densities=("gaussian",), samples=100)
     drawn = found.sample(4)
     assert set(drawn["kind"]) <= {"big", "small"}

@@ -8,8 +8,7 @@ import pandas
 import pytest
 import torch
 
-from vaelab import GaussianVAE, compare, evaluate, runs
-from vaelab.config import Settings
+from vaelab import GaussianVAE, compare, evaluate, runs, specs
 from vaelab.data import Dataset, TestSplit, TrainSplit, from_arrays, load
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.evaluation import Options
@@ -18,17 +17,18 @@ from vaelab.metrics.evaluator import Evaluator
 from vaelab.metrics.inception_network import InceptionNetwork
 from vaelab.metrics.report import TITLES
 from vaelab.runs.execute import execute, prepare
+from vaelab.specs import MLP, Compute, FitSettings, Settings
 
 QUICK = Settings(
     latent_dim=2,
-    hidden=(16,),
-    epochs=2,
-    second_hidden=(16,),
-    second_epochs=2,
-    components=2,
-    covariance="full",
-    accelerator="cpu",
-    network="mlp",
+    network=MLP((16,)),
+    fit=FitSettings(epochs=2),
+    compute=Compute(accelerator="cpu"),
+    densities=(
+        "gaussian",
+        "mixture(components=2, covariance=full)",
+        specs.SecondStage(hidden=(16,), fit=FitSettings(epochs=2)),
+    ),
 )
 DENSITIES = ("prior", "gaussian", "mixture", "second_stage")
 
@@ -149,7 +149,7 @@ def test_the_elbo_is_that_of_the_assessment(table_model, cache):
 
 def test_an_estimator(cache):
     x, held = _table().numpy(), _table(100, seed=2).numpy()
-    model = GaussianVAE(latent_dim=2, hidden=(8,), epochs=2, random_state=0).fit(x)
+    model = GaussianVAE(latent_dim=2, network=MLP((8,)), epochs=2, random_state=0).fit(x)
     report = evaluate(model, from_arrays(x, held), options=Options(metrics=("energy",), draws=2, cache=cache))
     assert [reading.row for reading in report.readings] == ["prior"]
 
@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_refused(digits_run, table_model, cache, monkeypatc
     trained, data = table_model
     monkeypatch.delenv("VAELAB_INCEPTION", raising=False)
     frame = pandas.DataFrame(_table()[:, :2].numpy(), columns=["a", "b"])
-    named = GaussianVAE(latent_dim=1, hidden=(4,), epochs=1, random_state=0).fit(frame)
+    named = GaussianVAE(latent_dim=1, network=MLP((4,)), epochs=1, random_state=0).fit(frame)
     for call, words in (
         (lambda: evaluate(trained), "without data"),
         (lambda: evaluate(object(), data), "model of type object"),

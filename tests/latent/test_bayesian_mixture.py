@@ -5,11 +5,11 @@ import pytest
 import torch
 from sklearn.mixture import BayesianGaussianMixture
 
-from vaelab.config import Settings
 from vaelab.errors import InputError
 from vaelab.latent import ClassMixture, Codes, JointMixture, Mixture, density_from_state, fit_named_mixture
 from vaelab.latent.mixtures import infer
 from vaelab.runs.train import check_densities
+from vaelab.specs import Settings
 
 
 def clusters(n=600, k=3, d=2, seed=0) -> torch.Tensor:

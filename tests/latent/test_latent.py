@@ -6,10 +6,11 @@ import torch
 from sklearn.mixture import GaussianMixture
 
 from helpers import Rows, curved_manifold, small_vae
-from vaelab.config import Settings, build_second_stage
+from vaelab import specs
 from vaelab.errors import InputError
 from vaelab.latent import Codes, Generator, Mixture, PriorDensity, SecondStage, compare
 from vaelab.metrics import energy_distance
+from vaelab.specs import Compute, Settings, build_second_stage
 from vaelab.training import FitSettings, fit
 
 
@@ -76,9 +77,9 @@ def test_generator_decodes_what_its_density_draws():
 @pytest.mark.parametrize("seed", range(3))
 def test_second_stage_is_closer_to_the_codes_than_the_prior(ring, seed):
     """On a ring, and at least three times closer in energy distance; its bound is better than the prior's density."""
-    settings = Settings(latent_dim=2, second_hidden=(64, 64), seed=seed)
+    settings = Settings(latent_dim=2, densities=("gaussian", "mixture", specs.SecondStage(hidden=(64, 64))), seed=seed)
     second = build_second_stage(settings, code_variance=2.0)
-    fit(second, ring, FitSettings(epochs=60, batch_size=100, lr=3e-3, seed=seed, accelerator="cpu"))
+    fit(second, ring, FitSettings(epochs=60, batch_size=100, lr=3e-3), compute=Compute(accelerator="cpu"), seed=seed)
     second.calibrate(ring, generator=torch.Generator().manual_seed(0))
     densities = {"prior": PriorDensity(second.prior), "second_stage": SecondStage(second)}
     real = ring.sample(2000, generator=torch.Generator().manual_seed(seed))
@@ -111,7 +112,9 @@ def test_a_vae_counts_the_dimensions_of_a_manifold(seed):
     """γ falls and λ splits into two clusters: 2 active of 6 latent dimensions on a curved sheet in 10 dimensions."""
     x = curved_manifold(5000, r=2, d=10, noise=0.1, seed=seed)
     vae = small_vae(10, 6, hidden=(64, 64), seed=seed)
-    history = fit(vae, Rows(x), FitSettings(epochs=60, batch_size=100, lr=5e-3, seed=seed, accelerator="cpu"))
+    history = fit(
+        vae, Rows(x), FitSettings(epochs=60, batch_size=100, lr=5e-3), compute=Compute(accelerator="cpu"), seed=seed
+    )
     ratios = Codes.of(vae, Rows(x)).scale.square().mean(0).sort().values
     assert float(vae.likelihood.variance.gamma) < 0.05
     assert history[-1]["gamma"] < history[0]["gamma"] / 5

@@ -11,6 +11,7 @@ from vaelab.errors import NonFiniteObjectiveError
 from vaelab.model import VAE, Conditional, Gaussian, absorb_prior
 from vaelab.model.contexts import evaluating
 from vaelab.nets import MLPDecoder
+from vaelab.specs import Compute
 from vaelab.training import FitSettings, fit
 from vaelab.training.evaluation import evaluate
 
@@ -125,7 +126,7 @@ def test_a_frozen_norm_stays_frozen_through_a_whole_training():
     vae, x = frozen_vae(), torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) + 3
     seen = []
     vae.encoder.norm.register_forward_hook(lambda norm, *_: seen.append((norm.training, vae.training)))
-    fit(vae, Rows(x), FitSettings(epochs=3, batch_size=10, accelerator="cpu"), held_out=Rows(x[:10]))
+    fit(vae, Rows(x), FitSettings(epochs=3, batch_size=10), compute=Compute(accelerator="cpu"), held_out=Rows(x[:10]))
     assert {(False, True), (False, False)} == set(seen)  # steps and held-out rows
     assert vae.encoder.norm.num_batches_tracked == 0
     assert torch.equal(vae.encoder.norm.running_mean, torch.zeros(6))

@@ -11,26 +11,25 @@ import numpy as np
 import pytest
 import torch
 
-from vaelab import runs
-from vaelab.config import Settings, build_vae, parse_settings
+from vaelab import runs, specs
 from vaelab.data import Dataset, TestSplit, TrainSplit, load
 from vaelab.errors import InputError, RunFolderError, VaelabError
 from vaelab.metrics import energy_distance
 from vaelab.presets import load as preset
 from vaelab.presets import names
 from vaelab.runs.execute import execute, prepare
+from vaelab.specs import MLP, Compute, FitSettings, Settings, build_vae, parse_settings
 
 QUICK = Settings(
     latent_dim=2,
-    hidden=(16,),
-    epochs=3,
-    batch_size=32,
-    second_hidden=(16,),
-    second_epochs=3,
-    components=2,
-    covariance="full",
-    accelerator="cpu",
-    checkpoint_seconds=0.0,
+    network=MLP((16,)),
+    fit=FitSettings(epochs=3, batch_size=32),
+    compute=Compute(accelerator="cpu", checkpoint_seconds=0.0),
+    densities=(
+        "gaussian",
+        "mixture(components=2, covariance=full)",
+        specs.SecondStage(hidden=(16,), fit=FitSettings(epochs=3)),
+    ),
 )
 
 
@@ -207,12 +206,10 @@ def test_every_network_trains_with_every_variance_on_any_image_size(network, var
     data = Dataset("x", "image", TrainSplit(x), TestSplit(x[:2]))
     settings = Settings(
         latent_dim=2,
-        network=network,
-        variance=variance,
-        epochs=1,
-        batch_size=6,
+        network=MLP(4),
+        likelihood=specs.Gaussian(variance=variance),
+        fit=FitSettings(epochs=1, batch_size=6),
         densities=(),
-        base_width=4,
         held_out=0.0,
     )
     if network == "wae":  # its widths are the paper's, 1024 channels: only built, not trained, at this size
@@ -230,10 +227,7 @@ def test_second_stage_samples_are_closer_to_curved_data_than_the_prior_s(seed):
     x = torch.stack([angle.cos(), angle.sin()], 1) @ torch.randn(2, 8, generator=generator)
     x += 0.05 * torch.randn(4000, 8, generator=generator)
     data = Dataset("circle", "table", TrainSplit(x[:3000]), TestSplit(x[3000:]))
-    settings = Settings(
-        latent_dim=4, hidden=(64, 64), epochs=40, second_hidden=(64, 64), second_epochs=80, lr=3e-3, second_lr=3e-3,
-        densities=("second_stage",), seed=seed, accelerator="cpu",
-    )  # fmt: skip
+    settings = Settings(latent_dim=4, network=MLP((64, 64)), fit=FitSettings(epochs=40, lr=3e-3), compute=Compute(accelerator="cpu"), densities=(specs.SecondStage(hidden=(64, 64), fit=FitSettings(epochs=80, lr=3e-3)),), seed=seed)  # fmt: skip
     trained = runs.train(data, settings)
     distance = {
         name: energy_distance(data.test.x, trained.sample(1000, density=name)) for name in ("prior", "second_stage")

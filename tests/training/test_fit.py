@@ -14,6 +14,7 @@ import torch
 
 from helpers import Rows, curved_manifold, small_vae
 from vaelab.errors import InputError, NonFiniteObjectiveError
+from vaelab.specs import Compute, Halving, Plateau
 from vaelab.training import FitSettings, Hook, JsonLines, TensorBoard, evaluate, fit, read_records
 from vaelab.training.loop import Plan, chunks
 from vaelab.training.schedules import cosine, exponential, factor_of, one_cycle, plateau, step_halving
@@ -38,7 +39,7 @@ def test_training_is_a_function_of_settings_and_leaves_global_randomness_alone()
     torch.randn(3)
     fit(two, rows(), FitSettings(**QUICK))
     assert torch.equal(weights(one), weights(two))
-    fit(three, rows(), FitSettings(**QUICK, seed=1))
+    fit(three, rows(), FitSettings(**QUICK), seed=1)
     assert not torch.equal(weights(one), weights(three))
     assert not one.training
 
@@ -240,7 +241,7 @@ def test_plateau_is_that_of_torch():
 
 
 def test_plateau_slows_a_training_that_is_stuck_and_needs_held_out_rows():
-    settings = FitSettings(epochs=8, batch_size=10, schedule="plateau", halve_every=1, lr=0.5, accelerator="cpu")
+    settings = FitSettings(epochs=8, batch_size=10, schedule=Plateau(1), lr=0.5, accelerator="cpu")
     vae = small_vae()
     history = fit(vae, Rows(torch.randn(20, 6)), settings, held_out=Rows(torch.randn(20, 6)))
     losses = [record["held_out_loss"] for record in history]
@@ -269,7 +270,7 @@ def test_schedules():
         optimizer.step()
         if step < 49:
             reference.step()
-    halving = factor_of(FitSettings(schedule="step", halve_every=2, epochs=6), steps_per_epoch=5)
+    halving = factor_of(FitSettings(schedule=Halving(2), epochs=6), steps_per_epoch=5)
     assert [halving(s) for s in (0, 9, 10, 20)] == [1, 1, 0.5, 0.25]
 
 
@@ -277,7 +278,7 @@ def test_contradictory_settings_are_refused():
     with pytest.raises(ValueError, match="halve_every"):
         FitSettings(schedule="step")
     with pytest.raises(ValueError, match="no effect"):
-        FitSettings(halve_every=3)
+        FitSettings(schedule=None)
     with pytest.raises(ValueError, match="Extra inputs"):
         FitSettings(epoch=3)
 
@@ -300,7 +301,7 @@ def test_tensorboard_writes_events(tmp_path):
 
 
 def test_mixed_precision_steps_train():
-    history = fit(small_vae(), rows(), FitSettings(**QUICK, precision="bf16-mixed"))
+    history = fit(small_vae(), rows(), FitSettings(**QUICK), compute=Compute(precision="bf16-mixed"))
     plain = fit(small_vae(), rows(), FitSettings(**QUICK))
     assert history[-1]["loss"] == pytest.approx(plain[-1]["loss"], rel=0.05)
 
@@ -315,7 +316,7 @@ def test_compiled_steps_are_the_same_steps():
     original = torch.compile
     torch.compile = lambda model: original(model, backend="eager")
     try:
-        fit(compiled, rows(), FitSettings(**QUICK, compile=True))
+        fit(compiled, rows(), FitSettings(**QUICK), compute=Compute(compile=True))
     finally:
         torch.compile = original
     torch.testing.assert_close(weights(plain), weights(compiled), rtol=1e-6, atol=1e-8)
