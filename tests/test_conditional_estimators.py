@@ -15,11 +15,26 @@ import vaelab
 from vaelab import ConditionalVAE, GaussianVAE, SequenceVAE, Settings, TwoStageVAE
 from vaelab.cli import main
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.specs import MLP, Compute
+from vaelab.specs import MLP, Compute, FitSettings
 
-QUICK = {"latent_dim": 2, "hidden": (16,), "condition_hidden": (8,), "epochs": 2, "batch_size": 20, "score_draws": 2}
-QUICK |= {"random_state": 0, "accelerator": "cpu"}
-TWO = {**QUICK, "conditional": True, "second_hidden": (8,), "second_epochs": 2, "components": 1, "covariance": "diag"}
+QUICK = {
+    "latent_dim": 2,
+    "network": MLP((16,)),
+    "condition": "standard(hidden=[8])",
+    "epochs": 2,
+    "batch_size": 20,
+    "score_draws": 2,
+}
+QUICK |= {"compute": Compute(accelerator="cpu"), "random_state": 0}
+TWO = {
+    **QUICK,
+    "condition": "standard",
+    "densities": (
+        "gaussian",
+        "mixture(components=1, covariance=diag)",
+        specs.SecondStage(hidden=(8,), training=FitSettings(epochs=2)),
+    ),
+}
 N = 60
 KINDS = np.array(["left", "middle", "right"])[np.arange(N) % 3]
 
@@ -87,7 +102,12 @@ def test_samples_follow_the_class():
     """A short training suffices to tell three clusters apart, whatever the density of the codes."""
     y = np.repeat(KINDS, 10)
     X = rows(y)
-    settings = {**TWO, "epochs": 40, "second_epochs": 10, "lr": 5e-3}
+    settings = {
+        **TWO,
+        "densities": ("gaussian", "mixture", specs.SecondStage(training=FitSettings(epochs=10))),
+        "epochs": 40,
+        "lr": 5e-3,
+    }
     model = TwoStageVAE(**settings, densities=("mixture", "second_stage")).fit(X, y)
     for density in ("prior", "mixture", "second_stage"):
         means = [model.sample(200, kind, density=density).mean() for kind in ("left", "middle", "right")]
@@ -100,7 +120,7 @@ def test_samples_follow_the_class():
 @pytest.mark.parametrize("attention", [True, False])
 def test_the_axes_combine(posterior, prior, attention, tmp_path):
     X = rows()
-    settings = {**TWO, "posterior": posterior, "prior": prior, "attention": attention}
+    settings = {**TWO, "posterior": posterior, "condition": TODO}
     model = TwoStageVAE(**settings, densities=("gaussian",)).fit(X, KINDS)
     assert np.isfinite(model.score(X, KINDS))
     model.save(tmp_path / "run")
@@ -128,7 +148,7 @@ def test_a_conditional_image_model():
 
 
 def test_pipelines_pass_targets_that_are_no_conditions():
-    model = make_pipeline(TwoStageVAE(**{**TWO, "conditional": False}, densities=("gaussian",)), LogisticRegression())
+    model = make_pipeline(TwoStageVAE(**{**TWO}, densities=("gaussian",)), LogisticRegression())
     assert model.fit(rows(), KINDS).predict(rows()).shape == (N,)
     with pytest.raises(InputError, match=r"takes none.*conditional=True"):
         GaussianVAE(latent_dim=2, network=MLP((8,)), epochs=1).fit(rows()).transform(rows(), KINDS)
@@ -139,7 +159,7 @@ def test_pipelines_pass_targets_that_are_no_conditions():
     [
         ({"prior": "shared"}, "lstm"),
         ({"network": "lstm"}, "SequenceVAE"),
-        ({"conditional": False, "prior": "conditional"}, "without a condition"),
+        ({"condition": "conditional"}, "without a condition"),
     ],
 )
 def test_contradictions_are_refused(settings, text):
@@ -168,7 +188,14 @@ def waves(n, seed):
     return found
 
 
-SHORT = {"latent_dim": 2, "units": 16, "epochs": 2, "score_draws": 2, "random_state": 0, "accelerator": "cpu"}
+SHORT = {
+    "latent_dim": 2,
+    "compute": Compute(accelerator="cpu"),
+    "units": 16,
+    "epochs": 2,
+    "score_draws": 2,
+    "random_state": 0,
+}
 
 
 def test_sequences_go_on_where_the_prefix_ends(tmp_path):
@@ -256,8 +283,19 @@ def test_pruning_leaves_an_ordinary_model(tmp_path):
     y = np.array(["flat", "steep"])[np.arange(600) % 2]
     X = rng.normal(size=(600, 1)) * np.where(y == "flat", 0.5, 2.0)[:, None] * np.ones((1, 4))
     X = X + 0.01 * rng.normal(size=X.shape)
-    settings = {**TWO, "latent_dim": 6, "epochs": 200, "batch_size": 60, "lr": 5e-3, "schedule": "one_cycle"}
-    settings |= {"hidden": (16,), "attention": False, "variance": "learned"}
+    settings = {
+        **TWO,
+        "latent_dim": 6,
+        "training": FitSettings(schedule="one_cycle"),
+        "epochs": 200,
+        "batch_size": 60,
+        "lr": 5e-3,
+    }
+    settings |= {
+        "network": MLP((16,)),
+        "likelihood": "gaussian(variance=learned)",
+        "condition": "standard(attention=false)",
+    }
     model = TwoStageVAE(**settings, densities=("gaussian",)).fit(X, y)
     small = model.prune(X, y)
     assert small.latent_dim == len(small.pruned_.kept) < 6
@@ -285,7 +323,7 @@ def test_masks_and_numbers_to_keep():
         for keep in ([0.5], [True, False], [3], []):
             with pytest.raises(InputError):
                 model.prune(X, keep=keep)
-        fewer = TwoStageVAE(**{**TWO, "conditional": False, "latent_dim": 3}, densities=("gaussian",)).fit(X)
+        fewer = TwoStageVAE(**{**TWO, "latent_dim": 3}, densities=("gaussian",)).fit(X)
         facts = fewer.prune(X[:10], keep=[0]).trained_.facts
         assert (facts.rows, facts.scored_on_training) == (10, True)
 
@@ -293,7 +331,7 @@ def test_masks_and_numbers_to_keep():
 def test_a_run_is_pruned_on_its_own_rows(tmp_path):
     frame = pd.DataFrame(rows(), columns=list("abc")).assign(kind=KINDS)
     frame.to_csv(tmp_path / "trees.csv", index=False)
-    fast = "--latent-dim 3 --hidden 8 --epochs 2 --densities gaussian --conditional --label-column kind --quiet"
+    fast = "--latent-dim 3 --network mlp --network.hidden 8 --epochs 2 --densities gaussian --conditional --label-column kind --quiet"
     assert main(["train", str(tmp_path / "trees.csv"), *fast.split(), "--out", str(tmp_path)]) == 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VaelabWarning)

@@ -16,18 +16,25 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import vaelab
 from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, Settings, TwoStageVAE
 from vaelab.errors import RunFolderError, VaelabWarning
-from vaelab.specs import MLP, Compute
+from vaelab.specs import MLP, Compute, FitSettings
 
 QUICK = {
     "latent_dim": 2,
-    "hidden": (8,),
+    "network": MLP((8,)),
+    "compute": Compute(accelerator="cpu"),
     "epochs": 2,
     "batch_size": 20,
     "score_draws": 2,
     "random_state": 0,
-    "accelerator": "cpu",
 }
-QUICK_TWO = {**QUICK, "second_hidden": (8,), "second_epochs": 2, "components": 1, "covariance": "diag"}
+QUICK_TWO = {
+    **QUICK,
+    "densities": (
+        "gaussian",
+        "mixture(components=1, covariance=diag)",
+        specs.SecondStage(hidden=(8,), training=FitSettings(epochs=2)),
+    ),
+}
 
 
 QUICK_AUTOENCODER = {n: v for n, v in QUICK_TWO.items() if n != "score_draws"}
@@ -70,7 +77,10 @@ def test_arguments_are_the_settings(cls):
     wanted = set(fields) - {"seed"} - left_out[cls]
     if cls is RegularizedAutoencoder:
         own = own - {"score_draws"}
-        fields |= {"gamma": 0.5, "code_norm_weight": 0.01, "weight_norm_weight": 1e-4}
+        fields |= {
+            "likelihood": "gaussian",
+            "penalties": ("kl", "code_norm(weight=0.01)", "weight_norm(weight=0.0001)"),
+        }
         fields["densities"] = ("gaussian", "mixture")
     assert set(ours) - own == wanted
     assert {n: ours[n] for n in wanted} == {n: fields[n] for n in wanted}

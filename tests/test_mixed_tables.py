@@ -20,15 +20,22 @@ from vaelab.training import stream
 
 QUICK = {
     "latent_dim": 2,
-    "hidden": (8,),
+    "network": MLP((8,)),
+    "likelihood": "mixed",
+    "compute": Compute(accelerator="cpu"),
     "epochs": 2,
     "batch_size": 20,
     "score_draws": 2,
     "random_state": 0,
-    "accelerator": "cpu",
-    "likelihood": "mixed",
 }
-QUICK_TWO = {**QUICK, "second_hidden": (8,), "second_epochs": 2, "components": 1, "covariance": "diag"}
+QUICK_TWO = {
+    **QUICK,
+    "densities": (
+        "gaussian",
+        "mixture(components=1, covariance=diag)",
+        specs.SecondStage(hidden=(8,), training=FitSettings(epochs=2)),
+    ),
+}
 pytestmark = pytest.mark.filterwarnings("ignore::vaelab.errors.VaelabWarning")
 
 
@@ -129,7 +136,7 @@ def test_imputation_beats_the_mean_of_the_column_and_the_commonest_level():
     ratios, hits = [], []
     for seed in range(3):
         full, frame = people(300, missing=0.0, seed=seed), people(300, missing=0.3, seed=seed)
-        settings = {**QUICK, "hidden": (32,), "epochs": 50, "batch_size": 40, "lr": 3e-3, "random_state": seed}
+        settings = {**QUICK, "network": MLP((32,)), "epochs": 50, "batch_size": 40, "lr": 3e-3, "random_state": seed}
         filled = GaussianVAE(**settings).fit(frame).impute(frame)
         for name in ("height", "weight"):
             gone = frame[name].isna()
@@ -185,7 +192,11 @@ def test_what_does_not_fit_is_refused_by_estimators(call, message):
 def test_data_for_another_likelihood_are_refused_before_training():
     frame = people()
     settings = vaelab.Settings(
-        latent_dim=2, network=MLP((8,)), fit=FitSettings(epochs=1), compute=Compute(accelerator="cpu"), densities=()
+        latent_dim=2,
+        network=MLP((8,)),
+        training=FitSettings(epochs=1),
+        compute=Compute(accelerator="cpu"),
+        densities=(),
     )
     with pytest.raises(InputError, match=r"hold no numbers, 'city', 'size', 'tall'.*likelihood='mixed'"):
         runs.train(from_arrays(frame, schema=Schema.fit(frame)), settings)
@@ -260,7 +271,18 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     people().to_csv("people.csv", index=False)
     people().iloc[:9, ::-1].to_csv("new.csv", index=False)
-    quick = ["--latent-dim", "2", "--hidden", "8", "--epochs", "2", "--densities", "gaussian", "--accelerator", "cpu"]
+    quick = [
+        "--latent-dim",
+        "2",
+        "--network",
+        "mlp([8])",
+        "--epochs",
+        "2",
+        "--densities",
+        "gaussian",
+        "--compute.accelerator",
+        "cpu",
+    ]
     main(["train", "people.csv", "--likelihood", "mixed", *quick, "--quiet"])
     run = capsys.readouterr().out.strip()
     main(["sample", run, "-n", "7", "-o", "samples.csv"])
@@ -279,9 +301,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert not full.isna().any(axis=None)
     there = frame.notna()
     assert (full[frame.columns].astype(object)[there] == frame.astype(object)[there])[there].stack().all()
-    main(
-        ["train", "digits", "--network", "mlp", "--hidden", "8", "--epochs", "1", "--densities", "gaussian", "--quiet"]
-    )
+    main(["train", "digits", "--network", "mlp([8])", "--epochs", "1", "--densities", "gaussian", "--quiet"])
     plain = capsys.readouterr().out.strip().splitlines()[-1]
     assert main(["impute", plain, "-o", "other.csv"]) == 2
     assert "--likelihood mixed" in capsys.readouterr().err

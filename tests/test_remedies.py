@@ -12,11 +12,11 @@ from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, TwoStage
 from vaelab.data import from_arrays
 from vaelab.errors import InputError
 from vaelab.model import VAE, Bernoulli, DecodedVariance, Deterministic, FixedVariance, Gaussian, ProfiledVariance
-from vaelab.specs import MLP, FitSettings, Settings
+from vaelab.specs import MLP, Compute, FitSettings, Settings
 
 BASIS = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0][:, :2]
 SPREAD = 0.3  # of the posterior
-QUICK = {"latent_dim": 2, "hidden": (8,), "epochs": 2, "random_state": 0}
+QUICK = {"latent_dim": 2, "network": MLP((8,)), "epochs": 2, "random_state": 0}
 
 
 class LinearEncoder(nn.Module):
@@ -154,7 +154,7 @@ def test_runs_trainings_and_conditional_models(tmp_path, monkeypatch):
         latent_dim=2,
         network=MLP((8,)),
         likelihood="gaussian(variance=learned)",
-        fit=FitSettings(epochs=2),
+        training=FitSettings(epochs=2),
         densities=(),
     )
     trained = runs.train(data, settings)
@@ -195,7 +195,7 @@ def test_what_has_no_variance_is_refused():
 def test_an_estimator_is_trained_again():
     X = noisy(200).numpy()
     model = GaussianVAE(likelihood="gaussian(variance=fixed(3.0))", **QUICK).fit(X)
-    found = retrain(model, X, {"variance": "profiled", "latent_dim": 3})
+    found = retrain(model, X, {"likelihood": "gaussian", "latent_dim": 3})
     assert (found.gamma, found.latent_dim, found.epochs) == (None, 3, 2)
     assert found.transform(X).shape == (200, 3)
     assert (model.gamma_, model.latent_dim) == (3.0, 2)
@@ -213,7 +213,7 @@ def test_a_run_is_trained_again(tmp_path, monkeypatch):
         latent_dim=2,
         network=MLP((8,)),
         likelihood="gaussian(variance=learned(lr_scale=5.0))",
-        fit=FitSettings(epochs=2),
+        training=FitSettings(epochs=2),
         densities=(),
     )
     trained = runs.train(data, settings)
@@ -236,7 +236,7 @@ def test_a_foreign_module_is_trained_on():
     model, X = Foreign(), noisy(400).float()
     weights = copy.deepcopy(model.state_dict())
     before = error_of(model, X)
-    found = retrain(model, X, {"epochs": 60, "lr": 1e-2, "accelerator": "cpu"})
+    found = retrain(model, X, {"compute": Compute(accelerator="cpu"), "epochs": 60, "lr": 1e-2})
     assert isinstance(found.likelihood.variance, ProfiledVariance)
     after = float((found.reconstruct(X).detach() - X).square().mean())
     assert after < 0.5 * before
@@ -295,7 +295,7 @@ def test_a_fixed_variance_makes_way_for_a_shape(shape):
     same = retrain(model, X, {"variance_shape": "iso-i"})
     assert (same.variance, same.gamma) == ("fixed", 3.0)
     with pytest.raises(InputError, match="fixed"):
-        retrain(model, X, {"variance": "fixed", "variance_shape": shape})
+        retrain(model, X, {"likelihood": specs.Gaussian(variance=specs.Fixed(), shape=shape)})
     trained = retrain(model.trained_, X, {"variance_shape": shape})
     assert (trained.settings.variance, trained.settings.variance_shape) == ("profiled", shape)
 
@@ -303,12 +303,12 @@ def test_a_fixed_variance_makes_way_for_a_shape(shape):
 def test_a_variance_takes_the_place_of_another_likelihood_and_the_best_weights_need_rows():
     images = noisy(60).sigmoid().numpy()[:, :4].reshape(60, 1, 2, 2)
     model = GaussianVAE(**QUICK, network="mlp", likelihood="bernoulli").fit(images)
-    found = retrain(model, images, {"variance": "profiled"})
+    found = retrain(model, images, {"likelihood": "gaussian"})
     assert (found.likelihood, found.variance) == ("gaussian", "profiled")
     assert found.gamma_ > 0
     assert retrain(model, images, {"epochs": 1}).likelihood == "bernoulli"
     bare = GaussianVAE(**QUICK, held_out=0.0).fit(noisy(60).numpy())
-    changes = {"epochs": 1, "keep_best": True, "weight_decay": 1e-4}
+    changes = {"training": FitSettings(weight_decay=1e-4, keep_best=True), "epochs": 1}
     kept = retrain(bare, noisy(60).numpy(), changes)
     assert (kept.held_out, kept.keep_best, kept.weight_decay) == (0.1, True, 1e-4)
 
@@ -317,7 +317,7 @@ def test_a_variance_takes_the_place_of_another_likelihood_and_the_best_weights_n
 def test_modules_are_trained_on_under_a_variance_of_any_shape(shape):
     X = noisy(100).float()
     for model in (Foreign(), small_vae(5, 2, variance=FixedVariance(1.0))):
-        found = retrain(model, X, {"epochs": 1, "variance_shape": shape})
+        found = retrain(model, X, {"likelihood": specs.Gaussian(shape=shape), "epochs": 1})
         variance = found.likelihood.variance
         assert isinstance(variance, ProfiledVariance)
         assert (variance.diagonal, variance.per_sample) == (shape.startswith("diag"), shape.endswith("d"))

@@ -19,7 +19,7 @@ from vaelab.evaluation.diagnose import _context
 from vaelab.evaluation.enhance import Enhanced
 from vaelab.evaluation.subject import subject_of
 from vaelab.model import VAE, FixedVariance
-from vaelab.specs import settings
+from vaelab.specs import MLP, settings
 
 ROWS, COLUMNS = 150, 4
 KINDS = ("estimator", "run", "vae", "foreign", "conditional")
@@ -57,20 +57,20 @@ def brief():
 def models(tmp_path_factory, brief):
     """Kind → model and y; the estimators use some of their three dimensions and leave others idle."""
     X, y = rows(), np.array(["left", "right", "middle"] * (ROWS // 3))
-    short = {"latent_dim": 3, "hidden": (16,), "epochs": 50, "lr": 2e-2, "random_state": 0}
+    short = {"latent_dim": 3, "network": MLP((16,)), "epochs": 50, "lr": 2e-2, "random_state": 0}
     folder = tmp_path_factory.mktemp("runs")
     np.save(folder / "X.npy", X)
-    options = (
-        "--latent-dim 3 --hidden 16 --epochs 50 --lr 0.02 --densities gaussian --name run --quiet --variance fixed"
-    )
+    options = "--latent-dim 3 --network mlp --network.hidden 16 --epochs 50 --lr 0.02 --densities gaussian --name run --quiet --likelihood gaussian(fixed)"
     assert main(["train", str(folder / "X.npy"), "--out", str(folder), *options.split(), "--gamma", "0.01"]) == 0
     torch.manual_seed(0)
     return {
+        "condition": "standard"
+        if (vaelab.ConditionalVAE(likelihood="gaussian(variance=fixed(0.01))", **short).fit(X, y), y)
+        else None,
         "estimator": (vaelab.GaussianVAE(likelihood="gaussian(variance=fixed(0.01))", **short).fit(X), None),
         "run": (str(folder / "run"), None),
         "vae": (small_vae(COLUMNS, 2, variance=FixedVariance(1.0)), None),
         "foreign": (Foreign(), None),
-        "conditional": (vaelab.ConditionalVAE(likelihood="gaussian(variance=fixed(0.01))", **short).fit(X, y), y),
     }
 
 
@@ -105,7 +105,11 @@ def wanted(call, kind):
         return Enhanced
     if kind in ("vae", "foreign"):
         return Recalibrated if call.startswith("vaelab.recalibrate") else VAE
-    return {"estimator": vaelab.GaussianVAE, "run": vaelab.TwoStageVAE, "conditional": vaelab.ConditionalVAE}[kind]
+    return {
+        "condition": "standard" if vaelab.ConditionalVAE else None,
+        "estimator": vaelab.GaussianVAE,
+        "run": vaelab.TwoStageVAE,
+    }[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)

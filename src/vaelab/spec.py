@@ -41,6 +41,13 @@ class Spec(BaseModel):
                 raise TypeError(f"{type(self).__name__} got {', '.join(twice)} twice")
             super().__init__(**placed, **named)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        """Take a call as text, such as ``training(epochs=20)``."""
+        call = _CALL.fullmatch(value) if isinstance(value, str) else None
+        return value if call is None or call[2] is None else arguments(cls, call[2])
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Name → value; those of specs inside too, as ``outer__inner``."""
         own = {name: getattr(self, name) for name in type(self).model_fields}
@@ -165,15 +172,7 @@ class Value(Spec):
         call = _CALL.fullmatch(text)
         if call is None:
             raise InputError(f"{cls.axis}={text!r}", f"one of {', '.join(cls._kinds)}", "")
-        make = cls._named(call[1])
-        fields = list(cls._kinds[call[1]].model_fields)
-        given: dict[str, Any] = {}
-        for place, part in enumerate(_parts(call[2] or "")):
-            named = _NAMED.fullmatch(part)
-            if named is None and place >= len(fields):
-                raise InputError(f"{text!r}", f"at most {len(fields)} settings")
-            given[fields[place] if named is None else named[1]] = yaml.safe_load(part if named is None else named[2])
-        return cast("Self", make(given))
+        return cast("Self", cls._named(call[1])(arguments(cls._kinds[call[1]], call[2] or "")))
 
     @model_validator(mode="wrap")
     @classmethod
@@ -187,7 +186,26 @@ class Value(Spec):
 
     @model_serializer(mode="plain")
     def _dumped(self) -> dict[str, Any]:
-        return {"kind": self.kind, **{name: getattr(self, name) for name in type(self).model_fields}}
+        fields = type(self).model_fields.items()
+        return {"kind": self.kind, **{name: getattr(self, name) for name, field in fields if not field.exclude}}
+
+
+def arguments(kind: type[Spec], text: str) -> dict[str, Any]:
+    """Read what stands between the brackets of a call: values by position or by name, in YAML's form.
+
+    Raises
+    ------
+    InputError
+        There are more values than settings.
+    """
+    fields = list(kind.model_fields)
+    given: dict[str, Any] = {}
+    for place, part in enumerate(_parts(text)):
+        named = _NAMED.fullmatch(part)
+        if named is None and place >= len(fields):
+            raise InputError(f"({text})", f"at most {len(fields)} settings")
+        given[fields[place] if named is None else named[1]] = yaml.safe_load(part if named is None else named[2])
+    return given
 
 
 def _parts(text: str) -> Iterable[str]:

@@ -13,8 +13,8 @@ from PIL import Image
 from vaelab.cli import VERBS, main
 from vaelab.specs import Settings
 
-FAST = "--latent-dim 2 --network mlp --hidden 8 --epochs 2 --second-hidden 8 --second-epochs 2 --components 1"
-FAST += " --covariance diag --accelerator cpu"
+FAST = "--latent-dim 2 --network mlp --network.hidden 8 --epochs 2 --compute.accelerator cpu"
+FAST += " --densities gaussian mixture(1,diag) second_stage([8],training(epochs=2))"
 
 
 def run(*arguments) -> int:
@@ -103,7 +103,7 @@ def test_a_folder_of_pictures_trains(tmp_path):
     for i in range(30):
         image = rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)
         Image.fromarray(image).save(tmp_path / f"{i}.png")
-    flags = FAST.replace("--network mlp --hidden 8", "--network infogan")
+    flags = FAST.replace("--network mlp --network.hidden 8", "--network infogan")
     assert run("train", tmp_path, *flags.split(), "--out", tmp_path / "runs", "--name", "a", "--quiet") == 0
     assert (tmp_path / "runs" / "a" / "samples.png").exists()
 
@@ -111,11 +111,11 @@ def test_a_folder_of_pictures_trains(tmp_path):
 def test_settings_come_from_preset_then_file_then_flags(tmp_path, digits, capsys):
     from vaelab.cli.train import _defaults
 
-    (tmp_path / "c.yaml").write_text("latent_dim: 7\nlr: 3e-4\n")
-    merged = _defaults("resnet", str(tmp_path / "c.yaml"))
-    assert (merged.network, merged.latent_dim, merged.lr) == ("resnet", 7, 3e-4)
-    again = _defaults(None, str(digits / "config.yaml"))
-    assert (again.latent_dim, again.data, again.second_hidden) == (2, "digits", (8,))
+    (tmp_path / "c.yaml").write_text("latent_dim: 7\nfit: {lr: 3e-4}\ngrey: true\n")
+    merged, data = _defaults("resnet", str(tmp_path / "c.yaml"))
+    assert (merged.network.kind, merged.latent_dim, merged.training.lr, data) == ("resnet", 7, 3e-4, {"grey": True})
+    again, data = _defaults(None, str(digits / "config.yaml"))
+    assert (again.latent_dim, data["data"], again.densities[-1].hidden) == (2, "digits", (8,))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_settings_come_from_preset_then_file_then_flags(tmp_path, digits, capsys
         (["train", "nowhere.npy"], "nowhere.npy"),
         (["train", "digits", "--preset", "dai-wipf/minst"], "Did you mean"),
         (["train", "digits", "--config", "missing.yaml"], "readable YAML"),
-        (["train", "digits", "--network", "resnet", "--halve-every", "3"], "halve_every"),
+        (["train", "digits", "--network", "resnet(hidden=3)"], "no setting is called 'hidden'"),
         (["train", "--resume", "nowhere"], "no such folder"),
         (["train", "--resume", "x", "--lr", "1"], "A run keeps its settings"),
         (["sample", "nowhere"], "no such folder"),

@@ -12,8 +12,8 @@ from vaelab.cli import main
 from vaelab.latent import Generator
 from vaelab.runs import Trained
 
-FAST = "--latent-dim 2 --network mlp --hidden 8 --epochs 2 --second-hidden 8 --second-epochs 2 --components 1"
-FAST += " --covariance diag --accelerator cpu --conditional --condition-hidden 8 --quiet"
+FAST = "--latent-dim 2 --network mlp --network.hidden 8 --epochs 2 --compute.accelerator cpu"
+FAST += " --densities gaussian mixture(1,diag) second_stage([8],training(epochs=2)) --condition standard(hidden=[8]) --quiet"
 
 
 def run(*arguments) -> int:

@@ -13,8 +13,8 @@ from vaelab.errors import InputError
 from vaelab.runs import Trained
 from vaelab.specs import MLP, Compute
 
-FAST = "--latent-dim 2 --network mlp --hidden 8 --epochs 1 --second-hidden 8 --second-epochs 1 --components 1"
-FAST += " --covariance diag --accelerator cpu --quiet"
+FAST = "--latent-dim 2 --network mlp --network.hidden 8 --epochs 1 --compute.accelerator cpu"
+FAST += " --densities gaussian mixture(1,diag) second_stage([8],training(epochs=1)) --quiet"
 
 
 def run(*arguments) -> int:

@@ -14,7 +14,7 @@ from vaelab.latent import Codes, Mixture
 from vaelab.runs.train import hold_out
 from vaelab.specs import MLP, Settings
 
-QUICK = {"hidden": (16,), "epochs": 3, "batch_size": 100}
+QUICK = {"network": MLP((16,)), "epochs": 3, "batch_size": 100}
 FAST = ("prior", "gaussian", "mixture_10")
 
 

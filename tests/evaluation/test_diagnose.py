@@ -74,7 +74,7 @@ def test_numbers_go_to_json_and_verdicts_to_text(fitted, tmp_path):
 
 def test_a_run_is_diagnosed_on_its_own_data(tmp_path):
     np.save(tmp_path / "X.npy", sheet(500))
-    options = "--latent-dim 2 --hidden 16 --epochs 5 --densities --name run --quiet"
+    options = "--latent-dim 2 --network mlp --network.hidden 16 --epochs 5 --densities --name run --quiet"
     main(["train", str(tmp_path / "X.npy"), "--out", str(tmp_path), *options.split()])
     found = diagnose(tmp_path / "run", rows=200)
     assert found.family == "a run of vaelab"

@@ -21,7 +21,7 @@ from vaelab.specs import MLP, Compute, FitSettings, Settings
 QUICK = Settings(
     latent_dim=2,
     network=MLP((32,)),
-    fit=FitSettings(epochs=60, batch_size=200, lr=5e-3, schedule="one_cycle"),
+    training=FitSettings(epochs=60, batch_size=200, lr=5e-3, schedule="one_cycle"),
     compute=Compute(accelerator="cpu"),
     held_out=0.0,
 )

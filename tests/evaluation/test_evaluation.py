@@ -22,12 +22,12 @@ from vaelab.specs import MLP, Compute, FitSettings, Settings
 QUICK = Settings(
     latent_dim=2,
     network=MLP((16,)),
-    fit=FitSettings(epochs=2),
+    training=FitSettings(epochs=2),
     compute=Compute(accelerator="cpu"),
     densities=(
         "gaussian",
         "mixture(components=2, covariance=full)",
-        specs.SecondStage(hidden=(16,), fit=FitSettings(epochs=2)),
+        specs.SecondStage(hidden=(16,), training=FitSettings(epochs=2)),
     ),
 )
 DENSITIES = ("prior", "gaussian", "mixture", "second_stage")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from helpers import Rows, small_vae
-from vaelab import TwoStageVAE, diagnose, enhance, recalibrate, wrap
+from vaelab import TwoStageVAE, diagnose, enhance, recalibrate, specs, wrap
 from vaelab.diagnostics.dimension import dimensions_of
 from vaelab.diagnostics.measures import off_manifold, reconstruction
 from vaelab.diagnostics.prune import prune
@@ -18,6 +18,7 @@ from vaelab.errors import InputError
 from vaelab.evaluation.subject import modules_of
 from vaelab.latent import Codes, Generator, PriorDensity
 from vaelab.model import VAE
+from vaelab.specs import MLP, FitSettings
 
 
 def sheet(n=160, seed=0):
@@ -82,7 +83,12 @@ def made(kind):
     if kind == "wrapped":
         own = Foreign()
         return uneven(wrap(own.encode, own.decode, gamma=0.5))
-    settings = {"hidden": (8,), "second_hidden": (8,), "epochs": 2, "second_epochs": 2, "random_state": 0}
+    settings = {
+        "network": MLP((8,)),
+        "densities": ("gaussian", "mixture", specs.SecondStage(hidden=(8,), training=FitSettings(epochs=2))),
+        "epochs": 2,
+        "random_state": 0,
+    }
     return uneven(TwoStageVAE(latent_dim=2, **settings).fit(sheet().numpy()))
 
 

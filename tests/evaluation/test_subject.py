@@ -15,7 +15,7 @@ from vaelab.model import FixedVariance
 from vaelab.runs.train import hold_out
 from vaelab.specs import MLP, FitSettings, Settings
 
-QUICK = {"latent_dim": 2, "hidden": (8,), "epochs": 1, "random_state": 0}
+QUICK = {"latent_dim": 2, "network": MLP((8,)), "epochs": 1, "random_state": 0}
 
 
 class Autoencoder(nn.Module):
@@ -75,7 +75,9 @@ def test_a_conditional_estimator_brings_conditions_and_labels():
 
 def test_a_run_brings_the_rows_that_it_was_trained_on(tmp_path, monkeypatch):
     data = split_data()
-    settings = Settings(latent_dim=2, network=MLP((8,)), fit=FitSettings(epochs=1), densities=(), held_out=0.2, seed=3)
+    settings = Settings(
+        latent_dim=2, network=MLP((8,)), training=FitSettings(epochs=1), densities=(), held_out=0.2, seed=3
+    )
     trained = runs.train(data, settings)
     runs.save(trained, tmp_path / "run", {"data": {"data": "points"}})
     monkeypatch.setattr(runs, "data_of", lambda source: data)

@@ -23,12 +23,12 @@ from vaelab.specs import MLP, Compute, FitSettings, Settings, build_vae, parse_s
 QUICK = Settings(
     latent_dim=2,
     network=MLP((16,)),
-    fit=FitSettings(epochs=3, batch_size=32),
+    training=FitSettings(epochs=3, batch_size=32),
     compute=Compute(accelerator="cpu", checkpoint_seconds=0.0),
     densities=(
         "gaussian",
         "mixture(components=2, covariance=full)",
-        specs.SecondStage(hidden=(16,), fit=FitSettings(epochs=3)),
+        specs.SecondStage(hidden=(16,), training=FitSettings(epochs=3)),
     ),
 )
 
@@ -80,8 +80,9 @@ def test_mse_and_nelbo_are_those_of_the_model():
 def test_a_killed_run_resumes_to_the_same_model(wait_for, tmp_path):
     """SIGKILL in either stage, then ``vaelab train --resume``: the same weights, bit for bit."""
     np.save(tmp_path / "x.npy", table(3000).train.x.numpy())
-    flags = "--latent-dim 2 --hidden 64 64 --epochs 6 --batch-size 16 --second-hidden 64 64 --second-epochs 6 "
-    flags += "--components 2 --covariance full --checkpoint-seconds 0 --accelerator cpu"
+    flags = "--latent-dim 2 --network mlp --network.hidden 64 64 --epochs 6 --batch-size 16 "
+    flags += "--densities gaussian mixture(2,full) second_stage([64,64],training(epochs=6,batch_size=16)) "
+    flags += "--compute.checkpoint_seconds 0 --compute.accelerator cpu"
     command = [sys.executable, "-m", "vaelab", "train", str(tmp_path / "x.npy"), *flags.split(), "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--name", "whole"], check=True, env=environment, capture_output=True)
@@ -103,8 +104,9 @@ def test_a_killed_run_resumes_to_the_same_model(wait_for, tmp_path):
 def test_two_processes_make_one_run(tmp_path):
     """The command under torchrun: one folder, and the same first stage to rounding."""
     np.save(tmp_path / "x.npy", table(500).train.x.numpy())
-    flags = "--latent-dim 2 --hidden 16 --epochs 4 --batch-size 20 --second-hidden 16 --second-epochs 4 --seed 3 "
-    flags += "--components 2 --covariance full --accelerator cpu --no-keep-best"
+    flags = "--latent-dim 2 --network mlp --network.hidden 16 --epochs 4 --batch-size 20 --seed 3 "
+    flags += "--densities gaussian mixture(2,full) second_stage([16],training(epochs=4,batch_size=20,keep_best=false)) "
+    flags += "--compute.accelerator cpu --training.keep_best false"
     arguments = ["-m", "vaelab", "train", str(tmp_path / "x.npy"), *flags.split(), "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *arguments, "--name", "one"], check=True, env=environment, capture_output=True)
@@ -208,7 +210,7 @@ def test_every_network_trains_with_every_variance_on_any_image_size(network, var
         latent_dim=2,
         network=MLP(4),
         likelihood=specs.Gaussian(variance=variance),
-        fit=FitSettings(epochs=1, batch_size=6),
+        training=FitSettings(epochs=1, batch_size=6),
         densities=(),
         held_out=0.0,
     )
@@ -227,7 +229,7 @@ def test_second_stage_samples_are_closer_to_curved_data_than_the_prior_s(seed):
     x = torch.stack([angle.cos(), angle.sin()], 1) @ torch.randn(2, 8, generator=generator)
     x += 0.05 * torch.randn(4000, 8, generator=generator)
     data = Dataset("circle", "table", TrainSplit(x[:3000]), TestSplit(x[3000:]))
-    settings = Settings(latent_dim=4, network=MLP((64, 64)), fit=FitSettings(epochs=40, lr=3e-3), compute=Compute(accelerator="cpu"), densities=(specs.SecondStage(hidden=(64, 64), fit=FitSettings(epochs=80, lr=3e-3)),), seed=seed)  # fmt: skip
+    settings = Settings(latent_dim=4, network=MLP((64, 64)), training=FitSettings(epochs=40, lr=3e-3), compute=Compute(accelerator="cpu"), densities=(specs.SecondStage(hidden=(64, 64), training=FitSettings(epochs=80, lr=3e-3)),), seed=seed)  # fmt: skip
     trained = runs.train(data, settings)
     distance = {
         name: energy_distance(data.test.x, trained.sample(1000, density=name)) for name in ("prior", "second_stage")

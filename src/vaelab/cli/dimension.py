@@ -39,7 +39,7 @@ def dimension(
     from vaelab.evaluation.dimension import DEFAULTS, estimate_dimension
 
     rows = load(data, home=home, label_column=label_column)
-    settings = DEFAULTS[rows.kind].set_params(latent_dim=latent_dim, fit__epochs=epochs)
+    settings = DEFAULTS[rows.kind].set_params(latent_dim=latent_dim, training__epochs=epochs)
     found = estimate_dimension(rows, settings=settings, seeds=seeds, note=lambda text: print(text, file=sys.stderr))
     print(f"{data}: {found}")
 

@@ -1,7 +1,7 @@
 """Flags of `Settings`, made from the settings themselves: one per axis, ``--axis.option`` for what is inside.
 
 A value is written as in Python, without quotes: ``--network 'mlp(hidden=[64, 64])'``, or ``--network mlp
---network.hidden 64 64``; ``--fit.lr 1e-4`` is ``--lr 1e-4``.
+--network.hidden 64 64``; ``--training.lr 1e-4`` is ``--lr 1e-4``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -19,11 +19,11 @@ from vaelab.errors import InputError
 from vaelab.spec import Spec, Value
 from vaelab.specs import Settings
 
-_SHORT = {"epochs": "fit.epochs", "batch-size": "fit.batch_size", "lr": "fit.lr"}
+_SHORT = {"epochs": "training.epochs", "batch-size": "training.batch_size", "lr": "training.lr"}
 _GROUPS = {
     "the model": ("latent_dim", "network", "likelihood", "posterior", "condition", "penalties"),
     "laws of the codes": ("densities",),
-    "training": ("fit", "held_out", "seed"),
+    "training": ("training", "held_out", "seed"),
     "computing": ("compute",),
 }
 
@@ -90,11 +90,15 @@ def known_flags() -> set[str]:
 
 
 def _inner(field: FieldInfo) -> Iterator[str]:
+    for kind in _kinds(field):
+        yield from kind.model_fields
+
+
+def _kinds(field: FieldInfo) -> list[type[BaseModel]]:
+    """Records that a field takes."""
     axis = _axis(field)
     kinds: list[type[BaseModel]] = list(axis.kinds().values()) if axis else []
-    kinds += [type(field.default)] if isinstance(field.default, Spec) else []
-    for kind in kinds:
-        yield from kind.model_fields
+    return kinds + ([type(field.default)] if isinstance(field.default, Spec) else [])
 
 
 def settings_of(arguments: list[str], start: Settings) -> tuple[Settings, list[str]]:
@@ -138,7 +142,13 @@ def _value(outer: str, path: str, words: list[str], flag: str) -> Any:
     if not words:  # a switch
         return True
     read = [yaml.safe_load(word) for word in words]
-    return read[0] if len(read) == 1 else read
+    return read[0] if len(read) == 1 and not _is_list(field, path.split(".")[-1]) else read
+
+
+def _is_list(field: FieldInfo, option: str) -> bool:
+    """Whether an option inside takes a list."""
+    kinds = [kind for kind in _kinds(field) if option in kind.model_fields]
+    return any(get_origin(kind.model_fields[option].annotation) is tuple for kind in kinds)
 
 
 def refuse_unknown(words: list[str], more: Mapping[str, object]) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Container = Literal["numpy", "torch", "pandas"]
 LARGEST_SEED = 2**31 - 1
 _OWN = ("random_state", "score_draws", "verbose")
-_LENGTHS = ("epochs", "batch_size", "lr")  # arguments that are settings of `fit`
+_LENGTHS = ("epochs", "batch_size", "lr")  # arguments that are settings of `training`
 
 
 class Specified(BaseEstimator):  # type: ignore[misc]
@@ -52,7 +52,7 @@ class Specified(BaseEstimator):  # type: ignore[misc]
         return settings_of({**self._defaults, **{k: v for k, v in given.items() if v is not None}}, seed)
 
     def set_params(self, **params: Any) -> Self:
-        """Set arguments, or the settings inside one: ``fit__lr``, ``likelihood__shape``, ``penalties__kl__weight``.
+        """Set arguments, or the settings inside one: ``training__lr``, ``likelihood__shape``, ``penalties__kl__weight``.
 
         What an argument was stays as it is: it is replaced by a changed one.
         """
@@ -62,7 +62,7 @@ class Specified(BaseEstimator):  # type: ignore[misc]
             if name not in self.get_params(deep=False):
                 super().set_params(**{f"{name}__{each}": value for each, value in changes.items()})  # says so
             now = self.settings().set_params(**{f"{name}__{each}": value for each, value in changes.items()})
-            if name == "fit":  # what is given beside it would win
+            if name == "training":  # what is given beside it would win
                 super().set_params(**{each: None for each in _LENGTHS if each in changes})
             setattr(self, name, getattr(now, name))
         return self
@@ -401,12 +401,12 @@ def settings_of(arguments: Mapping[str, Any], seed: int) -> Settings:
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     lengths = {name: given.pop(name) for name in _LENGTHS if name in given}
-    fit = given.get("fit", FitSettings())
-    fit = fit if isinstance(fit, FitSettings) else parse(FitSettings, fit)
+    training = given.get("training", FitSettings())
+    training = training if isinstance(training, FitSettings) else parse(FitSettings, training)
     network = given.get("network")
     if isinstance(network, str) and ":" in network:  # named by the caller, so it may be imported
         given["network"] = Own(place=network).imported()
-    return parse(Settings, {**given, "fit": fit.set_params(**lengths), "seed": seed})
+    return parse(Settings, {**given, "training": training.set_params(**lengths), "seed": seed})
 
 
 def keep_arguments(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from vaelab.errors import InputError
 from vaelab.spec import parse, unknown
 from vaelab.specs import FitSettings, Gaussian, Likelihood, Profiled, Settings
 
-_LENGTHS = ("epochs", "batch_size", "lr")  # may be named without the ``fit__`` in front
+_LENGTHS = ("epochs", "batch_size", "lr")  # may be named without the ``training__`` in front
 
 
 def check_order(changes: object, y: object) -> None:
@@ -30,7 +30,7 @@ def changed(settings: Settings, changes: Mapping[str, object]) -> Settings:
     InputError
         An unknown name, or a contradiction.
     """
-    return settings.set_params(**{f"fit__{name}" if name in _LENGTHS else name: v for name, v in changes.items()})
+    return settings.set_params(**{f"training__{name}" if name in _LENGTHS else name: v for name, v in changes.items()})
 
 
 def further(changes: Mapping[str, object], defaults: FitSettings) -> tuple[FitSettings, Gaussian | None]:
@@ -41,7 +41,7 @@ def further(changes: Mapping[str, object], defaults: FitSettings) -> tuple[FitSe
     InputError
         A change that they cannot have.
     """
-    named = {name.removeprefix("fit__"): value for name, value in changes.items()}
+    named = {name.removeprefix("training__"): value for name, value in changes.items()}
     wanted = named.pop("likelihood", None)
     known = [*FitSettings.model_fields, "likelihood"]
     if "latent_dim" in named:

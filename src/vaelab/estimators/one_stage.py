@@ -33,8 +33,8 @@ class GaussianVAE(Estimator):
     penalties
         Beside the distortion; ``"kl"`` by default, ``KL(4)`` for a β-VAE.
     epochs, batch_size, lr
-        Those of `fit`; by default 2,000 to 10,000 steps of 100 rows at 1e-3.
-    fit
+        Those of `training`; by default 2,000 to 10,000 steps of 100 rows at 1e-3.
+    training
         `FitSettings`: schedule, weight decay and the like.
     compute
         `Compute`: device, number format.
@@ -51,9 +51,8 @@ class GaussianVAE(Estimator):
     --------
     >>> import numpy as np
     >>> from vaelab import GaussianVAE
-    >>> from vaelab.specs import MLP
     >>> X = np.random.default_rng(0).normal(size=(200, 1)) @ np.ones((1, 4))
-    >>> model = GaussianVAE(latent_dim=2, network=MLP((16,)), epochs=5, random_state=0).fit(X)
+    >>> model = GaussianVAE(latent_dim=2, network="mlp([16])", epochs=5, random_state=0).fit(X)
     >>> model.transform(X).shape, model.sample(3).shape
     ((200, 2), (3, 4))
     """
@@ -69,7 +68,7 @@ class GaussianVAE(Estimator):
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        fit: FitSettings | None = None,
+        training: FitSettings | None = None,
         compute: Compute | None = None,
         held_out: float = 0.1,
         random_state: int | np.random.RandomState | None = None,
@@ -103,17 +102,16 @@ class ConditionalVAE(Estimator):
         How y enters: ``"standard"`` leaves p(z) = N(0, I), ``"conditional"`` learns p(z | y), a Gaussian whose mean and
         variances depend on y. Options: ``attention`` (whether the decoder may switch latent dimensions off, as y says),
         ``hidden`` (widths of the networks that read y).
-    epochs, batch_size, lr, fit, compute, held_out, random_state, score_draws, verbose
+    epochs, batch_size, lr, training, compute, held_out, random_state, score_draws, verbose
         As for `GaussianVAE`.
 
     Examples
     --------
     >>> import numpy as np
     >>> from vaelab import ConditionalVAE
-    >>> from vaelab.specs import MLP
     >>> y = np.array(["left", "right"] * 100)
     >>> X = np.where(y == "left", -1.0, 1.0)[:, None] + np.random.default_rng(0).normal(size=(200, 3))
-    >>> model = ConditionalVAE(latent_dim=2, network=MLP((16,)), epochs=5, random_state=0).fit(X, y)
+    >>> model = ConditionalVAE(latent_dim=2, network="mlp([16])", epochs=5, random_state=0).fit(X, y)
     >>> model.transform(X, y).shape, model.sample(3, y="left").shape
     ((200, 2), (3, 3))
     """
@@ -130,7 +128,7 @@ class ConditionalVAE(Estimator):
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        fit: FitSettings | None = None,
+        training: FitSettings | None = None,
         compute: Compute | None = None,
         held_out: float = 0.1,
         random_state: int | np.random.RandomState | None = None,

@@ -47,16 +47,15 @@ class RegularizedAutoencoder(Estimator):
         ``CodeNorm(0.01)`` and ``WeightNorm(1e-4)`` by default; also ``Jacobian``, ``MMD``, ``Adversarial``; or ().
     densities
         Which to fit on the codes, beside N(0, I); Gaussian and mixture by default.
-    epochs, batch_size, lr, fit, compute, held_out, random_state, verbose
+    epochs, batch_size, lr, training, compute, held_out, random_state, verbose
         As for `TwoStageVAE`.
 
     Examples
     --------
     >>> import numpy as np
     >>> from vaelab import RegularizedAutoencoder
-    >>> from vaelab.specs import MLP
     >>> X = np.random.default_rng(0).normal(size=(200, 1)) @ np.ones((1, 4))
-    >>> model = RegularizedAutoencoder(latent_dim=2, network=MLP((16,)), epochs=5, random_state=0).fit(X)
+    >>> model = RegularizedAutoencoder(latent_dim=2, network="mlp([16])", epochs=5, random_state=0).fit(X)
     >>> model.transform(X).shape, model.sample(3).shape
     ((200, 2), (3, 4))
     """
@@ -81,7 +80,7 @@ class RegularizedAutoencoder(Estimator):
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        fit: FitSettings | None = None,
+        training: FitSettings | None = None,
         compute: Compute | None = None,
         held_out: float = 0.1,
         random_state: int | np.random.RandomState | None = None,

@@ -256,7 +256,7 @@ def retrain(model: object, X: object = None, changes: Mapping[str, object] = {},
     X
         Rows to train on; None for a run's own.
     changes
-        Name → value: arguments of the estimator, or settings of the run; ``fit__weight_decay``, ``likelihood__shape``
+        Name → value: arguments of the estimator, or settings of the run; ``training__weight_decay``, ``likelihood__shape``
         for those inside. For a VAE or a foreign module: fields of `vaelab.FitSettings`, and ``likelihood``, a Gaussian
         one, which gives a profiled decoder variance.
     y
@@ -303,7 +303,7 @@ def _further(model: object, X: object, y: object, changes: Mapping[str, object])
     if getattr(vae.decoder, "differences", False):
         raise InputError(f"{subject.family} whose decoder has no gradient", "one that torch can differentiate")
     old = subject.trained.settings
-    settings, wanted = further(changes, FitSettings(epochs=old.fit.epochs, lr=_FINE))
+    settings, wanted = further(changes, FitSettings(epochs=old.training.epochs, lr=_FINE))
     if wanted is not None and not isinstance(vae.likelihood, Gaussian):
         got = f"a change of the variance, for a likelihood without one, {type(vae.likelihood).__name__}"
         raise InputError(got, "a Gaussian one", "Leave it out.")

@@ -49,7 +49,7 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
         p(x_l | z_l, x_<l): Gaussian of one variance, profiled by default; ``"gaussian(learned)"`` for another.
     penalties
         ``"kl"`` by default, ``KL(4)`` for a β-VAE.
-    epochs, batch_size, lr, fit, compute
+    epochs, batch_size, lr, training, compute
         Training on points, as for `GaussianVAE`.
     held_out
         Share of the sequences that is set aside, to end with the weights best on it.
@@ -96,7 +96,7 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        fit: FitSettings | None = None,
+        training: FitSettings | None = None,
         compute: Compute | None = None,
         held_out: float = 0.1,
         random_state: int | np.random.RandomState | None = None,

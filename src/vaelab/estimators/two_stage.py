@@ -28,9 +28,9 @@ class TwoStageVAE(Estimator):
         default, since pipelines pass the target of a later step to every step.
     densities
         Which to fit on the codes, beside the prior: ``"gaussian"``, ``"mixture"`` (``Mixture(10)``), ``"flow"`` (the
-        extra ``flow``), ``"second_stage"`` (``SecondStage(hidden=(256,), fit=FitSettings(20))``). All are conditional
+        extra ``flow``), ``"second_stage"`` (``SecondStage(hidden=(256,), training=FitSettings(20))``). All are conditional
         where the model is. Gaussian, mixture and second stage by default.
-    epochs, batch_size, lr, fit
+    epochs, batch_size, lr, training
         Training of stage one, as for `GaussianVAE`.
     compute
         As for `GaussianVAE`.
@@ -55,7 +55,7 @@ class TwoStageVAE(Estimator):
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        fit: FitSettings | None = None,
+        training: FitSettings | None = None,
         compute: Compute | None = None,
         held_out: float = 0.1,
         random_state: int | np.random.RandomState | None = None,

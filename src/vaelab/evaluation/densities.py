@@ -144,7 +144,7 @@ def compare_densities(
     >>> import numpy as np
     >>> from vaelab import GaussianVAE, compare_densities
     >>> X = np.random.default_rng(0).normal(size=(200, 4))
-    >>> model = GaussianVAE(latent_dim=2, hidden=(16,), epochs=5, random_state=0).fit(X)
+    >>> model = GaussianVAE(latent_dim=2, network="mlp(hidden=[16])", epochs=5, random_state=0).fit(X)
     >>> found = compare_densities(model, X, densities=("prior", "gaussian"))
     >>> sorted(found.scores), found.held_out
     (['gaussian', 'prior'], 40)
@@ -221,7 +221,7 @@ def _codes(given: Trained, batches: ArrayBatches | MappedBatches) -> Codes:
 def _law(name: str, given: Trained, epochs: int | None, rows: int) -> Density:
     """Return how a density is fitted: as the training's settings say, or by default."""
     law = given.settings.density(name)
-    return (law if epochs is None or not law.gradient else law.set_params(fit__epochs=epochs)).resolve(rows)
+    return (law if epochs is None or not law.gradient else law.set_params(training__epochs=epochs)).resolve(rows)
 
 
 def _fitted(law: Density, trained: Trained, codes: Codes, seed: int) -> LatentDensity:

@@ -25,7 +25,7 @@ from vaelab.specs import FitSettings, Isotropic, Settings
 from vaelab.types import Batches
 
 DEFAULTS: dict[Kind, Settings] = {
-    "table": Settings(latent_dim=8, fit=FitSettings(lr=5e-3, schedule="one_cycle")),
+    "table": Settings(latent_dim=8, training=FitSettings(lr=5e-3, schedule="one_cycle")),
     "image": Settings(latent_dim=8),
 }
 """How `estimate_dimension` trains unless told otherwise."""

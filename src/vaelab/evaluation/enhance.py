@@ -239,7 +239,7 @@ def enhance(
     >>> import numpy as np
     >>> from vaelab import GaussianVAE, enhance
     >>> X = np.random.default_rng(0).normal(size=(200, 4))
-    >>> model = GaussianVAE(latent_dim=2, hidden=(16,), epochs=5, random_state=0).fit(X)
+    >>> model = GaussianVAE(latent_dim=2, network="mlp(hidden=[16])", epochs=5, random_state=0).fit(X)
     >>> better = enhance(model, X, densities=["gaussian"], samples=100)
     >>> sorted(better.distances), better.sample(3).shape
     (['gaussian', 'prior'], (3, 4))

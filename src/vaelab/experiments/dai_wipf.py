@@ -93,7 +93,7 @@ def _paper(preset: str, rows: int, protocol: str) -> Scale:
     settings = load(f"dai-wipf/{preset}")
     second = settings.density("second_stage")
     assert isinstance(second, SecondStage)
-    return Scale(rows, _WIDTH, settings.fit, seeds=10, effort=Effort(protocol, second.fit, second.hidden))
+    return Scale(rows, _WIDTH, settings.training, seeds=10, effort=Effort(protocol, second.training, second.hidden))
 
 
 _SMOKE = Scale(

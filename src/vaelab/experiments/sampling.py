@@ -83,7 +83,7 @@ def settings_of(
     if isinstance(network, Wide):
         network = network.set_params(base_width=scale.hidden)
     fit = scale.fit.set_params(keep_best=False)
-    given = {**row, "network": network, "fit": fit, "held_out": 0.0, "seed": seed}
+    given = {**row, "network": network, "training": fit, "held_out": 0.0, "seed": seed}
     if "densities" in row:
         given["densities"] = tuple(_with_effort(law, scale) for law in cast("tuple[str, ...]", row["densities"]))
     settings = parse(Settings, given)
@@ -198,4 +198,4 @@ def _with_effort(name: str, scale: Scale) -> Density:
     if scale.effort is None or not isinstance(law, SecondStage):
         return law
     fit = scale.effort.second.set_params(batch_size=scale.fit.batch_size, keep_best=False)
-    return SecondStage(hidden=scale.effort.second_hidden, fit=fit)
+    return SecondStage(hidden=scale.effort.second_hidden, training=fit)

@@ -100,7 +100,7 @@ def _rebuild_mixture(spec: specs.Density, state: Mapping[str, Tensor], site: Sit
 
 
 def _fit_second(spec: specs.SecondStage, codes: Codes, site: Site, train: Training) -> LatentDensity:
-    return SecondStage(train(_second(spec, site), spec.fit, "stage two"))
+    return SecondStage(train(_second(spec, site), spec.training, "stage two"))
 
 
 def _second(spec: specs.SecondStage, site: Site) -> Any:
@@ -119,7 +119,7 @@ def _fit_flow(spec: specs.Flow, codes: Codes, site: Site, train: Training) -> La
     mean, std = codes.moments()
     settings, shape = site.settings, site.condition_shape
     flow = build_flow(settings.latent_dim, condition_shape=shape, loc=mean, scale=std, seed=settings.seed)
-    return train(flow, spec.fit, "the flow")
+    return train(flow, spec.training, "the flow")
 
 
 def _rebuild_flow(spec: specs.Flow, state: Mapping[str, Tensor], site: Site) -> LatentDensity:

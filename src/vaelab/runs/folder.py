@@ -132,6 +132,8 @@ def load(folder: Path, *, network: object = None) -> Trained:
         trained = Trained(settings, facts, scaling, vae, densities, conditioning, schema)
         for law in settings.densities:
             densities[law.name] = law_of(law).rebuild(law, parts[f"density/{law.name}"], site_of(trained))
+    except RunFolderError:
+        raise
     except (InputError, KeyError, RuntimeError, ValidationError) as error:
         raise RunFolderError(
             f"{folder} whose files do not fit together ({error})", "a whole run", "Restore it from a copy."
@@ -156,9 +158,7 @@ def with_network(settings: Settings, network: object) -> Settings:
     if network is None:
         place = settings.network.place
         known = f"network={place!r}" if place else "network=..., the function that made them"
-        raise InputError(
-            "a run with networks of your own, whose code it does not hold", "their function", f"Pass {known}."
-        )
+        raise RunFolderError("a run with networks of your own, without their code", "their function", f"Pass {known}.")
     own = Own(place=network).imported() if isinstance(network, str) else Own.around(network)
     return settings.model_copy(update={"network": own})
 

@@ -80,7 +80,7 @@ def train(
     shape = () if conditioning is None else conditioning.shape
     check_densities(settings.densities, shape)
     vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance, condition_shape=shape, levels=levels)
-    _fit(vae, batches, rest, settings, settings.fit, FIRST, hooks, states, resume=resume)
+    _fit(vae, batches, rest, settings, settings.training, FIRST, hooks, states, resume=resume)
     _warn_of_blank(vae, settings, facts.data_variance)
     trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning, schema)
     facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())

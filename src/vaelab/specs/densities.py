@@ -99,11 +99,15 @@ class Trained(Density):
     """What is trained by gradient; itself no value."""
 
     gradient: ClassVar[bool] = True
-    fit: FitSettings = Field(FitSettings(), description="its training")
+
+    @property
+    def length(self) -> FitSettings:
+        """How it is trained."""
+        raise NotImplementedError
 
     def resolve(self, rows: int) -> Trained:
         """Fill in the length of the training."""
-        return self.model_copy(update={"fit": self.fit.resolve(rows)})
+        return self.model_copy(update={"training": self.length.resolve(rows)})
 
 
 class Flow(Trained):
@@ -112,6 +116,12 @@ class Flow(Trained):
     kind: ClassVar[str] = "flow"
     title: ClassVar[str] = "a flow"
     order: ClassVar[float] = 2.0
+    training: FitSettings = Field(FitSettings(), description="its training")
+
+    @property
+    def length(self) -> FitSettings:
+        """How it is trained."""
+        return self.training
 
 
 class SecondStage(Trained):
@@ -122,6 +132,12 @@ class SecondStage(Trained):
     order: ClassVar[float] = 3.0
     bound: ClassVar[bool] = True
     hidden: tuple[int, ...] = Field((1024, 1024, 1024), min_length=1, description="hidden widths")
+    training: FitSettings = Field(FitSettings(), description="its training")
+
+    @property
+    def length(self) -> FitSettings:
+        """How it is trained."""
+        return self.training
 
 
 def ordered(laws: Iterable[Density]) -> list[Density]:

@@ -34,7 +34,7 @@ class Settings(Spec):
     densities: tuple[laws.Density, ...] = Field(
         (laws.Gaussian(), laws.Mixture(), laws.SecondStage()), description="laws to fit on the codes, beside the prior"
     )
-    fit: FitSettings = Field(FitSettings(), description="training of the VAE")
+    training: FitSettings = Field(FitSettings(), description="of the VAE")
     compute: Compute = Field(Compute(), description="on what to compute")
     held_out: float = Field(0.1, ge=0, lt=1, description="share of the training rows (at most 5,000) to compare on")
     seed: int = Field(0, ge=0, description="seed of initial weights, splits, data order and noise")
@@ -68,7 +68,7 @@ class Settings(Spec):
             raise ValueError("penalties without 'kl' for a posterior with noise; add it, or use 'deterministic'")
         if self.compute.compile and any(penalty.twice_differentiated for penalty in self.penalties):
             raise ValueError("penalty 'jacobian' with compile=True; leave compile out")
-        trainings = [self.fit, *(law.fit for law in self.densities if isinstance(law, laws.Trained))]
+        trainings = [self.training, *(law.length for law in self.densities if isinstance(law, laws.Trained))]
         if not self.held_out and any(isinstance(each.schedule, Plateau) for each in trainings):
             raise ValueError("schedule='plateau' watches held-out rows; leave held_out above 0")
         if self.condition is not None and self.condition.kind == "shared" and self.network.kind != "lstm":
@@ -105,13 +105,13 @@ class Settings(Spec):
         InputError
             The settings do not suit rows of this shape.
         """
-        fit = self.fit.resolve(rows)
-        network = self.network.resolve(event_shape, steps=fit.length * max(1, rows // fit.batch_size))
+        training = self.training.resolve(rows)
+        network = self.network.resolve(event_shape, steps=training.length * max(1, rows // training.batch_size))
         if network.takes == "sequences" and (len(event_shape) == 3 or self.condition is None):
             raise InputError(f"network={network.kind!r} without sequences", "points and their past", "Use SequenceVAE.")
         self.likelihood.check(event_shape, network.kind)
-        if min(fit.batch_size, rows) < network.least_batch:
-            got = f"batches of {min(fit.batch_size, rows)} row for {network.kind!r}"
+        if min(training.batch_size, rows) < network.least_batch:
+            got = f"batches of {min(training.batch_size, rows)} row for {network.kind!r}"
             raise InputError(got, f"at least {network.least_batch}, for its batch norm", "Use network='mlp'.")
         chosen = tuple(law.resolve(rows) for law in self.densities)
-        return self.model_copy(update={"network": network, "fit": fit, "densities": chosen})
+        return self.model_copy(update={"network": network, "training": training, "densities": chosen})
