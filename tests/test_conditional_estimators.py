@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import vaelab
-from vaelab import ConditionalVAE, GaussianVAE, SequenceVAE, Settings, TwoStageVAE
+from vaelab import ConditionalVAE, GaussianVAE, SequenceVAE, Settings, TwoStageVAE, specs
 from vaelab.cli import main
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.specs import MLP, Compute, FitSettings
@@ -26,15 +26,8 @@ QUICK = {
     "score_draws": 2,
 }
 QUICK |= {"compute": Compute(accelerator="cpu"), "random_state": 0}
-TWO = {
-    **QUICK,
-    "condition": "standard",
-    "densities": (
-        "gaussian",
-        "mixture(components=1, covariance=diag)",
-        specs.SecondStage(hidden=(8,), training=FitSettings(epochs=2)),
-    ),
-}
+TWO = QUICK
+SECOND = specs.SecondStage((8,), FitSettings(2))
 N = 60
 KINDS = np.array(["left", "middle", "right"])[np.arange(N) % 3]
 
@@ -86,7 +79,7 @@ def test_every_form_of_condition(form, tmp_path):
 def test_two_stages_are_conditional_throughout(form, tmp_path):
     y, one = FORMS[form]
     X = rows()
-    model = TwoStageVAE(**TWO, densities=("gaussian", "mixture", "flow", "second_stage")).fit(X, y)
+    model = TwoStageVAE(**TWO, densities=("gaussian", "mixture(1, diag)", "flow(training(epochs=2))", SECOND)).fit(X, y)
     assert set(model.code_scores_) == {"prior", "gaussian", "mixture", "flow", "second_stage"}
     model.save(tmp_path / "run")
     again = vaelab.load(tmp_path / "run")
@@ -104,11 +97,11 @@ def test_samples_follow_the_class():
     X = rows(y)
     settings = {
         **TWO,
-        "densities": ("gaussian", "mixture", specs.SecondStage(training=FitSettings(epochs=10))),
+        "densities": ("mixture", specs.SecondStage((8,), FitSettings(10))),
         "epochs": 40,
         "lr": 5e-3,
     }
-    model = TwoStageVAE(**settings, densities=("mixture", "second_stage")).fit(X, y)
+    model = TwoStageVAE(**settings).fit(X, y)
     for density in ("prior", "mixture", "second_stage"):
         means = [model.sample(200, kind, density=density).mean() for kind in ("left", "middle", "right")]
         assert means == pytest.approx([-4, 0, 4], abs=0.8), density
@@ -120,7 +113,7 @@ def test_samples_follow_the_class():
 @pytest.mark.parametrize("attention", [True, False])
 def test_the_axes_combine(posterior, prior, attention, tmp_path):
     X = rows()
-    settings = {**TWO, "posterior": posterior, "condition": TODO}
+    settings = {**TWO, "posterior": posterior, "condition": {"kind": prior, "attention": attention}}
     model = TwoStageVAE(**settings, densities=("gaussian",)).fit(X, KINDS)
     assert np.isfinite(model.score(X, KINDS))
     model.save(tmp_path / "run")
@@ -150,16 +143,16 @@ def test_a_conditional_image_model():
 def test_pipelines_pass_targets_that_are_no_conditions():
     model = make_pipeline(TwoStageVAE(**{**TWO}, densities=("gaussian",)), LogisticRegression())
     assert model.fit(rows(), KINDS).predict(rows()).shape == (N,)
-    with pytest.raises(InputError, match=r"takes none.*conditional=True"):
+    with pytest.raises(InputError, match=r"takes none.*condition="):
         GaussianVAE(latent_dim=2, network=MLP((8,)), epochs=1).fit(rows()).transform(rows(), KINDS)
 
 
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"prior": "shared"}, "lstm"),
+        ({"condition": "shared"}, "lstm"),
         ({"network": "lstm"}, "SequenceVAE"),
-        ({"condition": "conditional"}, "without a condition"),
+        ({"condition": "conditionel"}, "Did you mean 'conditional'"),
     ],
 )
 def test_contradictions_are_refused(settings, text):

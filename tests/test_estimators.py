@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaelab
-from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, Settings, TwoStageVAE
+from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, Settings, TwoStageVAE, specs
 from vaelab.errors import RunFolderError, VaelabWarning
 from vaelab.specs import MLP, Compute, FitSettings
 
@@ -57,35 +57,54 @@ def images(dtype=np.uint8, channels=1):
     return (rng.random((40, channels, 8, 8)) * 255).astype(dtype)
 
 
-@pytest.mark.parametrize("cls", [GaussianVAE, ConditionalVAE, TwoStageVAE, RegularizedAutoencoder])
-def test_arguments_are_the_settings(cls):
-    """Names, defaults and order of meaning agree; only seed has scikit-learn's name."""
-    ours = {n: p.default for n, p in inspect.signature(cls.__init__).parameters.items() if n != "self"}
-    own = {"random_state", "score_draws", "verbose"}
-    fields = {n: f.default for n, f in Settings.model_fields.items()}
-    second = {n for n in fields if n.startswith("second_")} | {"densities", "components", "covariance"}
-    penalties = {n for n in fields if n.endswith("_weight") and n != "kl_weight"} | {"spectral", "beta1"}
-    penalties |= {"critic_hidden", "critic_lr_scale", "critic_log_prior", "weight_norm_dense", "jacobian_form"}
-    of_a_vae = {"posterior", "posterior_variance", "likelihood", "logistic_components", "variance", "variance_shape"}
-    of_a_vae |= {"draws", "gamma_lr_scale", "gamma_floor", "kl_weight", "attention"}
-    left_out = {
-        GaussianVAE: second | penalties | {"conditional", "prior", "condition_hidden"},
-        ConditionalVAE: second | penalties | {"conditional"},
-        TwoStageVAE: penalties,
-        RegularizedAutoencoder: of_a_vae | {"conditional", "prior", "condition_hidden"},
-    }
-    wanted = set(fields) - {"seed"} - left_out[cls]
-    if cls is RegularizedAutoencoder:
-        own = own - {"score_draws"}
-        fields |= {
-            "likelihood": "gaussian",
-            "penalties": ("kl", "code_norm(weight=0.01)", "weight_norm(weight=0.0001)"),
-        }
-        fields["densities"] = ("gaussian", "mixture")
-    assert set(ours) - own == wanted
-    assert {n: ours[n] for n in wanted} == {n: fields[n] for n in wanted}
-    for name in [*wanted, *own]:
+ESTIMATORS = [GaussianVAE, ConditionalVAE, TwoStageVAE, RegularizedAutoencoder, SequenceVAE]
+OF_SEQUENCES = {"units", "context", "loss", "shared_prior"}
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_arguments_are_the_settings_and_few(cls):
+    """At most 16, each a setting under its name, a length, or scikit-learn's; all documented."""
+    ours = {n for n in inspect.signature(cls.__init__).parameters if n != "self"}
+    assert len(ours) <= 16
+    lengths, own = {"epochs", "batch_size", "lr"}, {"random_state", "score_draws", "verbose"}
+    assert ours <= set(Settings.model_fields) - {"seed"} | lengths | own | OF_SEQUENCES
+    for name in ours:
         assert name in cls.__doc__, f"{name} is not documented"
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_defaults_are_those_of_the_settings(cls):
+    settings, default = cls().settings(), Settings()
+    left = {"latent_dim", "densities", "condition", "network"}
+    left |= {"likelihood", "penalties", "posterior"} if cls is RegularizedAutoencoder else set()
+    for name in set(Settings.model_fields) - left:
+        assert getattr(settings, name) == getattr(default, name)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_what_is_inside_an_argument_can_be_searched(cls):
+    model = cls(latent_dim=2, epochs=3)
+    twin = clone(model).set_params(
+        training__lr=1e-4, training__schedule="step(3)", likelihood__floor=1e-3, compute__accelerator="cpu"
+    )
+    settings = twin.settings()
+    assert (settings.training.epochs, settings.training.lr, settings.training.schedule.every) == (3, 1e-4, 3)
+    assert (settings.likelihood.floor, settings.compute.accelerator) == (1e-3, "cpu")
+    assert model.settings() == cls(latent_dim=2, epochs=3).settings()
+    assert clone(twin).settings() == settings
+    assert twin.get_params()["training__lr"] == 1e-4
+    assert clone(model).set_params(training=FitSettings(lr=1.0)).set_params(training__lr=2.0).training.lr == 2.0
+    assert clone(model).set_params(lr=1.0).set_params(training__lr=2.0).settings().training.lr == 2.0
+    for wrong in ({"latent": 3}, {"training__ls": 3}, {"training__schedule": "stap"}, {"nothing__lr": 1}):
+        with pytest.raises(ValueError, match=r"latent_dim|lr|step|some of"):
+            clone(model).set_params(**wrong)
+
+
+def test_a_grid_searches_inside_arguments():
+    grid = {"training__weight_decay": [0.0, 0.1], "likelihood__variance": ["profiled", "fixed(2)"]}
+    model = GaussianVAE(latent_dim=1, network=MLP((4,)), epochs=1, random_state=0)
+    search = GridSearchCV(model, grid, cv=2).fit(table(40))
+    assert set(search.best_params_) == set(grid)
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.as_tensor, lambda x: pd.DataFrame(x, columns=list("abcde"))])
@@ -278,12 +297,12 @@ def test_fit_is_silent():
         GaussianVAE(**QUICK).fit(table())
 
 
-def test_penalties_that_an_estimator_has_no_argument_for_are_named_when_loaded(tmp_path):
-    model = GaussianVAE(**QUICK).fit(table())
-    model.trained_.settings = model.trained_.settings.model_copy(update={"mmd_weight": 2.0})
+def test_a_loaded_model_has_all_of_its_settings(tmp_path, recwarn):
+    model = GaussianVAE(**QUICK, penalties=("kl(2)", "mmd(3)"), training=FitSettings(beta1=0.5)).fit(table())
     model.save(tmp_path / "run")
-    with pytest.warns(VaelabWarning, match=r"mmd_weight=2\.0"):
-        vaelab.load(tmp_path / "run")
+    again = vaelab.load(tmp_path / "run")
+    assert again.settings(0) == again.trained_.settings == model.trained_.settings
+    assert not [one for one in recwarn if issubclass(one.category, VaelabWarning)]
 
 
 def test_an_autoencoder_round_trips_and_has_no_bound(tmp_path):
@@ -294,7 +313,7 @@ def test_an_autoencoder_round_trips_and_has_no_bound(tmp_path):
     model.save(tmp_path / "run")
     again = vaelab.load(tmp_path / "run")
     assert type(again) is RegularizedAutoencoder
-    assert again.get_params()["mmd_weight"] == 1.0
+    assert again.settings().penalty("mmd") == 1.0
     np.testing.assert_allclose(again.transform(X), model.transform(X))
     np.testing.assert_allclose(again.sample(3, random_state=1), model.sample(3, random_state=1))
     assert not hasattr(model, "score_samples")

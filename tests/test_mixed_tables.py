@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaelab
-from vaelab import ConditionalVAE, GaussianVAE, TwoStageVAE, runs
+from vaelab import ConditionalVAE, GaussianVAE, TwoStageVAE, runs, specs
 from vaelab.cli import main
 from vaelab.data import Schema, from_arrays
 from vaelab.errors import InputError, VaelabWarning

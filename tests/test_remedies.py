@@ -8,11 +8,21 @@ import torch
 from torch import nn
 
 from helpers import small_vae
-from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, TwoStageVAE, load, recalibrate, retrain, runs
+from vaelab import (
+    ConditionalVAE,
+    GaussianVAE,
+    RegularizedAutoencoder,
+    TwoStageVAE,
+    load,
+    recalibrate,
+    retrain,
+    runs,
+    specs,
+)
 from vaelab.data import from_arrays
 from vaelab.errors import InputError
 from vaelab.model import VAE, Bernoulli, DecodedVariance, Deterministic, FixedVariance, Gaussian, ProfiledVariance
-from vaelab.specs import MLP, Compute, FitSettings, Settings
+from vaelab.specs import MLP, FitSettings, Settings
 
 BASIS = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0][:, :2]
 SPREAD = 0.3  # of the posterior
@@ -136,7 +146,7 @@ def test_an_estimator_is_recalibrated_and_saved(shape, tmp_path):
     assert mended.recalibrated_.before == 2.0
     assert mended.recalibrated_.nats.value > 0
     assert mended.score(X) > model.score(X)
-    assert (mended.variance, mended.variance_shape, mended.gamma) == ("profiled", shape, None)
+    assert (mended.likelihood.variance.kind, mended.likelihood.shape) == ("profiled", shape)
     mended.save(tmp_path / "run")
     again = load(tmp_path / "run")
     assert np.array_equal(again.gamma_, mended.gamma_)
@@ -158,7 +168,7 @@ def test_runs_trainings_and_conditional_models(tmp_path, monkeypatch):
         densities=(),
     )
     trained = runs.train(data, settings)
-    assert recalibrate(trained, X).settings.variance == "profiled"
+    assert recalibrate(trained, X).settings.likelihood.variance.kind == "profiled"
     runs.save(trained, tmp_path / "run", {"data": {"data": "points"}})
     monkeypatch.setattr(runs, "data_of", lambda source: data)
     found = recalibrate(tmp_path / "run")
@@ -196,7 +206,7 @@ def test_an_estimator_is_trained_again():
     X = noisy(200).numpy()
     model = GaussianVAE(likelihood="gaussian(variance=fixed(3.0))", **QUICK).fit(X)
     found = retrain(model, X, {"likelihood": "gaussian", "latent_dim": 3})
-    assert (found.gamma, found.latent_dim, found.epochs) == (None, 3, 2)
+    assert (found.likelihood, found.latent_dim, found.epochs) == ("gaussian", 3, 2)
     assert found.transform(X).shape == (200, 3)
     assert (model.gamma_, model.latent_dim) == (3.0, 2)
     same = retrain(model, X)
@@ -219,16 +229,16 @@ def test_a_run_is_trained_again(tmp_path, monkeypatch):
     trained = runs.train(data, settings)
     runs.save(trained, tmp_path / "run", {"data": {"data": "points"}})
     monkeypatch.setattr(runs, "data_of", lambda source: data)
-    found = retrain(tmp_path / "run", changes={"variance": "profiled", "densities": ("gaussian",)})
+    found = retrain(tmp_path / "run", changes={"likelihood": "gaussian", "densities": ("gaussian",)})
     assert isinstance(found, TwoStageVAE)
-    assert found.trained_.settings.hidden == (8,)
-    assert found.trained_.settings.gamma_lr_scale == 10.0
+    assert found.trained_.settings.network.hidden == (8,)
+    assert found.trained_.settings.likelihood.variance.kind == "profiled"
     own = retrain(trained, data)
     assert torch.equal(own.encode(data.train.x), trained.encode(data.train.x))
-    with pytest.raises(InputError, match="changes of gama"):
-        retrain(trained, data, {"gama": 1.0})
-    with pytest.raises(InputError, match="no effect"):
-        retrain(trained, data, {"variance": "profiled", "gamma": 1.0})
+    with pytest.raises(InputError, match="Did you mean seed"):
+        retrain(trained, data, {"sead": 1})
+    with pytest.raises(InputError, match="'initial'"):
+        retrain(trained, data, {"likelihood": "gaussian(profiled(initial=1))"})
 
 
 def test_a_foreign_module_is_trained_on():
@@ -236,7 +246,7 @@ def test_a_foreign_module_is_trained_on():
     model, X = Foreign(), noisy(400).float()
     weights = copy.deepcopy(model.state_dict())
     before = error_of(model, X)
-    found = retrain(model, X, {"compute": Compute(accelerator="cpu"), "epochs": 60, "lr": 1e-2})
+    found = retrain(model, X, {"epochs": 60, "lr": 1e-2})
     assert isinstance(found.likelihood.variance, ProfiledVariance)
     after = float((found.reconstruct(X).detach() - X).square().mean())
     assert after < 0.5 * before
@@ -246,8 +256,8 @@ def test_a_foreign_module_is_trained_on():
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
     with pytest.raises(InputError, match=r"weight_decay.*GaussianVAE\(latent_dim=3\)"):  # the known ones are listed
         retrain(model, X, {"latent_dim": 3})
-    with pytest.raises(InputError, match="one of iso-i"):
-        retrain(model, X, {"variance_shape": "iso"})
+    with pytest.raises(InputError, match="iso-i"):
+        retrain(model, X, {"likelihood": "gaussian(shape=iso)"})
     with pytest.raises(InputError, match="lr"):
         retrain(model, X, {"lr": -1})
 
@@ -255,7 +265,7 @@ def test_a_foreign_module_is_trained_on():
 def test_a_bare_vae_is_trained_on():
     vae, x = small_vae(5, 2, variance=FixedVariance(1.0)), noisy(200).float()
     weights = copy.deepcopy(vae.state_dict())
-    found = retrain(vae, x, {"epochs": 2, "variance": "profiled"})
+    found = retrain(vae, x, {"epochs": 2, "likelihood": "gaussian"})
     assert isinstance(found.likelihood.variance, ProfiledVariance)
     kept = retrain(vae, x, {"epochs": 2})
     assert float(kept.likelihood.variance.gamma) == 1.0
@@ -283,34 +293,31 @@ def test_changes_and_conditions_that_have_changed_places_are_refused():
 
 
 @pytest.mark.parametrize("shape", ["diag-i", "iso-d", "diag-d"])
-def test_a_fixed_variance_makes_way_for_a_shape(shape):
+def test_a_shape_can_be_changed_alone_or_with_its_variance(shape):
     X = noisy(100).numpy()
-    model = GaussianVAE(likelihood="gaussian(variance=fixed(3.0))", **QUICK).fit(X)
-    found = retrain(model, X, {"variance_shape": shape})
-    assert (found.variance, found.variance_shape, found.gamma) == ("profiled", shape, None)
-    learned = retrain(
-        GaussianVAE(likelihood="gaussian(variance=learned(initial=3.0))", **QUICK).fit(X), X, {"variance_shape": shape}
-    )
-    assert (learned.variance, learned.variance_shape, learned.gamma) == ("learned", shape, 3.0)
-    same = retrain(model, X, {"variance_shape": "iso-i"})
-    assert (same.variance, same.gamma) == ("fixed", 3.0)
-    with pytest.raises(InputError, match="fixed"):
-        retrain(model, X, {"likelihood": specs.Gaussian(variance=specs.Fixed(), shape=shape)})
-    trained = retrain(model.trained_, X, {"variance_shape": shape})
-    assert (trained.settings.variance, trained.settings.variance_shape) == ("profiled", shape)
+    model = GaussianVAE(likelihood="gaussian(fixed(3.0))", **QUICK).fit(X)
+    found = retrain(model, X, {"likelihood": f"gaussian(shape={shape})"})
+    assert found.trained_.settings.likelihood == specs.Gaussian(shape=shape)
+    learned = GaussianVAE(likelihood="gaussian(learned(initial=3))", **QUICK).fit(X)
+    again = retrain(learned, X, {"likelihood__shape": shape})
+    assert again.likelihood == specs.Gaussian(variance=specs.Learned(initial=3), shape=shape)
+    assert learned.likelihood == "gaussian(learned(initial=3))"
+    with pytest.raises(InputError, match="is one number"):
+        retrain(model, X, {"likelihood__shape": shape})
+    trained = retrain(model.trained_, X, {"likelihood": specs.Gaussian(shape=shape)})
+    assert trained.settings.likelihood.shape == shape
 
 
-def test_a_variance_takes_the_place_of_another_likelihood_and_the_best_weights_need_rows():
+def test_a_variance_takes_the_place_of_another_likelihood():
     images = noisy(60).sigmoid().numpy()[:, :4].reshape(60, 1, 2, 2)
-    model = GaussianVAE(**QUICK, network="mlp", likelihood="bernoulli").fit(images)
+    model = GaussianVAE(**QUICK, likelihood="bernoulli").fit(images)
     found = retrain(model, images, {"likelihood": "gaussian"})
-    assert (found.likelihood, found.variance) == ("gaussian", "profiled")
+    assert found.likelihood == "gaussian"
     assert found.gamma_ > 0
     assert retrain(model, images, {"epochs": 1}).likelihood == "bernoulli"
     bare = GaussianVAE(**QUICK, held_out=0.0).fit(noisy(60).numpy())
-    changes = {"training": FitSettings(weight_decay=1e-4, keep_best=True), "epochs": 1}
-    kept = retrain(bare, noisy(60).numpy(), changes)
-    assert (kept.held_out, kept.keep_best, kept.weight_decay) == (0.1, True, 1e-4)
+    kept = retrain(bare, noisy(60).numpy(), {"training__weight_decay": 1e-4, "epochs": 1})
+    assert (kept.held_out, kept.trained_.settings.training.weight_decay) == (0.0, 1e-4)
 
 
 @pytest.mark.parametrize("shape", ["iso-i", "diag-i", "iso-d", "diag-d"])
@@ -325,4 +332,4 @@ def test_modules_are_trained_on_under_a_variance_of_any_shape(shape):
         assert torch.isfinite(torch.cat([p.flatten() for p in found.parameters()])).all()
     bernoulli = VAE(LinearEncoder().float(), LinearDecoder().float(), latent_dim=2, likelihood=Bernoulli())
     with pytest.raises(InputError, match="Bernoulli"):
-        retrain(bernoulli, X.sigmoid(), {"variance_shape": shape})
+        retrain(bernoulli, X.sigmoid(), {"likelihood": f"gaussian(shape={shape})"})

@@ -71,14 +71,14 @@ def test_what_is_fitted_can_be_drawn_from(model):
     rows = found.trained.sample(5, density="mixture_10")
     assert rows.shape == (5, 4)
     assert found.trained.facts.best_density == found.best
-    assert set(found.trained.settings.densities) == {"gaussian", "mixture_10"}
+    assert {law.name for law in found.trained.settings.densities} == {"gaussian", "mixture_10"}
     with pytest.raises(InputError, match="'flow'"):
         found.generator("flow")
 
 
 def test_a_bound_is_marked_and_its_length_can_be_set(model):
     found = compare_densities(model, ring(200), densities=("second_stage", "gaussian"), epochs=1)
-    assert found.trained.settings.second_epochs == 1
+    assert found.trained.settings.density("second_stage").training.epochs == 1
     assert not found.scores["second_stage"].exact
     text = str(found)
     assert "≥ " in text
@@ -91,7 +91,7 @@ def test_what_cannot_be_fitted_is_left_out_with_its_reason(model, monkeypatch):
     def absent():
         raise MissingExtraError("zuko", "flow", "The density 'flow'")
 
-    monkeypatch.setattr(importlib.import_module("vaelab.runs.train"), "require_zuko", absent)
+    monkeypatch.setattr(importlib.import_module("vaelab.latent.laws"), "require_zuko", absent)
     found = compare_densities(model, ring(90), densities=("gaussian", "mixture_100", "flow"))
     assert list(found.scores) == ["gaussian"]
     assert "72 codes" in found.skipped["mixture_100"]
@@ -103,12 +103,12 @@ def test_what_cannot_be_fitted_is_left_out_with_its_reason(model, monkeypatch):
 
 def test_an_autoencoder_has_no_prior_but_one_drawn_to_it_has():
     data = from_arrays(ring(200))
-    common = {**QUICK, "latent_dim": 2, "posterior": "deterministic", "variance": "fixed", "densities": ()}
-    plain = runs.train(data, Settings(penalties=("kl", "code_norm(weight=0.1)"), **common))
+    common = {**QUICK, "latent_dim": 2, "posterior": "deterministic", "likelihood": "gaussian(fixed)", "densities": ()}
+    plain = runs.train(data, Settings(penalties="code_norm(weight=0.1)", **common))
     found = compare_densities(plain, data, densities=("prior", "gaussian"))
     assert list(found.scores) == ["gaussian"]
     assert "without a KL" in found.skipped["prior"]
-    drawn = runs.train(data, Settings(penalties=("kl", "mmd(weight=10.0)"), **common))
+    drawn = runs.train(data, Settings(penalties="mmd(weight=10.0)", **common))
     assert "prior" in compare_densities(drawn, data, densities=("prior", "gaussian")).scores
 
 

@@ -104,8 +104,8 @@ def test_a_bare_vae_takes_tensors_as_they_are():
     assert torch.equal(rows_of(subject.held_out), x[:3])
     assert trained.scaling.is_identity
     assert torch.equal(trained.scaling.from_net(x), x)
-    assert (trained.settings.latent_dim, trained.settings.variance) == (2, "fixed")
-    assert trained.settings.second_epochs > 1
+    assert (trained.settings.latent_dim, trained.settings.likelihood.variance.kind) == (2, "fixed")
+    assert trained.settings.density("second_stage").training.epochs > 1
     assert trained.sample(3).shape == (3, 4)
 
 

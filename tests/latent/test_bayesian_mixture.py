@@ -6,10 +6,10 @@ import torch
 from sklearn.mixture import BayesianGaussianMixture
 
 from vaelab.errors import InputError
-from vaelab.latent import ClassMixture, Codes, JointMixture, Mixture, density_from_state, fit_named_mixture
+from vaelab.latent import ClassMixture, Codes, JointMixture, Mixture, fit_named_mixture
 from vaelab.latent.mixtures import infer
 from vaelab.runs.train import check_densities
-from vaelab.specs import Settings
+from vaelab.specs import Density, Settings
 
 
 def clusters(n=600, k=3, d=2, seed=0) -> torch.Tensor:
@@ -51,21 +51,26 @@ def test_components_that_the_data_do_not_need_fade():
     assert float(plain.weights.sort(descending=True).values[3]) > 0.03
 
 
+def fitted(name, codes, seed=0):
+    law = Density.of(name)
+    return law_of(law).fit(law, codes, Site(Settings(seed=seed)), None)
+
+
 def test_names_say_how_many_components():
     codes = still(clusters(n=300))
     assert fit_named_mixture(codes, "gaussian").components == 1
-    ten = fit_named_mixture(codes, "mixture_10")
+    ten = fitted("mixture_10", codes)
     assert (ten.components, ten.covariance) == (10, "full")
-    assert fit_named_mixture(codes, "mixture_100").components == 100
-    assert fit_named_mixture(codes, "bayesian_mixture").components == 10
-    # the settings of the chosen mixture do not touch those of given size
-    assert fit_named_mixture(codes, "mixture_10", components=2, covariance="diag").components == 10
-    assert fit_named_mixture(codes, "mixture", components=2, covariance="diag").components == 2
+    assert fitted("mixture_100", codes).components == 100
+    assert fitted("bayesian_mixture", codes).components == 10
+    two = fitted("mixture(2, diag)", codes)
+    assert (two.components, two.covariance) == (2, "diag")
     for name in ("mixture_10", "bayesian_mixture"):
-        found = fit_named_mixture(codes, name, seed=3)
-        rebuilt = density_from_state(name, found.state_dict())
+        found = fitted(name, codes, seed=3)
+        law = Density.of(name)
+        rebuilt = law_of(law).rebuild(law, found.state_dict(), Site(Settings()))
         assert torch.equal(rebuilt.log_prob(codes.loc), found.log_prob(codes.loc))
-        assert torch.equal(fit_named_mixture(codes, name, seed=3).means, found.means)
+        assert torch.equal(fitted(name, codes, seed=3).means, found.means)
 
 
 def test_a_seed_gives_other_rows_but_the_same_law():
@@ -78,10 +83,10 @@ def test_a_seed_gives_other_rows_but_the_same_law():
 def test_sizes_under_conditions():
     z = clusters()
     classes = torch.eye(3, dtype=torch.float64)[torch.arange(600) % 3]
-    per_class = fit_named_mixture(still(z, classes), "mixture_10")
+    per_class = fitted("mixture_10", still(z, classes))
     assert isinstance(per_class, ClassMixture)
     assert per_class.parts[0].components == 10
-    joint = fit_named_mixture(still(z, z[:, :1] + 0.1), "mixture_10")
+    joint = fitted("mixture_10", still(z, z[:, :1] + 0.1))
     assert isinstance(joint, JointMixture)
     assert joint.components == 10
 
@@ -91,11 +96,11 @@ def test_what_cannot_be_fitted_is_refused_before_training():
     with pytest.raises(InputError, match="under conditions"):
         fit_named_mixture(still(z, z), "bayesian_mixture")
     with pytest.raises(InputError, match="under conditions"):
-        check_densities(("bayesian_mixture",), (3,))
+        check_densities([Density.of("bayesian_mixture")], (3,))
     with pytest.raises(InputError, match="sequences"):
-        check_densities(("mixture_10",), (4, 3))
+        check_densities([Density.of("mixture_10")], (4, 3))
     with pytest.raises(InputError, match="at least 100 for 100 components"):
-        fit_named_mixture(still(z), "mixture_100")
+        fitted("mixture_100", still(z))
     with pytest.raises(InputError, match="at least 10 for 10 components"):
         fit_named_mixture(still(z[:9]), "bayesian_mixture")
     with pytest.raises(InputError, match="mixture_1000"):

@@ -169,7 +169,7 @@ def test_wrong_conditions_say_what_is_wanted():
         density.sample(1)
     with pytest.raises(InputError, match='"second_stage" or "flow"'):
         fit_mixture(sharp(z, torch.zeros(60, 5, 2)), single=False)
-    with pytest.raises(InputError, match="wanted gaussian or mixture"):
+    with pytest.raises(InputError, match="wanted one of gaussian, mixture"):
         density_from_state("flow", density.state_dict())
     with pytest.raises(InputError, match="state of a mixture"):
         density_from_state("mixture", {})

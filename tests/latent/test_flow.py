@@ -9,7 +9,7 @@ from torch.distributions import Normal
 
 from vaelab.errors import InputError, MissingExtraError
 from vaelab.latent import Codes, build_flow, compare, fit_mixture
-from vaelab.training import FitSettings, evaluate, fit
+from vaelab.training import Compute, FitSettings, evaluate, fit
 
 
 def bent(latent_dim: int, condition_shape=(), *, strength: float = 0.5):
@@ -78,8 +78,8 @@ def test_training_finds_a_curve_that_follows_its_condition():
     loc, scale = train.moments()
     flow = build_flow(2, condition_shape=1, hidden=(32, 32), transforms=3, loc=loc, scale=scale)
     assert flow.noise_shape == (0,)
-    settings = FitSettings(epochs=15, batch_size=100, lr=5e-3, schedule="one_cycle", accelerator="cpu")
-    history = fit(flow, train, settings)
+    settings = FitSettings(epochs=15, batch_size=100, lr=5e-3, schedule="one_cycle")
+    history = fit(flow, train, settings, compute=Compute(accelerator="cpu"))
     assert history[-1]["loss"] < history[0]["loss"]
     linear = fit_mixture(train, single=True)
     scores = compare({"gaussian": linear, "flow": flow}, test)

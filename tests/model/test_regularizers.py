@@ -26,7 +26,7 @@ from vaelab.model import (
 )
 from vaelab.model.regularizers import WAE_SCALES, mmd
 from vaelab.nets import MLP, MLPDecoder, MLPEncoder
-from vaelab.training import FitSettings, evaluate, fit
+from vaelab.training import Compute, FitSettings, evaluate, fit
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +183,7 @@ def test_critic_and_encoder_steps_alternate():
     model = autoencoder(Adversarial(2.0, MLP(2, 1, (6,)).double(), lr_scale=0.5))
     by_hand = copy.deepcopy(model)
     x = torch.rand(8, 4)
-    settings = FitSettings(epochs=3, batch_size=8, lr=0.05, schedule="constant", precision="64-true", accelerator="cpu")
+    settings = FitSettings(epochs=3, batch_size=8, lr=0.05, schedule="constant")
     seen = []
 
     class Spy(Rows):
@@ -205,7 +205,7 @@ def test_critic_and_encoder_steps_alternate():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VAE, "forward", listen)
-        history = fit(model, Spy(x), settings)
+        history = fit(model, Spy(x), settings, compute=Compute(precision="64-true", accelerator="cpu"))
     assert len(noises) == len(seen) == 3
     assert history[-1]["critic"] > 0
 
@@ -232,8 +232,14 @@ def test_a_resumed_training_with_a_critic_takes_the_same_steps(tmp_path):
         return autoencoder(Adversarial(2.0, MLP(2, 1, (6,)).double()), seed=3)
 
     rows, whole = Rows(torch.rand(40, 4)), made()
-    settings = FitSettings(epochs=4, batch_size=10, precision="64-true", accelerator="cpu", checkpoint_seconds=0)
-    fit(whole, rows, settings, state_file=tmp_path / "whole.safetensors")
+    settings = FitSettings(epochs=4, batch_size=10)
+    fit(
+        whole,
+        rows,
+        settings,
+        compute=Compute(precision="64-true", accelerator="cpu", checkpoint_seconds=0),
+        state_file=tmp_path / "whole.safetensors",
+    )
 
     class Stop(Exception):  # noqa: N818
         """What kills it."""
@@ -251,9 +257,23 @@ def test_a_resumed_training_with_a_critic_takes_the_same_steps(tmp_path):
 
     part, state = made(), tmp_path / "part.safetensors"
     with pytest.raises(Stop):
-        fit(part, rows, settings, hooks=[Half()], state_file=state)
+        fit(
+            part,
+            rows,
+            settings,
+            compute=Compute(precision="64-true", accelerator="cpu", checkpoint_seconds=0),
+            hooks=[Half()],
+            state_file=state,
+        )
     again = made()
-    fit(again, rows, settings, state_file=state, resume=True)
+    fit(
+        again,
+        rows,
+        settings,
+        compute=Compute(precision="64-true", accelerator="cpu", checkpoint_seconds=0),
+        state_file=state,
+        resume=True,
+    )
     for got, wanted in zip(again.parameters(), whole.parameters(), strict=True):
         assert torch.equal(got, wanted)
 

@@ -21,7 +21,7 @@ from vaelab.model import (
     draw,
 )
 from vaelab.nets import MLPDecoder, MLPEncoder
-from vaelab.training import FitSettings, evaluate, fit
+from vaelab.training import Compute, FitSettings, evaluate, fit
 
 SHAPES = {
     "iso-i": {"diagonal": False, "per_sample": False},
@@ -232,8 +232,8 @@ def test_a_planted_variance_is_recovered_where_the_shape_can_express_it(shape, p
     )
     # the logarithm of every single error is the slowest to settle
     epochs = 250 if (shape, pattern) == ("diag-d", "uniform") else 60
-    settings = FitSettings(epochs=epochs, batch_size=100, lr=5e-3, schedule="cosine", accelerator="cpu")
-    fit(vae, ArrayBatches(x), settings)
+    settings = FitSettings(epochs=epochs, batch_size=100, lr=5e-3, schedule="cosine")
+    fit(vae, ArrayBatches(x), settings, compute=Compute(accelerator="cpu"))
     vae.calibrate(ArrayBatches(x), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         z = draw(vae.encode(x), torch.randn(len(x), 2, generator=torch.Generator().manual_seed(1)))
@@ -300,9 +300,9 @@ def test_mixed_precision_leaves_the_variance_in_full(shape):
         seen.append(squared_error.dtype)
         return forward(self, squared_error, raw)
 
-    settings = FitSettings(epochs=1, batch_size=10, precision="bf16-mixed", accelerator="cpu")
+    settings = FitSettings(epochs=1, batch_size=10)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ProfiledVariance, "forward", listen)
-        fit(vae, Rows(torch.randn(40, 6)), settings)
+        fit(vae, Rows(torch.randn(40, 6)), settings, compute=Compute(precision="bf16-mixed", accelerator="cpu"))
     assert set(seen) == {torch.float32}
     assert vae.likelihood.variance.gamma.dtype == torch.float32

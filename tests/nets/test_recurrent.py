@@ -14,7 +14,7 @@ from vaelab.data.synthetic import arma_sequences
 from vaelab.errors import InputError
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance, absorb_prior
 from vaelab.nets import ConditionReader, Gated, LSTMDecoder, LSTMEncoder, SequenceReader, SharedPrior
-from vaelab.training import FitSettings, fit
+from vaelab.training import Compute, FitSettings, fit
 
 K, T, LATENT, UNITS = 3, 5, 2, 8
 
@@ -198,8 +198,8 @@ def test_the_last_point_is_predicted_from_those_before_it():
         steps.append(steps[-1] @ turn.T + 0.05 * torch.randn(1500, 2, generator=generator))
     sequences = torch.stack(steps, dim=1)
     vae = model(2, units=16)
-    settings = FitSettings(epochs=40, batch_size=100, lr=1e-2, schedule="one_cycle", accelerator="cpu")
-    fit(vae, points(sequences[:1200]), settings)
+    settings = FitSettings(epochs=40, batch_size=100, lr=1e-2, schedule="one_cycle")
+    fit(vae, points(sequences[:1200]), settings, compute=Compute(accelerator="cpu"))
     x = sequences[1200:, -1]
     c = latest_windows(Ragged.of(sequences[1200:, :-1]), T)
     with torch.no_grad():
@@ -213,9 +213,9 @@ def test_a_prior_that_shares_the_encoders_weights_costs():
     """Theorem 3, on a small ARMA problem, where every point is scored: q of one point is p of the next."""
     sequences = arma_sequences(300, r=2, d=6, window=T + 1).sequences
     batches = points((sequences - sequences.mean((0, 1))) / sequences.std((0, 1)), "all")
-    settings = FitSettings(epochs=40, batch_size=100, lr=2e-2, schedule="one_cycle", accelerator="cpu")
+    settings = FitSettings(epochs=40, batch_size=100, lr=2e-2, schedule="one_cycle")
     loss = {}
     for shared in (False, True):
         vae = model(6, shared=shared, latent_dim=3, units=16)
-        loss[shared] = fit(vae, batches, settings)[-1]["loss"]
+        loss[shared] = fit(vae, batches, settings, compute=Compute(accelerator="cpu"))[-1]["loss"]
     assert loss[True] > loss[False] + 2, loss

@@ -8,10 +8,11 @@ import torch
 from helpers import Rows, curved_manifold, small_vae
 from vaelab.errors import InputError
 from vaelab.model import LearnedVariance, ProfiledVariance
-from vaelab.training import FitSettings, fit
+from vaelab.training import Compute, FitSettings, fit
 from vaelab.training.stacked import Stack, StackedBatches, fit_together
 
-SETTINGS = FitSettings(epochs=6, batch_size=50, lr=5e-3, schedule="one_cycle", accelerator="cpu", precision="64-true")
+SETTINGS = FitSettings(epochs=6, batch_size=50, lr=5e-3, schedule="one_cycle")
+DOUBLE = Compute(accelerator="cpu", precision="64-true")
 
 
 def _models(variance, count=3):
@@ -26,9 +27,9 @@ def _data(count=3, n=200):
 def test_together_is_apart(variance):
     together, data = _models(variance), _data()
     apart = copy.deepcopy(together)
-    fit_together(together, data, SETTINGS)
+    fit_together(together, data, SETTINGS, compute=DOUBLE)
     for one, other, rows in zip(together, apart, data, strict=True):
-        fit(other, rows, SETTINGS)
+        fit(other, rows, SETTINGS, compute=DOUBLE)
         for (name, value), (_, wanted) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
             torch.testing.assert_close(value, wanted, rtol=1e-9, atol=1e-10, msg=name)
         assert not one.training
@@ -37,7 +38,7 @@ def test_together_is_apart(variance):
 def test_training_moves_every_member():
     models = _models(ProfiledVariance)
     before = [copy.deepcopy(model.state_dict()) for model in models]
-    fit_together(models, _data(), SETTINGS)
+    fit_together(models, _data(), SETTINGS, compute=DOUBLE)
     for model, old in zip(models, before, strict=True):
         assert all(not torch.equal(model.state_dict()[name], old[name]) for name in old)
 
@@ -66,7 +67,7 @@ def test_what_does_not_stack_is_refused():
     with pytest.raises(InputError, match="as many rows"):
         StackedBatches((Rows(torch.randn(5, 6)), Rows(torch.randn(4, 6))))
     with pytest.raises(InputError, match="as many of each"):
-        fit_together([small_vae()], [], SETTINGS)
+        fit_together([small_vae()], [], SETTINGS, compute=DOUBLE)
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -98,7 +99,7 @@ def test_training_and_evaluation_are_recorded_apart():
 def test_one_model_is_trained_as_it_is():
     together, data = _models(ProfiledVariance, 1), _data(1)
     apart = copy.deepcopy(together)
-    fit_together(together, data, SETTINGS)
-    fit(apart[0], data[0], SETTINGS)
+    fit_together(together, data, SETTINGS, compute=DOUBLE)
+    fit(apart[0], data[0], SETTINGS, compute=DOUBLE)
     for name, value in together[0].state_dict().items():
         assert torch.equal(value, apart[0].state_dict()[name]), name

@@ -22,7 +22,7 @@ from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
 from vaelab.model import count_active
 from vaelab.runs.trained import Trained
-from vaelab.spec import nested, parse
+from vaelab.spec import nested, parse, unknown
 from vaelab.specs import FitSettings, Likelihood, Own, Settings
 from vaelab.training import Progress, stream
 
@@ -55,12 +55,18 @@ class Specified(BaseEstimator):  # type: ignore[misc]
         """Set arguments, or the settings inside one: ``training__lr``, ``likelihood__shape``, ``penalties__kl__weight``.
 
         What an argument was stays as it is: it is replaced by a changed one.
+
+        Raises
+        ------
+        InputError
+            An unknown name, or a value inside that does not fit.
         """
         plain, inner = nested(params)
+        known = self.get_params(deep=False)
+        if wrong := [name for name in {**plain, **inner} if name not in known]:
+            raise InputError(*unknown(wrong, known, of=type(self).__name__))
         super().set_params(**plain)
         for name, changes in inner.items():
-            if name not in self.get_params(deep=False):
-                super().set_params(**{f"{name}__{each}": value for each, value in changes.items()})  # says so
             now = self.settings().set_params(**{f"{name}__{each}": value for each, value in changes.items()})
             if name == "training":  # what is given beside it would win
                 super().set_params(**{each: None for each in _LENGTHS if each in changes})

@@ -119,7 +119,7 @@ class Trained:
         if self.conditioning is not None:
             return self.conditioning.to_net(y, rows, spread=spread)
         if y is not None:
-            remedy = "Leave y out, or train with conditional=True."
+            remedy = "Leave y out, or train with condition='standard'."
             raise InputError("conditions, for a model that takes none", "no y", remedy)
         return None
 

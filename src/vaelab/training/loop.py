@@ -68,7 +68,7 @@ class Plan:
             )
         numbers = batch_size * max(1, torch.Size(batches.event_shape).numel())
         chunk_steps = max(1, min(_CHUNK_STEPS, _CHUNK_NUMBERS // numbers))
-        return cls(rows, batch_size, settings.length, chunk_steps)
+        return cls(rows, batch_size, settings.resolve(rows).length, chunk_steps)
 
     @property
     def steps_per_epoch(self) -> int:

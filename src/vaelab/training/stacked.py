@@ -22,7 +22,7 @@ from vaelab.errors import InputError
 from vaelab.training.hooks import Hook
 from vaelab.training.loop import fit
 from vaelab.training.recorded import Function, record
-from vaelab.training.settings import FitSettings
+from vaelab.training.settings import Compute, FitSettings
 from vaelab.types import Batches, Objective, ParameterGroup, Trainable
 
 
@@ -179,6 +179,7 @@ def fit_together(
     batches: Sequence[Batches],
     settings: FitSettings,
     *,
+    compute: Compute | None = None,
     hooks: Sequence[Hook] = (),
     stage: str = "training",
 ) -> None:
@@ -190,16 +191,16 @@ def fit_together(
     ----------
     models, batches
         As many of each.
-    settings, hooks, stage
+    settings, compute, hooks, stage
         As for `fit`; nothing is held out.
     """
     if len(models) != len(batches) or not models:
         raise InputError(f"{len(models)} models and {len(batches)} data sets", "as many of each, at least one")
     if len(models) == 1:
-        fit(models[0], batches[0], settings, hooks=hooks, stage=stage)
+        fit(models[0], batches[0], settings, compute=compute, hooks=hooks, stage=stage)
         return
     stack = Stack(models)
-    fit(stack, StackedBatches(tuple(batches)), settings, hooks=hooks, stage=stage)
+    fit(stack, StackedBatches(tuple(batches)), settings, compute=compute, hooks=hooks, stage=stage)
     stack.unstack()
 
 
