@@ -175,7 +175,7 @@ def test_scores_are_of_what_was_observed_in_the_units_of_the_table():
         (lambda: GaussianVAE(**{**QUICK, "likelihood": "gaussian"}).fit(people()), r"3 column\(s\).*'city'.*mixed"),
         (lambda: GaussianVAE(**{**QUICK, "likelihood": "gaussian"}).fit([["a", 1], ["b", 2]]), "text.*mixed"),
         (lambda: GaussianVAE(**QUICK).fit(np.zeros((9, 1, 8, 8), np.uint8)), "a table"),
-        (lambda: GaussianVAE(likelihood="gaussian(shape=iso-d)", **QUICK).fit(people()), "diag-i"),
+        (lambda: GaussianVAE(**{**QUICK, "likelihood": "mixed(shape=iso-d)"}).fit(people()), "diag-i"),
         (
             lambda: GaussianVAE(**QUICK).fit(people()).transform(people().assign(city="Bern")),
             "unknown level 'Bern' in column 'city'",
@@ -206,7 +206,7 @@ def test_data_for_another_likelihood_are_refused_before_training():
 
 
 def test_one_variance_per_column_and_tables_of_categories_alone():
-    model = GaussianVAE(likelihood="gaussian(shape=diag-i)", **QUICK).fit(people())
+    model = GaussianVAE(**{**QUICK, "likelihood": "mixed(shape=diag-i)"}).fit(people())
     assert model.gamma_.shape == (3,)
     model = GaussianVAE(**QUICK).fit(people()[["city", "tall"]])
     assert model.gamma_ is None

@@ -19,7 +19,8 @@ from vaelab.evaluation.diagnose import _context
 from vaelab.evaluation.enhance import Enhanced
 from vaelab.evaluation.subject import subject_of
 from vaelab.model import VAE, FixedVariance
-from vaelab.specs import MLP, settings
+from vaelab.specs import MLP
+from vaelab.training import settings
 
 ROWS, COLUMNS = 150, 4
 KINDS = ("estimator", "run", "vae", "foreign", "conditional")
@@ -60,14 +61,14 @@ def models(tmp_path_factory, brief):
     short = {"latent_dim": 3, "network": MLP((16,)), "epochs": 50, "lr": 2e-2, "random_state": 0}
     folder = tmp_path_factory.mktemp("runs")
     np.save(folder / "X.npy", X)
-    options = "--latent-dim 3 --network mlp --network.hidden 16 --epochs 50 --lr 0.02 --densities gaussian --name run --quiet --likelihood gaussian(fixed)"
-    assert main(["train", str(folder / "X.npy"), "--out", str(folder), *options.split(), "--gamma", "0.01"]) == 0
+    options = "--latent-dim 3 --network mlp --network.hidden 16 --epochs 50 --lr 0.02 --densities gaussian --name run "
+    options += "--quiet --likelihood gaussian(fixed(0.01))"
+    assert main(["train", str(folder / "X.npy"), "--out", str(folder), *options.split()]) == 0
     torch.manual_seed(0)
+    fixed = {**short, "likelihood": "gaussian(fixed(0.01))"}
     return {
-        "condition": "standard"
-        if (vaelab.ConditionalVAE(likelihood="gaussian(variance=fixed(0.01))", **short).fit(X, y), y)
-        else None,
-        "estimator": (vaelab.GaussianVAE(likelihood="gaussian(variance=fixed(0.01))", **short).fit(X), None),
+        "conditional": (vaelab.ConditionalVAE(**fixed).fit(X, y), y),
+        "estimator": (vaelab.GaussianVAE(**fixed).fit(X), None),
         "run": (str(folder / "run"), None),
         "vae": (small_vae(COLUMNS, 2, variance=FixedVariance(1.0)), None),
         "foreign": (Foreign(), None),

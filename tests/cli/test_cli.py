@@ -111,7 +111,7 @@ def test_a_folder_of_pictures_trains(tmp_path):
 def test_settings_come_from_preset_then_file_then_flags(tmp_path, digits, capsys):
     from vaelab.cli.train import _defaults
 
-    (tmp_path / "c.yaml").write_text("latent_dim: 7\nfit: {lr: 3e-4}\ngrey: true\n")
+    (tmp_path / "c.yaml").write_text("latent_dim: 7\ntraining: {lr: 3e-4}\ngrey: true\n")
     merged, data = _defaults("resnet", str(tmp_path / "c.yaml"))
     assert (merged.network.kind, merged.latent_dim, merged.training.lr, data) == ("resnet", 7, 3e-4, {"grey": True})
     again, data = _defaults(None, str(digits / "config.yaml"))

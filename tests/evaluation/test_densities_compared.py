@@ -15,6 +15,7 @@ from vaelab.runs.train import hold_out
 from vaelab.specs import MLP, Settings
 
 QUICK = {"network": MLP((16,)), "epochs": 3, "batch_size": 100}
+SETTINGS = {"network": MLP((16,)), "training": {"epochs": 3, "batch_size": 100}}
 FAST = ("prior", "gaussian", "mixture_10")
 
 
@@ -103,7 +104,13 @@ def test_what_cannot_be_fitted_is_left_out_with_its_reason(model, monkeypatch):
 
 def test_an_autoencoder_has_no_prior_but_one_drawn_to_it_has():
     data = from_arrays(ring(200))
-    common = {**QUICK, "latent_dim": 2, "posterior": "deterministic", "likelihood": "gaussian(fixed)", "densities": ()}
+    common = {
+        **SETTINGS,
+        "latent_dim": 2,
+        "posterior": "deterministic",
+        "likelihood": "gaussian(fixed)",
+        "densities": (),
+    }
     plain = runs.train(data, Settings(penalties="code_norm(weight=0.1)", **common))
     found = compare_densities(plain, data, densities=("prior", "gaussian"))
     assert list(found.scores) == ["gaussian"]
@@ -114,7 +121,7 @@ def test_an_autoencoder_has_no_prior_but_one_drawn_to_it_has():
 
 def test_models_from_folders_and_arrays(model, tmp_path):
     data = from_arrays(ring(200))
-    trained = runs.train(data, Settings(**QUICK, latent_dim=2, densities=()))
+    trained = runs.train(data, Settings(**SETTINGS, latent_dim=2, densities=()))
     by_data = compare_densities(trained, data, densities=FAST)
     by_array = compare_densities(trained, ring(200), densities=FAST)
     runs.save(trained, tmp_path / "run")

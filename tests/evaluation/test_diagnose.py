@@ -24,7 +24,7 @@ def sheet(n: int = 600, seed: int = 0) -> np.ndarray:
 
 
 def short(kind, **settings):
-    return kind(hidden=(32,), epochs=15, random_state=0, **settings)
+    return kind(network=MLP((32,)), epochs=15, random_state=0, **settings)
 
 
 def names(found) -> list[str]:

@@ -25,7 +25,7 @@ QUICK = Settings(
     compute=Compute(accelerator="cpu"),
     held_out=0.0,
 )
-SHORT = QUICK.model_copy(update={"epochs": 1, "densities": ()})
+SHORT = QUICK.set_params(training__epochs=1, densities=())
 
 
 def test_a_code_that_is_full_is_doubled_until_the_count_settles():
@@ -97,7 +97,7 @@ def test_constant_columns_are_left_out_of_the_count():
 @pytest.mark.parametrize("shape", [(3, 2), (40, 1), (30, 1, 8, 8)])
 def test_few_rows_one_column_and_images_are_counted(shape):
     x = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
-    found = estimate_dimension(x, settings=SHORT.model_copy(update={"batch_size": 15}), seeds=1, largest=2)
+    found = estimate_dimension(x, settings=SHORT.set_params(training__batch_size=15), seeds=1, largest=2)
     assert 0 <= found.dimension <= 2
     assert found.latent_dim <= min(2, found.columns)
 
@@ -111,7 +111,7 @@ def test_wrong_input_is_refused_before_training():
     with pytest.raises(InputError, match="all the same"):
         estimate_dimension(np.ones((20, 3)))
     with pytest.raises(InputError, match="isotropic"):
-        estimate_dimension(x, settings=QUICK.model_copy(update={"posterior": "isotropic"}))
+        estimate_dimension(x, settings=QUICK.set_params(posterior="isotropic"))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def _conditional(x, y):
     conditioning = Conditioning.fit(y)
     train, test = TrainSplit(torch.from_numpy(x), c=conditioning.to_net(y)), TestSplit(torch.zeros(0, x.shape[1]))
     data = Dataset("rows", "table", train, test, conditioning=conditioning)
-    return runs.train(data, SHORT.model_copy(update={"conditional": True})), data
+    return runs.train(data, SHORT.set_params(condition="standard")), data
 
 
 def test_a_trained_model_counts_in_the_users_units(rows, plain, tmp_path):

@@ -30,7 +30,7 @@ QUICK = Settings(
         specs.SecondStage(hidden=(16,), training=FitSettings(epochs=2)),
     ),
 )
-DENSITIES = ("prior", "gaussian", "mixture", "second_stage")
+DENSITIES = ("prior", "gaussian", "mixture_2", "second_stage")
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +91,12 @@ def test_a_run_by_its_folder(digits_run, cache):
 
 
 def test_the_same_evaluation_gives_the_same_numbers(digits_run, cache):
-    options = Options(metrics=("frechet", "nll"), draws=2, densities=("mixture",), likelihood_draws=3, cache=cache)
+    options = Options(metrics=("frechet", "nll"), draws=2, densities=("mixture_2",), likelihood_draws=3, cache=cache)
     assert evaluate(digits_run, options=options).as_dict() == evaluate(digits_run, options=options).as_dict()
 
 
 def test_protocols_that_differ_in_quantisation_only_share_all_else(digits_run, cache):
-    options = Options(metrics=("frechet",), draws=2, densities=("mixture",), cache=cache)
+    options = Options(metrics=("frechet",), draws=2, densities=("mixture_2",), cache=cache)
     report = evaluate(digits_run, protocols=["classifier-10k", "classifier-10k+quantise=none"], options=options)
     first, second = report.readings
     assert first.hash != second.hash

@@ -133,7 +133,7 @@ def test_a_foreign_network_gets_rows_of_any_shape_as_they_are(shape):
     subject = subject_of(Autoencoder(shape), X)
     assert subject.foreign
     assert not subject.gamma_known
-    assert subject.trained.settings.posterior == "deterministic"
+    assert subject.trained.settings.posterior.degenerate
     assert torch.equal(rows_of(subject.batches), torch.from_numpy(X))
     assert subject.trained.facts.kind == ("image" if shape == (3, 8, 8) else "table")
     assert subject.trained.facts.event_shape == shape

@@ -6,7 +6,7 @@ import torch
 from sklearn.mixture import BayesianGaussianMixture
 
 from vaelab.errors import InputError
-from vaelab.latent import ClassMixture, Codes, JointMixture, Mixture, fit_named_mixture
+from vaelab.latent import ClassMixture, Codes, JointMixture, Mixture, Site, fit_named_mixture, law_of
 from vaelab.latent.mixtures import infer
 from vaelab.runs.train import check_densities
 from vaelab.specs import Density, Settings
