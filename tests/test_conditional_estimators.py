@@ -196,7 +196,7 @@ def test_sequences_go_on_where_the_prefix_ends(tmp_path):
     model.save(tmp_path / "run")
     again = vaelab.load(tmp_path / "run")
     assert type(again) is SequenceVAE
-    assert again.get_params() == {**model.get_params(), "context": 7}
+    assert (again.settings(), again.context) == (model.settings(), 7)
     assert np.array_equal(again.sample(2, 3, random_state=1), model.sample(2, 3, random_state=1))
     assert np.allclose(again.score_samples(X), model.score_samples(X))
 

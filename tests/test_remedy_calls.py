@@ -107,7 +107,7 @@ def wanted(call, kind):
     if kind in ("vae", "foreign"):
         return Recalibrated if call.startswith("vaelab.recalibrate") else VAE
     return {
-        "condition": "standard" if vaelab.ConditionalVAE else None,
+        "conditional": vaelab.ConditionalVAE,
         "estimator": vaelab.GaussianVAE,
         "run": vaelab.TwoStageVAE,
     }[kind]

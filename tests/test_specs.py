@@ -127,6 +127,7 @@ def test_changes_replace_and_leave_the_old_settings(changes, path, value):
         ({"penalties": ("kl", "adversarial(-1)")}, "greater than 0"),
         ({"penalties": ("kl", "jacobian"), "compute": {"compile": True}}, "leave compile"),
         ({"training": {"schedule": "plateau"}, "held_out": 0.0}, "watches held-out rows"),
+        ({"compute": {"precision": "64-true"}}, "is for vaelab.fit"),
         ({"training": {"schedule": "step"}}, "every"),
         ({"training": {"schedule": "cosine(3)"}}, "at most 0 settings"),
         ({"condition": "shared"}, "is for network='lstm'"),

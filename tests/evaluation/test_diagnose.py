@@ -137,7 +137,7 @@ def test_at_the_optimum_only_the_declared_variance_is_judged(gamma, verdict):
 def test_an_enhanced_model_is_judged_by_its_new_density(own):
     X = sheet()
     X[:, 0] = np.where(X[:, 0] > 0, X[:, 0] + 3, X[:, 0] - 3)  # two clusters
-    model = short(GaussianVAE, latent_dim=2, variance="fixed", gamma=1e-3).fit(X)
+    model = short(GaussianVAE, latent_dim=2, likelihood="gaussian(fixed(1e-3))").fit(X)
     given = model if own else wrap(Frozen(model.trained_.vae).encode, model.trained_.vae.decode, gamma=1e-3)
     rows = X if own else model.trained_.scaling.to_net(torch.from_numpy(X)).float()
     better = enhance(given, rows, densities=("mixture_10",), samples=500)

@@ -58,7 +58,7 @@ def fitted(name, codes, seed=0):
 
 def test_names_say_how_many_components():
     codes = still(clusters(n=300))
-    assert fit_named_mixture(codes, "gaussian").components == 1
+    assert fitted("gaussian", codes).components == 1
     ten = fitted("mixture_10", codes)
     assert (ten.components, ten.covariance) == (10, "full")
     assert fitted("mixture_100", codes).components == 100
@@ -94,7 +94,7 @@ def test_sizes_under_conditions():
 def test_what_cannot_be_fitted_is_refused_before_training():
     z = clusters(n=60)
     with pytest.raises(InputError, match="under conditions"):
-        fit_named_mixture(still(z, z), "bayesian_mixture")
+        check_densities([Density.of("bayesian_mixture")], (2,))
     with pytest.raises(InputError, match="under conditions"):
         check_densities([Density.of("bayesian_mixture")], (3,))
     with pytest.raises(InputError, match="sequences"):
@@ -102,8 +102,8 @@ def test_what_cannot_be_fitted_is_refused_before_training():
     with pytest.raises(InputError, match="at least 100 for 100 components"):
         fitted("mixture_100", still(z))
     with pytest.raises(InputError, match="at least 10 for 10 components"):
-        fit_named_mixture(still(z[:9]), "bayesian_mixture")
+        fitted("bayesian_mixture", still(z[:9]))
     with pytest.raises(InputError, match="mixture_1000"):
         fit_named_mixture(still(z), "mixture_1000")
-    check_densities(("bayesian_mixture", "mixture_10"), ())
+    check_densities([Density.of("bayesian_mixture"), Density.of("mixture_10")], ())
     assert Settings(densities=("mixture_10", "bayesian_mixture")).densities == ("mixture_10", "bayesian_mixture")

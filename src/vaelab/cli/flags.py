@@ -95,7 +95,7 @@ def _inner(field: FieldInfo) -> Iterator[str]:
 
 
 def _kinds(field: FieldInfo) -> list[type[BaseModel]]:
-    """Records that a field takes."""
+    """Return the records that a field takes."""
     axis = _axis(field)
     kinds: list[type[BaseModel]] = list(axis.kinds().values()) if axis else []
     return kinds + ([type(field.default)] if isinstance(field.default, Spec) else [])

@@ -129,8 +129,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             settings that contradict each other; before training starts.
         """
         check_count("score_draws", self.score_draws)
-        x = self._validated(X, reset=True)
         settings = self.settings(seed_of(self.random_state))
+        x = self._validated(X, reset=True)
         conditioning = Conditioning.fit(_required(y)) if self.conditional else None
         c = None if conditioning is None else conditioning.to_net(y, len(x))
         data = self._joined(x, conditioning, c)

@@ -117,7 +117,7 @@ def recalibrate(model: object, X: object = None, y: object = None, *, shape: Sha
     >>> import numpy as np
     >>> from vaelab import GaussianVAE, recalibrate
     >>> X = np.random.default_rng(0).normal(size=(200, 4))
-    >>> model = GaussianVAE(latent_dim=2, likelihood="gaussian(fixed)", epochs=5, random_state=0).fit(X)
+    >>> model = GaussianVAE(2, network="mlp([16])", likelihood="gaussian(fixed)", epochs=5, random_state=0).fit(X)
     >>> model.gamma_, round(recalibrate(model, X, shape="iso-i").gamma_, 1)
     (1.0, 1.2)
     """

@@ -150,7 +150,14 @@ class Trained:
     @torch.no_grad()
     def encode(self, x: Tensor, c: Conditions | None = None) -> Tensor:
         """(n, κ) posterior means; c is in the network's units, as from `conditions`, here and below."""
-        return torch.cat([self.vae.encode(*block).mean for block in self.blocks(x, c)])
+        vae, dtype = self._exact()
+        return torch.cat([vae.encode(*block).mean.float() for block in self.blocks(x, c, dtype)])
+
+    def _exact(self) -> tuple[VAE, torch.dtype]:
+        """Return the model, of a table in float64: in float32 the last bits of a row depend on the rows beside it."""
+        if self.facts.kind != "table":
+            return self.vae, torch.float32
+        return copy.deepcopy(self.vae).double(), torch.float64
 
     @torch.no_grad()
     def decode(self, z: Tensor, c: Conditions | None = None) -> Tensor:
@@ -180,9 +187,7 @@ class Trained:
             (draws, κ) standard normals, the same for every row, so that a row's score depends on that row alone.
         """
         shared = noise[:, None].to(self.device)
-        vae, dtype = self.vae, torch.float32
-        if self.facts.kind == "table":  # in float32 the last bits of a score depend on the rows beside it
-            vae, dtype = copy.deepcopy(self.vae).double(), torch.float64
+        vae, dtype = self._exact()
         parts, caveat = [], None
         for own, conditions in self.blocks(x, c, dtype):
             caveat = caveat or vae.likelihood.caveat(own)

@@ -66,6 +66,8 @@ class Settings(Spec):
             raise ValueError("posterior='deterministic' has no KL; use 'mmd', 'code_norm' or others")
         if not self.posterior.degenerate and "kl" not in kinds:
             raise ValueError("penalties without 'kl' for a posterior with noise; add it, or use 'deterministic'")
+        if self.compute.precision == "64-true":
+            raise ValueError("precision='64-true' is for vaelab.fit; leave it out")
         if self.compute.compile and any(penalty.twice_differentiated for penalty in self.penalties):
             raise ValueError("penalty 'jacobian' with compile=True; leave compile out")
         trainings = [self.training, *(law.length for law in self.densities if isinstance(law, laws.Trained))]

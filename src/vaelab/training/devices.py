@@ -47,4 +47,8 @@ def _precision(compute: Compute, accelerator: str) -> dict[str, Any]:
         from vaelab.training.precision import MixedLayers
 
         return {"plugins": [MixedLayers(compute.precision, device=accelerator)]}
+    if compute.precision == "64-true":
+        from vaelab.training.precision import Doubles
+
+        return {"plugins": [Doubles()]}
     return {"precision": compute.precision}
