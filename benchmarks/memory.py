@@ -31,10 +31,12 @@ def read(name):
         return next(int(line.split()[1]) for line in file if line.startswith(name))
 start = read("VmRSS")
 import sys
-from vaelab import config, data, runs
+from vaelab import data, runs, specs
 rows = data.load(sys.argv[1])
 assert isinstance(rows.train.x, data.MappedArray)
-settings = config.Settings(latent_dim=16, hidden=(64,), second_hidden=(64,), epochs=1, second_epochs=1)
+brief = specs.FitSettings(epochs=1)
+laws = ('gaussian', 'mixture', specs.SecondStage(hidden=(64,), training=brief))
+settings = specs.Settings(latent_dim=16, training=brief, densities=laws)
 runs.train(rows, settings)
 print((read("VmHWM") - start) / 1024)
 """

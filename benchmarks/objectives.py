@@ -22,7 +22,7 @@ from vaelab.model import (
     Regularizer,
     Variance,
 )
-from vaelab.training import FitSettings, fit
+from vaelab.training import Compute, FitSettings, fit
 
 _SHAPE = (1, 28, 28)
 _LATENT = 16
@@ -86,9 +86,9 @@ def seconds(vae: VAE, steps: int, batch: int) -> float:
     """Seconds per step of `vaelab.training.fit`."""
     x = torch.randint(256, (steps * batch, *_SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batches = ArrayBatches(x, scaling=Scaling.fit(x, "image"))
-    settings = FitSettings(epochs=1, batch_size=batch, schedule="constant", accelerator="cpu")
+    settings = FitSettings(epochs=1, batch_size=batch, schedule="constant")
     start = time.perf_counter()
-    fit(vae, batches, settings)
+    fit(vae, batches, settings, compute=Compute(accelerator="cpu"))
     return (time.perf_counter() - start) / steps
 
 

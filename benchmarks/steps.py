@@ -16,7 +16,7 @@ from vaelab import nets
 from vaelab.data import ArrayBatches, Scaling
 from vaelab.latent import Codes
 from vaelab.model import VAE, Diagonal, Gaussian
-from vaelab.training import FitSettings, fit
+from vaelab.training import Compute, FitSettings, fit
 from vaelab.types import Batches
 
 
@@ -82,9 +82,9 @@ def ours(case: Case, steps: int) -> float:
     vae = VAE(encoder, decoder, latent_dim=case.latent_dim, posterior=posterior, likelihood=likelihood)
     batches = _Shortened(case.batches(), steps * case.batch)
     epochs = max(1, steps * case.batch // len(batches))
-    settings = FitSettings(epochs=epochs, batch_size=case.batch, schedule="constant", accelerator="cpu")
+    settings = FitSettings(epochs=epochs, batch_size=case.batch, schedule="constant")
     start = time.perf_counter()
-    fit(vae, batches, settings)
+    fit(vae, batches, settings, compute=Compute(accelerator="cpu"))
     return (time.perf_counter() - start) / (epochs * (len(batches) // case.batch))
 
 

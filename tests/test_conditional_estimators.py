@@ -317,7 +317,8 @@ def test_masks_and_numbers_to_keep():
 def test_a_run_is_pruned_on_its_own_rows(tmp_path):
     frame = pd.DataFrame(rows(), columns=list("abc")).assign(kind=KINDS)
     frame.to_csv(tmp_path / "trees.csv", index=False)
-    fast = "--latent-dim 3 --network mlp --network.hidden 8 --epochs 2 --densities gaussian --conditional --label-column kind --quiet"
+    fast = "--latent-dim 3 --network mlp --network.hidden 8 --epochs 2 --densities gaussian --conditional "
+    fast += "--label-column kind --quiet"
     assert main(["train", str(tmp_path / "trees.csv"), *fast.split(), "--out", str(tmp_path)]) == 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VaelabWarning)

@@ -216,7 +216,7 @@ def test_wrong_input_says_what_was_got_wanted_and_what_to_do():
         (lambda: GaussianVAE(**QUICK).fit(X[:, 0]), r"1D array|1-D|\(120,\)"),
         (lambda: GaussianVAE(**QUICK).fit(np.zeros((9, 8, 8))), r"X\[:, None\]"),
         (lambda: GaussianVAE(**QUICK).fit(channels_last), r"transpose\(0, ?3, ?1, ?2\)"),
-        (lambda: GaussianVAE(**QUICK).fit(np.zeros((9, 1, 4, 4), np.uint8)), "8"),
+        (lambda: GaussianVAE(**{**QUICK, "network": "auto"}).fit(np.zeros((9, 1, 4, 4), np.uint8)), "8"),
         (lambda: GaussianVAE(**{**QUICK, "latent_dim": 0}).fit(X), "latent_dim=0"),
         (lambda: GaussianVAE(**{**QUICK, "network": "infogan"}).fit(X), "network='infogan'"),
         (lambda: GaussianVAE(**{**QUICK, "network": "infogam"}).fit(X), "infogam"),

@@ -1,4 +1,4 @@
-"""Settings as a tree of values: how they are written, what contradicts, what they build, your own networks and values."""
+"""Settings as a tree of values: how they are written, what contradicts, what they build, values of your own."""
 
 from typing import ClassVar
 
@@ -49,7 +49,7 @@ def built(condition_shape=(3,), event_shape=(5,), **values):
     return build_vae(settings, event_shape, data_variance=1.0, condition_shape=condition_shape)
 
 
-# --- how settings are written ---------------------------------------------------------------------------------------
+# how settings are written
 
 
 @pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.axis)
@@ -146,7 +146,7 @@ def test_likelihoods_of_pixels_refuse_tables(likelihood):
         built((), likelihood=likelihood)
 
 
-# --- what they build --------------------------------------------------------------------------------------------------
+# what they build
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_penalties_by_name():
     assert not list(built((), posterior="deterministic").regularizers)
 
 
-# --- networks of your own ---------------------------------------------------------------------------------------------
+# networks of your own
 
 MAKER = """
 from torch import nn
@@ -375,7 +375,7 @@ def test_what_makes_no_networks_is_refused(rows, network, message):
         GaussianVAE(2, network=network, epochs=1).fit(rows)
 
 
-# --- values of your own -------------------------------------------------------------------------------------------------
+# values of your own
 
 
 @pytest.fixture

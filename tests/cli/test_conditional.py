@@ -13,7 +13,8 @@ from vaelab.latent import Generator
 from vaelab.runs import Trained
 
 FAST = "--latent-dim 2 --network mlp --network.hidden 8 --epochs 2 --compute.accelerator cpu"
-FAST += " --densities gaussian mixture(1,diag) second_stage([8],training(epochs=2)) --condition standard(hidden=[8]) --quiet"
+FAST += " --densities gaussian mixture(1,diag) second_stage([8],training(epochs=2))"
+FAST += " --condition standard(hidden=[8]) --quiet"
 
 
 def run(*arguments) -> int:

@@ -217,7 +217,14 @@ def test_second_stage_samples_are_closer_to_curved_data_than_the_prior_s(seed):
     x = torch.stack([angle.cos(), angle.sin()], 1) @ torch.randn(2, 8, generator=generator)
     x += 0.05 * torch.randn(4000, 8, generator=generator)
     data = Dataset("circle", "table", TrainSplit(x[:3000]), TestSplit(x[3000:]))
-    settings = Settings(latent_dim=4, network=MLP((64, 64)), training=FitSettings(epochs=40, lr=3e-3), compute=Compute(accelerator="cpu"), densities=(specs.SecondStage(hidden=(64, 64), training=FitSettings(epochs=80, lr=3e-3)),), seed=seed)  # fmt: skip
+    settings = Settings(
+        latent_dim=4,
+        network=MLP((64, 64)),
+        training=FitSettings(epochs=40, lr=3e-3),
+        compute=Compute(accelerator="cpu"),
+        densities=(specs.SecondStage(hidden=(64, 64), training=FitSettings(epochs=80, lr=3e-3)),),
+        seed=seed,
+    )
     trained = runs.train(data, settings)
     distance = {
         name: energy_distance(data.test.x, trained.sample(1000, density=name)) for name in ("prior", "second_stage")

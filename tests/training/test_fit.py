@@ -82,7 +82,8 @@ def test_a_killed_process_resumes_bit_for_bit(tmp_path):
         settings = FitSettings(epochs=4, batch_size=8)
         model = small_vae(hidden=(64, 64))
         state = Path(sys.argv[1]) if sys.argv[1] else None
-        fit(model, Rows(curved_manifold(4000, d=6)), settings, compute=Compute(accelerator="cpu", checkpoint_seconds=0.0), state_file=state, resume=True)
+        fit(model, Rows(curved_manifold(4000, d=6)), settings,
+            compute=Compute(accelerator="cpu", checkpoint_seconds=0.0), state_file=state, resume=True)
         torch.save(model.state_dict(), sys.argv[2])
     """)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -115,9 +116,11 @@ def test_two_processes_agree_with_one(tmp_path):
         torch.set_num_threads(1)
         model = small_vae().double()
         settings = FitSettings(epochs=3, batch_size=20)
-        history = fit(model, Rows(curved_manifold(90, d=6).double()), settings, compute=Compute(accelerator="cpu", precision="64-true"))
+        history = fit(model, Rows(curved_manifold(90, d=6).double()), settings,
+                      compute=Compute(accelerator="cpu", precision="64-true"))
         if os.environ.get("RANK", "0") == "0":
-            torch.save({**model.state_dict(), "loss": torch.tensor(history[-1]["loss"], dtype=torch.float64)}, sys.argv[1])
+            loss = torch.tensor(history[-1]["loss"], dtype=torch.float64)
+            torch.save({**model.state_dict(), "loss": loss}, sys.argv[1])
     """)
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}

@@ -52,7 +52,7 @@ class Specified(BaseEstimator):  # type: ignore[misc]
         return settings_of({**self._defaults, **{k: v for k, v in given.items() if v is not None}}, seed)
 
     def set_params(self, **params: Any) -> Self:
-        """Set arguments, or the settings inside one: ``training__lr``, ``likelihood__shape``, ``penalties__kl__weight``.
+        """Set arguments, or settings inside one: ``training__lr``, ``likelihood__shape``, ``penalties__kl__weight``.
 
         What an argument was stays as it is: it is replaced by a changed one.
 

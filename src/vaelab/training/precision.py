@@ -1,7 +1,7 @@
 """Number formats that leave the data and the objective as they are.
 
-Fabric rounds a module's inputs to the lower precision, and double outputs to single. Grey levels and errors do not survive that; the layers of a
-network round what they multiply by themselves.
+Fabric rounds a module's inputs to the lower precision, and double outputs to single. Grey levels and errors do not
+survive that; the layers of a network round what they multiply by themselves.
 """
 
 from __future__ import annotations
