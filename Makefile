@@ -1,20 +1,27 @@
 # make demo: install and train on bundled digits.  make test: the whole test suite.  make lint: linters, types, docs.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# modules are compiled when first imported: most of what is installed never is
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+
+# $(call step,what is done,command): one line with the seconds it took; the command's own output only where it fails
+define step
+@printf '%s' '$(1)'; start=$$(date +%s); output=$$($(2) 2>&1) || { printf ': failed\n%s\n' "$$output" >&2; exit 1; }; \
+printf ' (%s s)\n' $$(($$(date +%s) - start))
+endef
 
 .PHONY: demo test lint bench docs clean
 
 # torch alone and first: asked for through another package, pip may choose a build of several gigabytes
 .venv/core: constraints.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) $$(grep '^torch==' constraints.txt)
-	$(PIP) -c constraints.txt -e .
-	touch $@
+	$(if $(wildcard $(BIN)/python),,$(call step,Creating .venv,$(PYTHON) -m venv .venv))
+	$(call step,Installing torch,$(PIP) $$(grep '^torch==' constraints.txt))
+	$(call step,Installing vaelab,$(PIP) -c constraints.txt -e .)
+	@touch $@
 
 .venv/dev: .venv/core
-	$(PIP) -c constraints.txt -e '.[dev]'
-	touch $@
+	$(call step,Installing what tests and linters need,$(PIP) -c constraints.txt -e '.[dev]')
+	@touch $@
 
 demo: .venv/core
 	$(BIN)/vaelab train digits --plain
@@ -33,8 +40,8 @@ docs: .venv/dev
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 .venv/bench: .venv/core
-	$(PIP) -c constraints.txt -e '.[bench]'
-	touch $@
+	$(call step,Installing what benchmarks need,$(PIP) -c constraints.txt -e '.[bench]')
+	@touch $@
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks

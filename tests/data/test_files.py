@@ -1,7 +1,5 @@
 """load() from files and folders: round trips, splits, labels, refusals."""
 
-import importlib
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +7,7 @@ import torch
 from PIL import Image
 
 from vaelab.data import MappedArray, TestSplit, TrainSplit, arrays, load, load_rows
-from vaelab.data import extras as extras_module
-from vaelab.errors import InputError, MissingExtraError, VaelabWarning
+from vaelab.errors import InputError, VaelabWarning
 
 
 def both(dataset):
@@ -228,18 +225,6 @@ def test_broken_parquet_is_refused(tmp_path):
     (tmp_path / "t.parquet").write_text("version https://git-lfs.github.com/spec/v1")
     with pytest.raises(InputError, match=r"t\.parquet, which cannot be read.*Download it again"):
         load(tmp_path / "t.parquet")
-
-
-def test_an_absent_package_names_the_extra(tmp_path, monkeypatch):
-    (tmp_path / "t.csv").write_text("a\n1\n2\n")
-
-    def absent(name):
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(extras_module, "importlib", type("Fake", (), {"import_module": staticmethod(absent)}))
-    with pytest.raises(MissingExtraError, match=r"Reading a CSV file needs the package 'pandas'.*vaelab\[data\]"):
-        load(tmp_path / "t.csv")
-    assert importlib.import_module("pandas")
 
 
 # folders of images

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from vaelab.data.cells import Cells, Level, is_frame, read_columns
 from vaelab.data.checks import check_finite
-from vaelab.data.extras import require
 from vaelab.errors import InputError, VaelabWarning
 
 Form = Literal["number", "text", "boolean", "category", "ordered"]
@@ -155,14 +154,16 @@ class Schema:
 
     def to_frame(self, x: Tensor) -> Any:
         """Turn coded rows (n, d) into a pandas DataFrame: categories as their levels, numbers in the dtype of x."""
-        pandas = require("pandas", "data", "A data frame")
+        import pandas
+
         values = x.detach().cpu().numpy()
-        series = {}
+        series: dict[int, Any] = {}
         for j, column in enumerate(self.columns):
             if column.form in ("category", "ordered"):
                 codes = np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.int64)
                 ordered = column.form == "ordered"
-                series[j] = pandas.Categorical.from_codes(codes, categories=list(column.levels or ()), ordered=ordered)
+                levels: Any = list(column.levels or ())
+                series[j] = pandas.Categorical.from_codes(codes, categories=levels, ordered=ordered)
             else:
                 series[j] = _decoded(column, values[:, j])
         return pandas.DataFrame(series).set_axis(list(self.names), axis=1)

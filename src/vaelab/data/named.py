@@ -144,7 +144,7 @@ def load_named(name: str, options: LoadOptions, *, home: Path | str | None, down
     InputError
         It is in no data home, and `download` is off.
     MissingExtraError
-        A package for reading or downloading is absent.
+        The package for downloading is absent.
     """
     entry = NAMED[name]
     options.refuse(f"the data set {name!r}", "label_column", "memory_map")

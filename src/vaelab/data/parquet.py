@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from vaelab.data.cache import decoded
-from vaelab.data.extras import require
 from vaelab.data.images import EncodedImage, Pixels, Preparation, decode
 from vaelab.data.labels import count_classes
 from vaelab.errors import InputError
@@ -81,10 +80,11 @@ def image_table(files: Sequence[Path], label_column: str | None = None) -> Image
     InputError
         A file is broken, a shard is absent, or the label column is missing.
     """
+    from pyarrow import types
+
     _check_shards(files)
     opened = [_open(path) for path in files]
     schema = opened[0].schema_arrow
-    types = require("pyarrow", "data", "Reading a parquet file").types
     images = [
         field.name
         for field in schema
@@ -136,16 +136,18 @@ def _check_shards(files: Sequence[Path]) -> None:
 
 def read_frame(files: Sequence[Path]) -> Any:
     """Read the shards of a table as one pandas DataFrame."""
-    pandas = require("pandas", "data", "Reading a parquet table")
+    import pandas
+
     return pandas.concat([_open(path).read().to_pandas() for path in files], ignore_index=True)
 
 
 def _open(path: Path) -> Any:
-    arrow = require("pyarrow", "data", "Reading a parquet file")
-    parquet: Callable[[Path], Any] = require("pyarrow.parquet", "data", "Reading a parquet file").ParquetFile
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
     try:
-        return parquet(path)
-    except (arrow.ArrowInvalid, OSError) as error:
+        return ParquetFile(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
         raise InputError(
             f"{path}, which cannot be read ({error})", "a whole parquet file", "Download it again."
         ) from error

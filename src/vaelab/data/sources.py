@@ -74,7 +74,7 @@ def load(
     InputError
         It does not exist, cannot be read, or cannot be trained on.
     MissingExtraError
-        An optional package is needed and absent.
+        `download` needs an optional package that is absent.
     """
     options = LoadOptions(_size(image_size), grey, test_fraction, seed, label_column, memory_map, mixed=mixed)
     if not 0.0 < test_fraction < 1.0:
@@ -118,8 +118,6 @@ def load_rows(
     ------
     InputError
         It does not exist, or cannot be read.
-    MissingExtraError
-        An optional package is needed and absent.
     """
     options = LoadOptions(
         _size(image_size), grey, label_column=label_column, memory_map=memory_map, whole=True, schema=schema

@@ -11,7 +11,6 @@ import torch
 from vaelab.data.assembly import assemble
 from vaelab.data.checks import GAPS_REMEDY, check_array, frame_values
 from vaelab.data.dataset import Dataset
-from vaelab.data.extras import require
 from vaelab.data.images import Preparation
 from vaelab.data.labels import count_classes
 from vaelab.data.options import LoadOptions
@@ -21,8 +20,9 @@ from vaelab.errors import InputError, VaelabWarning
 
 def load_csv(path: Path, options: LoadOptions) -> Dataset:
     """Load a table from text; the first line is data if it holds numbers only."""
+    import pandas
+
     options.refuse("a CSV file", "image_size", "grey", "memory_map")
-    pandas = require("pandas", "data", "Reading a CSV file")
     try:
         # a frame of the first line alone tells a header from a row of numbers
         first = pandas.read_csv(path, header=None, nrows=1)
@@ -44,6 +44,8 @@ def load_parquet(path: Path, options: LoadOptions) -> Dataset:
 
     In a folder, ``train-*`` and ``test-*`` (or ``validation-*``, ``valid-*``) are the splits.
     """
+    import pandas
+
     options.refuse("parquet files", "memory_map")
     if path.is_dir():
         train, test = find_splits(path)
@@ -58,7 +60,7 @@ def load_parquet(path: Path, options: LoadOptions) -> Dataset:
         frames = [read_frame(files) for files in (train, test) if files]
         if len(frames) == 2 and list(frames[0].columns) != list(frames[1].columns):
             raise InputError(f"{path} whose splits differ in their columns", "the same columns in both")
-        frame = frames[0] if not test else require("pandas", "data", "Reading a table").concat(frames)
+        frame = pandas.concat(frames) if test else frames[0]
         return _from_frame(frame, options, path, train_rows=len(frames[0]) if test else None)
     held = image_table(test, label_column) if test else None
     tables = [table] if held is None else [table, held]
