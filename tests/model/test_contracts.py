@@ -165,3 +165,15 @@ def test_copy_and_state_round_trip():
 def test_impossible_combinations_are_refused(build, message):
     with pytest.raises(InputError, match=message):
         build()
+
+
+def test_a_vae_with_some_axes_swapped_shares_the_others_and_is_checked():
+    vae = small_vae(6, 3)
+    other = Gaussian(FixedVariance(2.0))
+    swapped = vae.replace(likelihood=other, draws=4)
+    assert (swapped.likelihood, swapped.draws, vae.draws) == (other, 4, 1)
+    assert (swapped.encoder, swapped.decoder, swapped.prior) == (vae.encoder, vae.decoder, vae.prior)
+    assert (list(swapped.regularizers), swapped.posterior) == (list(vae.regularizers), vae.posterior)
+    assert not vae.replace(regularizers=[]).regularizers
+    with pytest.raises(InputError, match="latent_dim=2"):
+        vae.replace(latent_dim=2)

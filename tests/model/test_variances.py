@@ -76,7 +76,7 @@ def test_profiled_objective_is_the_closed_form_and_the_plain_nll(double, shape, 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_draws_within_a_training_step_share_their_variance(double, shape):
     vae = small_vae(variance=ProfiledVariance(**SHAPES[shape], floor=TINY)).double()
-    many = VAE(vae.encoder, vae.decoder, latent_dim=3, likelihood=vae.likelihood, draws=4)
+    many = vae.replace(draws=4)
     x, noise = torch.randn(5, 6), torch.randn(5, 12)
     assert many.noise_shape == (12,)
     q = many.encode(x)
@@ -274,7 +274,7 @@ def small_vae_with(**options):
 def test_bound_of_several_draws_is_that_of_training(double, shape):
     vae = small_vae(variance=ProfiledVariance(**SHAPES[shape], floor=TINY)).double()
     vae.calibrate(Rows(torch.randn(30, 6)), generator=torch.Generator().manual_seed(0))
-    many = VAE(vae.encoder, vae.decoder, latent_dim=3, likelihood=vae.likelihood, draws=4).eval()
+    many = vae.replace(draws=4).eval()
     x, noise = torch.randn(5, 6), torch.randn(4, 5, 3)
     distortion, _ = many.elbo(x, noise=noise)
     torch.testing.assert_close(distortion, many(x, noise=noise.transpose(0, 1).flatten(1)).distortion)

@@ -38,7 +38,7 @@ class Line(Trainable):
     def forward(self, x, c=None, *, noise=None):
         found = objective(self.slope, self.level, self.free, x, noise)
         if self.training:
-            self.types.append((x @ self.slope).dtype)
+            self.types.append((x.dtype, (x @ self.slope).dtype))
             self.seen.append((x.clone(), noise.clone(), [p.detach().clone() for p in self.parameters()]))
             self.losses.append(found.total.detach())
         return found
@@ -281,22 +281,23 @@ def shrinks(run):
     return [bool((a < b).all()) for b, a in zip(before, after, strict=True)]
 
 
+F32 = torch.float32
 LOOSE = {"lr": 0.8, "schedule": "constant"}
-# field → another value, what else is set both times, a reading, and what it is before and after; None: it differs
+# field → another value, what else is set both times, a reading, and what it is before and after; None: all differs
 SAYS = {
     "epochs": (9, {}, lambda run: (len(run.history), len(run.model.seen)), (6, 24), (9, 36)),
     "batch_size": (7, {}, lambda run: {len(x) for x, _, _ in run.model.seen}, {5}, {7}),
     "lr": (0.06, {}, first_steps, [0.03, 0.12, 0.0075], [0.06, 0.24, 0.015]),
     "schedule": ("constant", {}, lambda run: len(set(run.rates)), 6, 1),
     "halve_every": (1, {"schedule": "step", "halve_every": 3}, lambda run: len(set(run.rates)), 2, 6),
-    "beta1": (0.0, {}, lambda run: run.model.seen[2][2][0].tolist(), None, None),
+    "beta1": (0.0, {}, lambda run: tuple(p.tolist() for p in run.model.seen[2][2]), None, None),
     "weight_decay": (1e6, {}, lambda run: shrinks(run)[:2], None, [True, True]),
     "keep_best": (True, LOOSE, lambda run: run.ends_best, False, True),
-    "precision": ("bf16-mixed", {}, lambda run: set(run.model.types), {torch.float32}, {torch.bfloat16}),
+    "precision": ("bf16-mixed", {}, lambda run: set(run.model.types), {(F32, F32)}, {(F32, torch.bfloat16)}),
     "compile": (True, {}, lambda run: run.compiled, [], [1]),
     "accelerator": ("auto", {}, lambda run: run.asked, ["cpu"], ["cuda"]),
     "checkpoint_seconds": (0.0, {}, lambda run: run.saves, 1, 6),
-    "seed": (1, {}, lambda run: [part.tolist() for part in run.model.seen[0][:2]], None, None),
+    "seed": (1, {}, lambda run: tuple(part.tolist() for part in run.model.seen[0][:2]), None, None),
 }
 
 
@@ -306,5 +307,7 @@ def test_every_setting_changes_what_it_says(monkeypatch, tmp_path, name):
     found = reading(trained(monkeypatch, tmp_path, **others))
     then = reading(trained(monkeypatch, tmp_path, **{**others, name: changed}))
     assert found != then
+    if before is None and after is None:
+        assert all(one != other for one, other in zip(found, then, strict=True))
     assert before is None or found == before
     assert after is None or then == after

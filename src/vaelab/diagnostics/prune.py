@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from vaelab.diagnostics.dimension import Dimension, Dimensions, dimensions_of
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.model import VAE, Conditional, Diagonal, Isotropic, Prior, Regularizer, Standard, draw
+from vaelab.model import VAE, Conditional, Diagonal, Isotropic, Prior, Standard, draw
 from vaelab.model.contexts import evaluating
 from vaelab.nets.recurrent import SharedPrior
 from vaelab.nets.slicing import keep_latents, keep_outputs
@@ -160,16 +159,7 @@ def _sliced(vae: VAE, kept: Tensor) -> VAE:
     both = torch.cat([kept, kept + size])  # means, then scales
     keep_outputs(vae.encoder, both if isinstance(vae.posterior, Diagonal) else kept)
     keep_latents(vae.decoder, kept)
-    return VAE(
-        vae.encoder,
-        vae.decoder,
-        latent_dim=len(kept),
-        posterior=vae.posterior,
-        prior=_sliced_prior(vae.prior, both).to(device),
-        likelihood=vae.likelihood,
-        regularizers=cast("Iterable[Regularizer]", vae.regularizers),
-        draws=vae.draws,
-    )
+    return vae.replace(latent_dim=len(kept), prior=_sliced_prior(vae.prior, both).to(device))
 
 
 def _sliced_prior(prior: Prior, both: Tensor) -> Prior:

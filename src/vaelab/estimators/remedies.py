@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, overload
@@ -22,7 +22,7 @@ from vaelab.estimators.changes import changed, check_order, further
 from vaelab.estimators.saved import Rowwise, estimator_of, load
 from vaelab.evaluation.subject import Subject, left_as_it_is, read, subject_of
 from vaelab.latent import PriorDensity
-from vaelab.model import VAE, Gaussian, Likelihood, ProfiledVariance, Regularizer, draw
+from vaelab.model import KL, VAE, Gaussian, ProfiledVariance, draw
 from vaelab.runs.train import hold_out
 from vaelab.runs.trained import Trained
 from vaelab.specs import FitSettings, Profiled
@@ -181,21 +181,7 @@ def _with_profile(vae: VAE, shape: Shape, floor: float) -> VAE:
     """Return the same networks, in evaluation mode, under a variance that is still to be set."""
     likelihood = copy.deepcopy(vae.likelihood)
     likelihood.variance = ProfiledVariance(diagonal=shape == "diag-i", floor=floor).to(next(vae.parameters()))
-    return _under(vae, likelihood, vae.regularizers).eval()
-
-
-def _under(vae: VAE, likelihood: Likelihood, regularizers: Iterable[object] | None) -> VAE:
-    """Return the same networks with another likelihood."""
-    return VAE(
-        vae.encoder,
-        vae.decoder,
-        latent_dim=vae.latent_dim,
-        posterior=vae.posterior,
-        prior=vae.prior,
-        likelihood=likelihood,
-        regularizers=cast("Iterable[Regularizer] | None", regularizers),
-        draws=vae.draws,
-    )
+    return vae.replace(likelihood=likelihood).eval()
 
 
 def _calibrate(vae: VAE, batches: Batches, seed: int) -> None:
@@ -326,5 +312,5 @@ def _profiled(vae: VAE, subject: Subject, wanted: GaussianSpec) -> VAE:
         ProfiledVariance(diagonal=shape.startswith("diag"), per_sample=shape.endswith("-d"), floor=floor),
         link=cast("Gaussian", vae.likelihood).link,
     )
-    own = None if subject.foreign and not vae.posterior.degenerate else vae.regularizers
-    return _under(vae, likelihood.to(next(vae.parameters())), own)
+    profiled = vae.replace(likelihood=likelihood.to(next(vae.parameters())))
+    return profiled.replace(regularizers=[KL()]) if subject.foreign and not vae.posterior.degenerate else profiled

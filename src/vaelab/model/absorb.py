@@ -5,8 +5,7 @@ Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional Variational
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from vaelab.errors import InputError
 from vaelab.model.posteriors import Standardized
 from vaelab.model.priors import Conditional, Standard
-from vaelab.model.regularizers import Regularizer
 from vaelab.model.vae import VAE
 
 
@@ -60,15 +58,11 @@ def absorb_prior(vae: VAE) -> VAE:
         raise InputError(
             f"a prior of type {type(prior).__name__}", "a conditional prior", "There is nothing to absorb."
         )
-    absorbed = VAE(
-        _Encoder(vae.encoder, prior),
-        _Decoder(vae.decoder, prior),
-        latent_dim=vae.latent_dim,
+    absorbed = vae.replace(
+        encoder=_Encoder(vae.encoder, prior),
+        decoder=_Decoder(vae.decoder, prior),
         posterior=Standardized(vae.posterior, vae.latent_dim),
         prior=Standard(vae.latent_dim).to(next(vae.parameters())),
-        likelihood=vae.likelihood,
-        regularizers=cast("Iterable[Regularizer]", vae.regularizers),
-        draws=vae.draws,
     )
     own = set(absorbed.modules()) - set(vae.modules())
     for module in own:  # not `train`, which would change the mode of parts that the two share

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import NamedTuple, cast, final
+from typing import NamedTuple, TypedDict, Unpack, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,19 @@ class Importance(NamedTuple):
     z: Tensor
     log_likelihood: Tensor
     log_q: Tensor
+
+
+class Axes(TypedDict, total=False):
+    """What `VAE` is made of; see there."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+    latent_dim: int
+    posterior: Posterior
+    prior: Prior
+    likelihood: Likelihood
+    regularizers: Iterable[Regularizer]
+    draws: int
 
 
 @final
@@ -143,6 +156,21 @@ class VAE(Trainable):
         if self.posterior.degenerate and any(isinstance(r, KL) for r in self._regularizers()):
             remedy = "Pass regularizers=[] for an autoencoder, or a posterior with a variance."
             raise InputError("a deterministic posterior with a KL, which is infinite", "another penalty", remedy)
+
+    def replace(self, **axes: Unpack[Axes]) -> VAE:
+        """Return the VAE with some axes swapped, checked anew; the others are shared with this one, not copied."""
+        together: Axes = {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "latent_dim": self.latent_dim,
+            "posterior": self.posterior,
+            "prior": self.prior,
+            "likelihood": self.likelihood,
+            "regularizers": self._regularizers(),
+            "draws": self.draws,
+        }
+        together.update(axes)
+        return VAE(**together)
 
     def _regularizers(self) -> Iterable[Regularizer]:
         return cast("Iterable[Regularizer]", self.regularizers)
