@@ -6,19 +6,19 @@ import itertools
 import math
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import get_args
 
 import lightning_fabric
 import pytest
 import torch
 
 from helpers import Rows
-from vaelab.training import FitSettings, Hook, checkpoint, devices, evaluate, fit
+from vaelab.training import Compute, FitSettings, Hook, checkpoint, devices, evaluate, fit
 from vaelab.training.settings import Schedule
 from vaelab.types import Objective, ParameterGroup, Trainable
 
 N, D = 23, 3
-SETTINGS = {"epochs": 6, "batch_size": 5, "lr": 0.03, "accelerator": "cpu"}
+SETTINGS = {"epochs": 6, "batch_size": 5, "lr": 0.03}
+CPU = Compute(accelerator="cpu", checkpoint_seconds=0.0)
 STEPS_PER_EPOCH = N // 5
 STEPS = 6 * STEPS_PER_EPOCH
 SCALES = (1.0, 4.0, 0.25)
@@ -111,18 +111,17 @@ def adam(seen, factors, *, lr, beta1, weight_decay):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])  # without Fabric's wrappers, and with them
-@pytest.mark.parametrize("schedule", get_args(Schedule))
+@pytest.mark.parametrize("schedule", Schedule.kinds())
 def test_every_step_is_adams(schedule, precision):
     settings = FitSettings(
         **{**SETTINGS, "lr": 1.0},
-        schedule=schedule,
-        halve_every={"step": 2, "plateau": 1}.get(schedule),
+        schedule={"step": "step(2)", "plateau": "plateau(1)"}.get(schedule, schedule),
         beta1=0.6,
         weight_decay=0.3,
-        precision=precision,
+        keep_best=False,
     )
-    model = Line()
-    history = fit(model, rows(), settings, held_out=rows(9, seed=1))
+    model, compute = Line(), Compute(accelerator="cpu", precision=precision)
+    history = fit(model, rows(), settings, compute=compute, held_out=rows(9, seed=1))
     factors = FACTORS[schedule](history)
     assert len(set(factors)) > 1 or schedule == "constant", "the rate never moves, so the test shows nothing"
     wanted = adam(model.seen, factors, lr=1.0, beta1=0.6, weight_decay=0.3)
@@ -134,7 +133,7 @@ def test_every_step_is_adams(schedule, precision):
 
 def test_epochs_are_means_over_their_steps_and_held_out_rows():
     model, held_out = Line(), rows(9, seed=1)
-    history = fit(model, rows(), FitSettings(**SETTINGS), held_out=held_out)
+    history = fit(model, rows(), FitSettings(**SETTINGS, keep_best=False), compute=CPU, held_out=held_out)
     for epoch, record in enumerate(history):
         part = slice(epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH)
         assert record["loss"] == pytest.approx(float(torch.stack(model.losses[part]).mean()))
@@ -173,7 +172,7 @@ class Noisy(Rows):
 
 def test_rows_come_once_an_epoch_in_an_order_of_its_own_and_no_noise_comes_twice():
     model, noted = Line(), []
-    fit(model, Noisy(rows().x, (noted,)), FitSettings(**SETTINGS))
+    fit(model, Noisy(rows().x, (noted,)), FitSettings(**SETTINGS), compute=CPU)
     orders = []
     for epoch in range(6):
         x = torch.cat([x for x, _, _ in model.seen[epoch * STEPS_PER_EPOCH : (epoch + 1) * STEPS_PER_EPOCH]])
@@ -213,7 +212,7 @@ def at(value, n=4):
     return Rows(torch.full((n, 1), float(value), dtype=torch.float64))
 
 
-CROSSING = {"epochs": 40, "batch_size": 4, "lr": 0.1, "accelerator": "cpu", "checkpoint_seconds": 0.0}
+CROSSING = {"epochs": 40, "batch_size": 4, "lr": 0.1}
 
 
 @pytest.mark.parametrize("cut", [False, True])
@@ -221,12 +220,12 @@ CROSSING = {"epochs": 40, "batch_size": 4, "lr": 0.1, "accelerator": "cpu", "che
 def test_the_weights_kept_are_those_of_the_best_held_out_epoch_also_after_a_resume(tmp_path, keep_best, cut):
     settings = FitSettings(**CROSSING, keep_best=keep_best)
     whole, model, state = Crossing(), Crossing(), tmp_path / "state.safetensors"
-    fit(whole, at(1), settings, held_out=at(0))
+    fit(whole, at(1), settings, compute=CPU, held_out=at(0))
     assert 0 < [abs(w) for w in whole.path].index(min(map(abs, whole.path))) < 29
     if cut:
         with pytest.raises(KeyboardInterrupt):
-            fit(Crossing(), at(1), settings, held_out=at(0), state_file=state, hooks=[Stop()])
-    fit(model, at(1), settings, held_out=at(0), state_file=state, resume=True)
+            fit(Crossing(), at(1), settings, compute=CPU, held_out=at(0), state_file=state, hooks=[Stop()])
+    fit(model, at(1), settings, compute=CPU, held_out=at(0), state_file=state, resume=True)
     assert model.w.item() == (min(whole.path, key=abs) if keep_best else whole.path[-1])
     if not keep_best:
         assert model.w.item() > 0.5
@@ -234,12 +233,12 @@ def test_the_weights_kept_are_those_of_the_best_held_out_epoch_also_after_a_resu
 
 @pytest.mark.parametrize("schedule", ["plateau", "step", "cosine"])
 def test_a_resumed_training_has_the_rates_of_a_whole_one(tmp_path, schedule):
-    settings = FitSettings(**CROSSING, schedule=schedule, halve_every=3 if schedule == "step" else None)
+    settings = FitSettings(**CROSSING, schedule="step(3)" if schedule == "step" else schedule, keep_best=False)
     whole, cut, state = Crossing(), Crossing(), tmp_path / "state.safetensors"
-    history = fit(whole, at(1), settings, held_out=at(0))
+    history = fit(whole, at(1), settings, compute=CPU, held_out=at(0))
     with pytest.raises(KeyboardInterrupt):
-        fit(Crossing(), at(1), settings, held_out=at(0), state_file=state, hooks=[Stop()])
-    again = fit(cut, at(1), settings, held_out=at(0), state_file=state, resume=True)
+        fit(Crossing(), at(1), settings, compute=CPU, held_out=at(0), state_file=state, hooks=[Stop()])
+    again = fit(cut, at(1), settings, compute=CPU, held_out=at(0), state_file=state, resume=True)
     assert history[-1]["lr"] < 0.5 * history[0]["lr"]
     assert [record["lr"] for record in again] == [record["lr"] for record in history]
     assert cut.w.item() == whole.w.item()
@@ -262,8 +261,12 @@ def trained(monkeypatch, tmp_path, **changes):
         )
         patch.delenv("TORCHELASTIC_RUN_ID", raising=False)
         model, data, held_out = Line().float(), Rows(rows().x.float()), Rows(rows(9, seed=1).x.float())
-        settings = FitSettings(**{**SETTINGS, "checkpoint_seconds": 1e9, **changes})
-        history = fit(model, data, settings, held_out=held_out, state_file=tmp_path / f"{changes}.safetensors")
+        given = {"accelerator": "cpu", "checkpoint_seconds": 1e9, **SETTINGS, "keep_best": False, **changes}
+        seed = given.pop("seed", 0)
+        compute = Compute(**{name: given.pop(name) for name in Compute.model_fields if name in given})
+        state = tmp_path / f"{sum(map(ord, str(changes)))}.safetensors"
+        settings = FitSettings(**given)
+        history = fit(model, data, settings, compute=compute, seed=seed, held_out=held_out, state_file=state)
     rates, losses = ([record[name] for record in history] for name in ("lr", "held_out_loss"))
     ends_best = evaluate(model, held_out)["loss"] == min(losses) < losses[-1]
     return SimpleNamespace(
@@ -289,7 +292,6 @@ SAYS = {
     "batch_size": (7, {}, lambda run: {len(x) for x, _, _ in run.model.seen}, {5}, {7}),
     "lr": (0.06, {}, first_steps, [0.03, 0.12, 0.0075], [0.06, 0.24, 0.015]),
     "schedule": ("constant", {}, lambda run: len(set(run.rates)), 6, 1),
-    "halve_every": (1, {"schedule": "step", "halve_every": 3}, lambda run: len(set(run.rates)), 2, 6),
     "beta1": (0.0, {}, lambda run: tuple(p.tolist() for p in run.model.seen[2][2]), None, None),
     "weight_decay": (1e6, {}, lambda run: shrinks(run)[:2], None, [True, True]),
     "keep_best": (True, LOOSE, lambda run: run.ends_best, False, True),
@@ -301,7 +303,7 @@ SAYS = {
 }
 
 
-@pytest.mark.parametrize("name", FitSettings.model_fields)
+@pytest.mark.parametrize("name", [*FitSettings.model_fields, *Compute.model_fields, "seed"])
 def test_every_setting_changes_what_it_says(monkeypatch, tmp_path, name):
     changed, others, reading, before, after = SAYS[name]
     found = reading(trained(monkeypatch, tmp_path, **others))

@@ -243,8 +243,8 @@ def retrain(model: object, X: object = None, changes: Mapping[str, object] = {},
         Rows to train on; None for a run's own.
     changes
         Name → value: arguments of the estimator, or settings of the run; ``training__weight_decay`` or
-        ``likelihood__shape`` for those inside. For a VAE or a foreign module: fields of `vaelab.FitSettings`, and ``likelihood``, a Gaussian
-        one, which gives a profiled decoder variance.
+        ``likelihood__shape`` for those inside. For a VAE or a foreign module: fields of `vaelab.FitSettings`, and
+        ``likelihood``, a Gaussian one, which gives a profiled decoder variance.
     y
         Conditions of the rows, for a conditional model.
 
