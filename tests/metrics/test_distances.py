@@ -194,6 +194,16 @@ def test_kernel_distance_averages_unbiased_subsets():
     assert found != kernel_distance(x, y, subsets=1000, subset_size=20, generator=generator(1))
 
 
+def test_kernel_distance_is_the_mean_and_the_spread_of_its_subsets():
+    x, y, drawn = normal(90, 3), normal(70, 3, seed=1) + 0.5, generator()
+    values = torch.tensor(
+        [polynomial_mmd2(*(z[torch.randperm(len(z), generator=drawn)[:20]] for z in (x, y))) for _ in range(4)]
+    )
+    found = kernel_distance(x, y, subsets=4, subset_size=20, generator=generator())
+    mean = float(values.sum()) / 4
+    assert found == pytest.approx((mean, (float((values - mean).square().sum()) / 4) ** 0.5), rel=1e-6)
+
+
 def test_subsets_are_drawn_without_replacement_and_are_at_most_all_rows():
     x, y = normal(30, 3), normal(30, 3, seed=1)
     whole = polynomial_mmd2(x, y)

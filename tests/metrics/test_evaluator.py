@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vaelab.errors import InputError, VaelabWarning
+from vaelab.metrics.distances import energy_distance
 from vaelab.metrics.evaluator import Evaluator, prepared
 from vaelab.metrics.features import Identity
 from vaelab.metrics.protocols import protocol
@@ -56,7 +57,8 @@ def test_blocks_do_not_matter():
     x, y = _rows(300), _rows(300, shift=0.3, seed=1)
     found = [
         {
-            r.measure: r.value
+            (r.measure, end): getattr(r, end)
+            for end in ("low", "value", "high")
             for r in Evaluator(TABLE, Identity(), _blocks(x, a), measures=ALL).score("y", [_blocks(y, b)])
         }
         for a, b in ((300, 300), (7, 33))
@@ -87,6 +89,20 @@ def test_the_jackknife_interval_covers_the_spread_over_fresh_sets():
         widths.append((reading.high - reading.low) / 2 / 2.2621572)  # back to standard errors
     spread = torch.tensor(values).std().item()
     assert 0.5 * spread < sum(widths) / len(widths) < 2 * spread
+
+
+def test_floor_and_jackknife_are_direct_computations():
+    """Row i belongs to group i mod 10; t = 2.2622 at nine degrees of freedom."""
+    real, other, fake = _rows(300).double(), _rows(200, seed=1).double(), _rows(250, shift=0.5, seed=2).double()
+    judge = Evaluator(TABLE, Identity(), _blocks(real), measures=("energy", "two_sample"), floor=_blocks(other))
+    energy, accuracy = judge.score("x", [_blocks(fake)])
+    assert energy.floor == pytest.approx(energy_distance(real, other))
+    assert energy.value == pytest.approx(energy_distance(real, fake))
+    left = [energy_distance(*(x[torch.arange(len(x)) % 10 != group] for x in (real, fake))) for group in range(10)]
+    mean = sum(left) / 10
+    half = 2.26215716 * (0.9 * sum((value - mean) ** 2 for value in left)) ** 0.5
+    assert (energy.low, energy.high) == pytest.approx((energy.value - half, energy.value + half), rel=1e-6)
+    assert accuracy.high - accuracy.value == pytest.approx(1.96 * 0.5 / 250**0.5)
 
 
 def test_few_rows_have_no_jackknife_interval():

@@ -121,6 +121,11 @@ def test_rows_in_blocks_are_rows():
     )
 
 
+def test_equal_rows_meet_draws_of_their_own_in_every_block():
+    found = importance_weighted_bounds(small_vae(6, 3, seed=1).eval(), Rows(torch.ones(45, 6)), draws=1)
+    assert len(found.bound["prior"].unique()) == 45
+
+
 def test_the_mode_is_evaluation_and_is_put_back():
     vae = small_vae(6, 3, variance=ProfiledVariance(), seed=1)
     gamma = vae.likelihood.variance.gamma.clone()

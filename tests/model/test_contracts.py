@@ -1,24 +1,37 @@
 """One suite per axis: every value of it must pass."""
 
 import copy
+import inspect
 
 import pytest
 import torch
+from torch import nn
 
-from helpers import small_vae
+from helpers import Rows, small_vae
 from vaelab.errors import InputError
 from vaelab.model import (
     KL,
+    MMD,
     VAE,
+    Adversarial,
     Bernoulli,
+    CodeNorm,
+    Deterministic,
     Diagonal,
     FixedVariance,
+    FullCovariance,
     Gaussian,
+    JacobianPenalty,
     LearnedVariance,
+    Likelihood,
     ProfiledVariance,
+    Regularizer,
     Standard,
+    WeightNorm,
 )
-from vaelab.nets import MLPDecoder, MLPEncoder
+from vaelab.nets import MLP, MLPDecoder, MLPEncoder
+from vaelab.training import FitSettings, fit
+from vaelab.types import ParameterGroup, Step
 
 VARIANCES = {
     "fixed": lambda: FixedVariance(0.3),
@@ -177,3 +190,142 @@ def test_a_vae_with_some_axes_swapped_shares_the_others_and_is_checked():
     assert not vae.replace(regularizers=[]).regularizers
     with pytest.raises(InputError, match="latent_dim=2"):
         vae.replace(latent_dim=2)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("posterior", [Diagonal, FullCovariance, Deterministic])
+def test_a_likelihood_without_a_place_for_gaps_says_what_has_one(name, posterior):
+    one, likelihood = posterior(), LIKELIHOODS[name]()
+    vae = VAE(
+        MLPEncoder((6,), one.parameter_count(2), hidden=(8,)),
+        MLPDecoder(2, likelihood.parameter_shape((6,)), hidden=(8,)),
+        latent_dim=2,
+        posterior=one,
+        likelihood=likelihood,
+        regularizers=[],
+    )
+    x, noise = torch.rand(4, 6), torch.randn(5, 4, 2)
+    assert torch.equal(vae.impute(x, noise=noise), x)
+    x[1, 2] = torch.nan
+    with pytest.raises(InputError, match="likelihood='mixed'"):
+        vae.impute(x, noise=noise)
+
+
+class Laplace(Likelihood):
+    """A likelihood from outside: its class is all that it takes, gaps included."""
+
+    def nll(self, parameters, x):
+        return torch.where(x.isnan(), 0.0, (x - parameters).abs() + torch.tensor(2.0).log()).sum(1)
+
+    def mean(self, parameters):
+        return parameters
+
+    def sample(self, parameters, *, generator=None):
+        return parameters
+
+    def impute(self, x, parameters, weights):
+        return torch.where(x.isnan(), (weights[..., None] * parameters).sum(0), x)
+
+
+class Filled(nn.Module):
+    """An encoder that reads 0 for a gap."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, c=None):
+        return self.network(x.nan_to_num(), c)
+
+
+def test_a_likelihood_from_outside_fills_gaps_by_its_own_rule():
+    vae = small_vae(6, 3).replace(likelihood=Laplace())
+    vae = vae.replace(encoder=Filled(vae.encoder))
+    x, noise = torch.randn(4, 6), torch.randn(5, 4, 3)
+    x[1, 2] = x[3, 0] = torch.nan
+    filled = vae.impute(x, noise=noise)
+    drawn = vae.importance(x, noise=noise)
+    weights = (vae.prior().log_prob(drawn.z) + drawn.log_likelihood - drawn.log_q).softmax(0)
+    wanted = (weights[..., None] * torch.stack([vae.decode(z) for z in drawn.z])).sum(0)
+    torch.testing.assert_close(filled, torch.where(x.isnan(), wanted, x))
+    fit(vae, Rows(torch.randn(20, 6)), FitSettings(epochs=1, batch_size=10, accelerator="cpu"))
+
+
+class Scored(Regularizer):
+    """A penalty from outside, with a network of its own, a learning rate, noise, and a step before the others'."""
+
+    name = "scored"
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.network = 1.0, nn.Linear(3, 1)
+
+    def noise_count(self, latent_dim):
+        return 2
+
+    def parameter_groups(self):
+        return [ParameterGroup(list(self.network.parameters()), 0.5, decays=False)]
+
+    def step_before(self, codes):
+        def loss(x, c, noise):
+            z, prior, own = codes(x, c, noise)
+            assert not z.requires_grad
+            assert torch.equal(own, noise[:, -2:])  # the last of the regularisers
+            return self.network(z).square()[:, 0] * prior.log_prob(z)
+
+        return Step("scorer", list(self.network.parameters()), loss)
+
+    def forward(self, draw):
+        return self.network(draw.z).square()[:, 0]
+
+
+def test_a_regularizer_from_outside_has_parameters_and_a_step_of_its_own():
+    vae = small_vae(6, 3).replace(regularizers=[KL(), MMD(1.0), Scored()])
+    assert vae.noise_shape == (3 + 3 + 2,)
+    assert [group.lr_scale for group in vae.parameter_groups()] == [1.0, 0.5]
+    (step,) = vae.steps_before()
+    assert (step.name, step.loss(torch.randn(5, 6), None, torch.randn(5, 8)).shape) == ("scorer", (5,))
+    before = vae.regularizers[2].network.weight.clone()
+    fit(vae, Rows(torch.randn(20, 6)), FitSettings(epochs=1, batch_size=10, accelerator="cpu"))
+    assert not torch.equal(vae.regularizers[2].network.weight, before)
+
+
+REGULARIZERS = {
+    "kl": KL,
+    "mmd": MMD,
+    "code_norm": CodeNorm,
+    "weight_norm": WeightNorm,
+    "jacobian": lambda: JacobianPenalty(dimensions=6),
+    "adversarial": lambda: Adversarial(1.0, MLP(3, 1, (4,))),
+    "scored": Scored,
+}
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_regularizer_contract(name):
+    regularizer = REGULARIZERS[name]()
+    vae = small_vae(6, 3).replace(regularizers=[regularizer])
+    x, noise = torch.randn(5, 6), torch.randn(5, *vae.noise_shape)
+    penalty = vae(x, noise=noise).penalties[regularizer.name]
+    assert penalty.shape == (5,)
+    assert torch.equal(penalty, vae(x, noise=noise).penalties[regularizer.name])
+    groups = [id(p) for group in vae.parameter_groups() for p in group.parameters]
+    assert sorted(groups) == sorted({id(p) for p in vae.parameters()})
+    for step in vae.steps_before():
+        step.loss(x, None, noise).sum().backward()
+        assert {id(p) for p in vae.parameters() if p.grad is not None} == {id(p) for p in step.parameters}
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_what_needs_a_density_is_refused_for_a_deterministic_posterior(name):
+    vae, regularizer = small_vae(6, 3), REGULARIZERS[name]()
+    axes = {"encoder": MLPEncoder((6,), 3, hidden=(8,)), "posterior": Deterministic(), "regularizers": [regularizer]}
+    if regularizer.needs_density:
+        with pytest.raises(InputError, match="infinite"):
+            vae.replace(**axes)
+    else:
+        assert vae.replace(**axes)(torch.randn(5, 6)).total.isfinite()
+
+
+def test_the_vae_asks_no_axis_what_it_is():
+    assert "isinstance(" not in inspect.getsource(inspect.getmodule(VAE))

@@ -1,7 +1,15 @@
 """The VAE and its axes: posterior, prior, likelihood, variance, regularisers."""
 
 from vaelab.model.absorb import absorb_prior
-from vaelab.model.distributions import DiagonalNormal, StandardNormal, draw, kl, variance_ratio
+from vaelab.model.distributions import (
+    ACTIVE_BELOW,
+    DiagonalNormal,
+    StandardNormal,
+    count_active,
+    draw,
+    kl,
+    variance_ratio,
+)
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
 from vaelab.model.pixels import Bernoulli, ContinuousBernoulli, DiscretizedLogisticMixture
@@ -17,7 +25,7 @@ from vaelab.model.regularizers import (
     Regularizer,
     WeightNorm,
 )
-from vaelab.model.vae import ACTIVE_BELOW, VAE, Importance, count_active
+from vaelab.model.vae import VAE, Importance
 from vaelab.model.variances import DecodedVariance, FixedVariance, LearnedVariance, ProfiledVariance, Variance
 
 __all__ = [

@@ -133,20 +133,31 @@ def _(q: MultivariateNormal, m: Tensor, s: Tensor) -> MultivariateNormal:
 
 
 @singledispatch
-def variance_ratio(q: Distribution, p: Distribution) -> Tensor:
+def variance_ratio(q: Distribution, p: Distribution, decomposed: int | None = None) -> Tensor:
     """(B, κ) variance of q along its axes relative to the prior's (Zheng et al. 2022, Definitions 3 and 5).
 
-    For a full covariance these are the eigenvalues relative to the prior's, in ascending order.
+    For a full covariance these are the eigenvalues relative to the prior's, in ascending order, which cost a
+    decomposition per row: of the first `decomposed` rows only, where that is given.
     """
     ratio: Tensor = q.variance / p.variance
     return ratio
 
 
 @variance_ratio.register
-def _(q: MultivariateNormal, p: Distribution) -> Tensor:
-    tril = q.scale_tril / p.stddev.unsqueeze(-1)
+def _(q: MultivariateNormal, p: Distribution, decomposed: int | None = None) -> Tensor:
+    stddev = p.stddev if p.stddev.ndim == 1 else p.stddev[:decomposed]  # one law for all rows, or one for each
+    tril = q.scale_tril[:decomposed] / stddev.unsqueeze(-1)
     values: Tensor = torch.linalg.svdvals(tril)  # of LLᵀ they would have the squared condition number
     return values.square().flip(-1)
+
+
+ACTIVE_BELOW = 0.05
+"""Threshold on λ_j under which a latent dimension counts as active."""
+
+
+def count_active(variance_ratio: Tensor, threshold: float = ACTIVE_BELOW) -> int:
+    """Count the active dimensions among mean variance ratios λ, shape (κ,)."""
+    return int((variance_ratio < threshold).sum())
 
 
 def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
+from vaelab.errors import InputError
 from vaelab.model.variances import ProfiledVariance, Variance
 from vaelab.types import ParameterGroup
 
@@ -51,6 +52,31 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, *event) x ~ p(x | z), with its noise."""
+
+    def impute(self, x: Tensor, parameters: Tensor, weights: Tensor) -> Tensor:
+        """Fill in what is missing with its mean over draws of z; refused by default.
+
+        Parameters
+        ----------
+        x
+            (B, *event) rows, NaN where an entry is missing.
+        parameters
+            (K, B, *parameter_shape) the decoder's output for K draws.
+        weights
+            (K, B) of the draws, which add up to 1 for each row.
+
+        Returns
+        -------
+        Tensor
+            (B, *event) x without gaps; what was observed stays as it is.
+
+        Raises
+        ------
+        InputError
+            The likelihood has no place for missing entries.
+        """
+        got = f"missing entries for {type(self).__name__}"
+        raise InputError(got, "a likelihood that can leave entries out", "Train with likelihood='mixed'.")
 
     def caveat(self, x: Tensor) -> str | None:
         """Why `nll` of these rows is not minus a normalised log-density, or None if it is."""

@@ -135,20 +135,25 @@ class Mixed(Likelihood):
             return len(observed) / observed.sum(0, keepdim=True).clamp(min=1)
         return observed.numel() / observed.sum().clamp(min=1)
 
-    def expected(self, parameters: Tensor) -> Tensor:
+    def impute(self, x: Tensor, parameters: Tensor, weights: Tensor) -> Tensor:
+        """(B, d) x with its gaps filled: numbers by their mean over the draws, categories by the most likely level."""
+        each = self._expected(parameters.flatten(0, 1)).unflatten(0, parameters.shape[:2])
+        return torch.where(x.isnan(), self._decide((weights[..., None] * each).sum(0)), x)
+
+    def _expected(self, parameters: Tensor) -> Tensor:
         """(B, numbers + Σ levels) means of the numbers and probabilities of the levels, in the decoder's order."""
         parts = [self._means(parameters), *(logits.softmax(2).flatten(1) for _, logits in self._logits(parameters))]
         return torch.cat(parts, dim=1)
 
-    def decide(self, expected: Tensor) -> Tensor:
-        """(B, d) numbers as they are and the most likely level of each category, from `expected` or an average."""
+    def _decide(self, expected: Tensor) -> Tensor:
+        """(B, d) numbers as they are and the most likely level of each category, from `_expected` or an average."""
         parts = [self._means(expected)]
         parts += [weights.argmax(2).to(expected.dtype) for _, weights in self._logits(expected)]
         return torch.cat(parts, dim=1).index_select(1, self._order)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """(B, d) means of the numbers, and of categories, which have no mean, the most likely level."""
-        return self.decide(parameters)  # the largest logit is the largest probability
+        return self._decide(parameters)  # the largest logit is the largest probability
 
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, d) numbers with noise of variance γ, and levels drawn with their probabilities; nothing is missing."""

@@ -11,8 +11,8 @@ Ghosh, Sajjadi, Vergari, Black, Schölkopf, "From Variational to Deterministic A
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, final
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal, NamedTuple, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
@@ -23,6 +23,7 @@ from vaelab.errors import InputError
 from vaelab.model.distributions import draw as draw_from
 from vaelab.model.distributions import kl
 from vaelab.model.likelihoods import Likelihood
+from vaelab.types import ParameterGroup, Step
 
 WAE_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Of the inverse multi-quadratic kernel in the program of Tolstikhin et al."""
@@ -56,6 +57,10 @@ class Draw(NamedTuple):
     noise: Tensor | None = None
 
 
+StillCodes = Callable[[Tensor, Tensor | None, Tensor], tuple[Tensor, Distribution, Tensor]]
+"""(x, c, noise) → (B, κ) codes without gradient, the prior, and the part of the noise that is the regulariser's own."""
+
+
 class Regularizer(nn.Module, ABC):
     """A penalty on one pass, in nats per sample.
 
@@ -65,10 +70,13 @@ class Regularizer(nn.Module, ABC):
         Under which it is logged.
     weight
         Factor that the penalty already has.
+    needs_density
+        Whether it reads log q(z | x), which a deterministic posterior does not have.
     """
 
     name: str
     weight: float
+    needs_density: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, draw: Draw) -> Tensor:
@@ -77,6 +85,20 @@ class Regularizer(nn.Module, ABC):
     def noise_count(self, latent_dim: int) -> int:
         """Return how many standard normals per sample and step it needs; none by default."""
         return 0
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Parameters with a learning rate of their own; none by default."""
+        return []
+
+    def step_before(self, codes: StillCodes) -> Step | None:
+        """Return the step that alternates with the networks', as that of a critic; None by default.
+
+        Parameters
+        ----------
+        codes
+            Function of a batch x, c and its noise, to be called in the step's loss.
+        """
+        return None
 
     def extra_repr(self) -> str:
         """Show the weight in ``repr``."""
@@ -94,6 +116,7 @@ class KL(Regularizer):
     """weight · KL[q(z | x) ‖ p(z)], nats; the weight is 1 for a bound on log p(x), else the β of a β-VAE."""
 
     name = "kl"
+    needs_density = True
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -290,6 +313,18 @@ class Adversarial(Regularizer):
     def noise_count(self, latent_dim: int) -> int:
         """Return κ, for a draw of the prior."""
         return latent_dim
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Those of the critic, without weight decay."""
+        return [ParameterGroup(list(self.critic.parameters()), self.lr_scale, decays=False)]
+
+    def step_before(self, codes: StillCodes) -> Step:
+        """One of the critic, on the batch's codes as they are before the encoder moves."""
+
+        def loss(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
+            return self.critic_loss(*codes(x, c, noise))
+
+        return Step("critic", list(self.critic.parameters()), loss)
 
     def _logit(self, z: Tensor, p: Distribution) -> Tensor:
         logit: Tensor = self.critic(z).reshape(len(z))

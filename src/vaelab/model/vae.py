@@ -19,31 +19,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypedDict, Unpack, cast, final
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, MultivariateNormal
+from torch.distributions import Distribution
 
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.model.contexts import evaluating, full_precision, still
-from vaelab.model.distributions import DiagonalNormal, draw, kl, variance_ratio
+from vaelab.model.distributions import count_active, draw, kl, variance_ratio
 from vaelab.model.likelihoods import Gaussian, Likelihood
-from vaelab.model.mixed import Mixed
 from vaelab.model.posteriors import Diagonal, Posterior
 from vaelab.model.priors import Prior, Standard
-from vaelab.model.regularizers import KL, Adversarial, Draw, Regularizer
+from vaelab.model.regularizers import KL, Draw, Regularizer
 from vaelab.types import Batches, Objective, ParameterGroup, Step, Trainable, rows_at_once
 
-ACTIVE_BELOW = 0.05
-"""Threshold on λ_j under which a latent dimension counts as active."""
-
 _DECOMPOSED = 64  # rows of a training batch
-
-
-def count_active(variance_ratio: Tensor, threshold: float = ACTIVE_BELOW) -> int:
-    """Count the active dimensions among mean variance ratios λ, shape (κ,)."""
-    return int((variance_ratio < threshold).sum())
 
 
 class Importance(NamedTuple):
@@ -153,22 +145,13 @@ class VAE(Trainable):
                 )
         if self.draws < 1 or (self.draws > 1 and self.posterior.degenerate):
             raise InputError(f"draws={self.draws}", "at least 1, and 1 for a deterministic posterior")
-        if self.posterior.degenerate and any(isinstance(r, KL) for r in self._regularizers()):
+        if self.posterior.degenerate and any(r.needs_density for r in self._regularizers()):
             remedy = "Pass regularizers=[] for an autoencoder, or a posterior with a variance."
             raise InputError("a deterministic posterior with a KL, which is infinite", "another penalty", remedy)
 
     def replace(self, **axes: Unpack[Axes]) -> VAE:
         """Return the VAE with some axes swapped, checked anew; the others are shared with this one, not copied."""
-        together: Axes = {
-            "encoder": self.encoder,
-            "decoder": self.decoder,
-            "latent_dim": self.latent_dim,
-            "posterior": self.posterior,
-            "prior": self.prior,
-            "likelihood": self.likelihood,
-            "regularizers": self._regularizers(),
-            "draws": self.draws,
-        }
+        together = cast("Axes", {name: getattr(self, name) for name in Axes.__annotations__})
         together.update(axes)
         return VAE(**together)
 
@@ -228,7 +211,8 @@ class VAE(Trainable):
             }
         readings = self.likelihood.readings()
         if not self.posterior.degenerate:
-            readings["variance_ratio"] = self._ratio(q, p)
+            with torch.no_grad():
+                readings["variance_ratio"] = variance_ratio(q, p, _DECOMPOSED if self.training else None)
         return Objective(distortion, penalties, readings)
 
     def _drawn(self, x: Tensor, c: Tensor | None, q: Distribution, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -250,28 +234,17 @@ class VAE(Trainable):
         return together
 
     def steps_before(self) -> list[Step]:
-        """One for each critic, on the codes of the batch as they are before the networks move."""
-        steps, counts = [], self._noise_counts()
-        for i, regularizer in enumerate(self._regularizers(), 1):
-            if isinstance(regularizer, Adversarial):
-                place = slice(sum(counts[:i]), sum(counts[: i + 1]))
-                loss = partial(self._critic_loss, regularizer, place)
-                steps.append(Step("critic", list(regularizer.critic.parameters()), loss))
-        return steps
+        """Those of the regularisers, on the codes of the batch as they are before the networks move."""
+        own = zip(self._regularizers(), pairwise(accumulate(self._noise_counts())), strict=True)
+        steps = [r.step_before(partial(self._still_codes, slice(*ends))) for r, ends in own]
+        return [step for step in steps if step is not None]
 
-    def _critic_loss(self, own: Adversarial, place: slice, x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
+    def _still_codes(
+        self, place: slice, x: Tensor, c: Tensor | None, noise: Tensor
+    ) -> tuple[Tensor, Distribution, Tensor]:
         with torch.no_grad(), still(self.encoder):
             z = draw(self.encode(x, c), noise[:, : self.latent_dim])
-        return own.critic_loss(z, self.prior(c), noise[:, place])
-
-    def _ratio(self, q: Distribution, p: Distribution) -> Tensor:
-        """Variance ratios, of a part of a training batch only where they cost a decomposition per row."""
-        if isinstance(q, MultivariateNormal) and self.training:
-            q = MultivariateNormal(q.loc[:_DECOMPOSED], scale_tril=q.scale_tril[:_DECOMPOSED], validate_args=False)
-            if len(p.batch_shape):
-                p = DiagonalNormal(p.mean[:_DECOMPOSED], p.stddev[:_DECOMPOSED])
-        with torch.no_grad():
-            return variance_ratio(q, p)
+        return z, self.prior(c), noise[:, place]
 
     def elbo(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two parts of the negative ELBO, whatever the regularisers: no weight, no other penalty.
@@ -339,22 +312,15 @@ class VAE(Trainable):
         InputError
             Entries are missing and the likelihood has no place for that.
         """
-        likelihood = self.likelihood
-        missing = x.isnan()
-        if not isinstance(likelihood, Mixed):
-            if bool(missing.any()):
-                remedy = "Train with likelihood='mixed'."
-                raise InputError(f"missing entries for {type(likelihood).__name__}", "a Mixed likelihood", remedy)
+        if not bool(x.isnan().any()):
             return x.clone()
         q, p = self.encode(x, c), self.prior(c)
-        if self.posterior.degenerate:  # one z, and so no weights
-            return torch.where(missing, likelihood.mean(self.decoder(q.mean, c).to(x.dtype)), x)
+        if self.posterior.degenerate:  # one z, which has all the weight
+            return self.likelihood.impute(x, self.decoder(q.mean, c).to(x.dtype)[None], x.new_ones(1, len(x)))
         zs = [draw(q, row.to(x.dtype)) for row in noise]
         z, parameters = torch.stack(zs), self._decoded(zs, c, x)
-        log_p = p.log_prob(z) - likelihood.nll_of_draws(parameters, x)
-        weights = (log_p - q.log_prob(z)).softmax(0)
-        each = likelihood.expected(parameters.flatten(0, 1)).unflatten(0, (len(z), len(x)))
-        return torch.where(missing, likelihood.decide((weights[..., None] * each).sum(0)), x)
+        log_p = p.log_prob(z) - self.likelihood.nll_of_draws(parameters, x)
+        return self.likelihood.impute(x, parameters, (log_p - q.log_prob(z)).softmax(0))
 
     def sample(
         self,
@@ -396,11 +362,8 @@ class VAE(Trainable):
         return self.likelihood.mean(parameters)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Networks at the schedule's learning rate, the likelihood's parameters at their own."""
-        own = self.likelihood.parameter_groups()
-        for r in self._regularizers():
-            if isinstance(r, Adversarial):
-                own.append(ParameterGroup(list(r.critic.parameters()), r.lr_scale, decays=False))
+        """Networks at the schedule's learning rate, parameters of likelihood and regularisers at their own."""
+        own = [*self.likelihood.parameter_groups(), *(g for r in self._regularizers() for g in r.parameter_groups())]
         taken = {id(p) for group in own for p in group.parameters}
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in taken]
         return [ParameterGroup(rest), *own]
