@@ -57,6 +57,8 @@ def test_a_linear_decoder_varies_by_its_squared_columns():
     assert found.order.tolist() == [3, 2, 1, 0]
     torch.testing.assert_close(found.ratios, torch.tensor([0.1, 0.4, 0.7, 1.0], dtype=torch.float64))
     assert (found.rows, found.draws) == (16, 2000)
+    pairs = axis_noise(vae, rows(4000), rows=4000, draws=2)
+    torch.testing.assert_close(pairs.variance, wanted, rtol=5 * (2 / 4000) ** 0.5, atol=0)
     few = axis_noise(vae, rows())
     read = wanted > 0
     proportion = few.variance[read] / wanted[read]

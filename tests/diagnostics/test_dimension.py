@@ -87,6 +87,28 @@ def test_the_interval_is_that_of_the_bootstrap():
     assert count_dimensions(ratios).high == 1
 
 
+@pytest.mark.parametrize(("zeros", "low"), [(110, 0), (120, 1)])
+def test_the_interval_holds_95_per_cent_of_the_bootstrap(zeros, low):
+    """Of resamples of 200 rows a mean of 0.05 or more has probability 0.09 with 110 zeros, and 0.003 with 120."""
+    ratios = torch.cat([torch.zeros(zeros), torch.full((200 - zeros,), 0.1)])[:, None].double()
+    for seed in range(5):
+        found = count_dimensions(ratios, seed=seed)
+        assert (found.low, found.count, found.high) == (low, 1, 1)
+
+
+def test_a_threshold_of_ones_own_holds_for_the_interval_too():
+    found = count_dimensions(_ratios(0.1, 0.3, 0.9, spread=0.01), threshold=0.2)
+    assert (found.low, found.count, found.high) == (1, 1, 1)
+    assert count_dimensions(_ratios(0.1, 0.3, 0.9)).count == 0
+
+
+def test_without_clusters_the_widest_gap_counts():
+    """0.3 and 0.6 lie on the two sides of one half, a factor of 2 apart; 0.001 and 0.3 are a factor of 300 apart."""
+    found = count_dimensions(_ratios(0.9, 0.001, 0.6, 0.3))
+    assert (found.by_gap, found.clear) == (1, False)
+    assert found.gap == pytest.approx(300)
+
+
 def test_the_bootstrap_does_not_depend_on_its_blocks(monkeypatch):
     ratios = torch.rand(50, 3).double() * 0.1
     whole = count_dimensions(ratios)

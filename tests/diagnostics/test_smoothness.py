@@ -296,6 +296,8 @@ def test_parts_of_batches_are_distinct_rows():
     x = part.take(torch.arange(10))[0]
     assert len(part) == len(x.unique(dim=0)) == 10
     assert (x[:, None] == rows(30).x).all(-1).any(1).all()
+    chosen = torch.cat([Part.of(rows(30), 10, seed).rows for seed in range(60)])
+    assert (chosen.bincount(minlength=30) - 20).abs().max() < 5 * (20 * 2 / 3) ** 0.5  # at random, of all
     assert posterior_variance(Codes(x, torch.full_like(x, 0.5))) == 0.25
 
 

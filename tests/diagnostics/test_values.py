@@ -1,0 +1,99 @@
+"""Every number that a rule may name, against the measures that it comes from."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from vaelab.diagnostics.diagnosis import Measures
+from vaelab.diagnostics.row_means import Mean
+from vaelab.diagnostics.verdicts import LABELS, Context, values_of
+
+CONTEXT = {"latent_dim": 8, "dimensions": 20, "kind": "table"}
+
+
+def measures(**changes):
+    bounds = SimpleNamespace(lower=Mean(1.5, 0.1), upper=Mean(1.7, 0.1))
+    told = SimpleNamespace(lower=Mean(0.7, 0.1), upper=Mean(0.9, 0.1))
+    match = SimpleNamespace(share=0.2, accuracy=SimpleNamespace(accuracy=0.8, standard_error=0.05))
+    found = {
+        "code_use": SimpleNamespace(used=3, information=bounds, transmitted=told, degenerate=False),
+        "reconstruction": SimpleNamespace(
+            explained=0.9, slope=1.1, largest_share=0.4, gamma=0.5, ratio=2.5, residual=0.2
+        ),
+        "residuals": SimpleNamespace(
+            structured=2, expected_nats=5.0, spectrum=torch.tensor([3.0, 1.0]), gains={"diag-i": 4.0, "iso-d": 6.0}
+        ),
+        "optimality": SimpleNamespace(implied_gamma=0.8),
+        "generalisation": SimpleNamespace(error_ratio=1.4, gap=Mean(2.0, 0.3)),
+        "continuation": SimpleNamespace(gain=0.15),
+        "aggregated": SimpleNamespace(matches={"prior": match}),
+        "manifold": SimpleNamespace(holes=0.3),
+    }
+    return Measures(**(found | changes))
+
+
+WANTED = {
+    "explained": 0.9,
+    "slope": 1.1,
+    "largest_share": 0.4,
+    "dimensions": 20,
+    "latent_dim": 8,
+    "used": 3,
+    "used_share": 3 / 8,
+    "idle": 5,
+    "idle_share": 5 / 8,
+    "information": 1.5,
+    "transmitted": 0.7,
+    "implied_over_residual": 0.8 / 0.2,
+    "implied_over_declared": 0.8 / 0.5,
+    "declared_over_residual": 2.5,
+    "residual_over_declared": 3 * 0.2 / 0.5,
+    "mean_reduced": None,
+    "foreign": 0,
+    "error_ratio": 1.4,
+    "gap": 2 - 3 * 0.3,
+    "gain": 0.15,
+    "structured": 2,
+    "direction_gain": 5 / 20,
+    "sampler_share": 0.2,
+    "sampler_accuracy": 0.8 - 2 * 0.05,
+    "shape_gain": 6 / 20,
+    "holes": 0.3,
+    "table": 1,
+    "image": 0,
+}
+
+
+def approximately(values):
+    return {name: None if value is None else pytest.approx(value) for name, value in values.items()}
+
+
+def test_every_value_is_that_of_its_measure():
+    assert set(WANTED) == set(LABELS)
+    assert values_of(measures(), Context(**CONTEXT)) == approximately(WANTED)
+
+
+@pytest.mark.parametrize(
+    ("context", "changes", "differing"),
+    [
+        ({"kind": "image"}, {}, {"table": 0, "image": 1}),
+        ({"conditional": True}, {}, {"transmitted": None}),
+        ({"shape": "diag-i"}, {}, {"shape_gain": None}),
+        ({"sampler": "flow"}, {}, {"sampler_share": None, "sampler_accuracy": None}),
+        (
+            {"foreign": True, "gamma_known": False},
+            {},
+            {"foreign": 1, "mean_reduced": abs(math.log(0.8 / (20 / 16)))}
+            | dict.fromkeys(
+                ("declared_over_residual", "residual_over_declared", "implied_over_declared", "shape_gain")
+            ),
+        ),
+        ({}, {"generalisation": SimpleNamespace(error_ratio=1.4, gap=None)}, {"gap": math.inf}),
+    ],
+)
+def test_what_is_not_known_is_not_said(context, changes, differing):
+    assert values_of(measures(**changes), Context(**{**CONTEXT, **context})) == approximately(WANTED | differing)
