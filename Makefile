@@ -1,4 +1,5 @@
-# make demo: install and train on bundled digits.  make test: the whole test suite.  make lint: linters, types, docs.
+# make demo: install and train on bundled digits.  make test: the tests, in minutes.
+# make test-all: the long campaigns too.  make lint: linters, types, docs.
 PYTHON ?= python3
 BIN := .venv/bin
 # modules are compiled when first imported: most of what is installed never is
@@ -10,7 +11,7 @@ define step
 printf ' (%s s)\n' $$(($$(date +%s) - start))
 endef
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test test-all lint bench docs clean
 
 # torch alone and first: asked for through another package, pip may choose a build of several gigabytes
 .venv/core: constraints.txt pyproject.toml
@@ -28,6 +29,11 @@ demo: .venv/core
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+# campaigns, and the faults planted in a copy of the source, each of which a test must notice
+test-all: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m '' --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.planting --check
 
 lint: .venv/dev
 	$(BIN)/ruff check .

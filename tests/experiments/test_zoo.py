@@ -13,6 +13,7 @@ from vaelab.experiments.zoo import BROKEN, SEEDS, SOUND, confusion
 HALF = len(BROKEN) // 2
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("kinds", [SOUND, BROKEN[:HALF], BROKEN[HALF:]], ids=["sound", "broken", "broken too"])
 def test_the_main_verdict_is_right_nine_times_of_ten(kinds):
     with warnings.catch_warnings():

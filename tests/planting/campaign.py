@@ -135,5 +135,5 @@ def _pytest(source: Path, tests: Sequence[str]) -> None:
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-        status = pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests])
+        status = pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "", *tests])
     os._exit(int(status))
