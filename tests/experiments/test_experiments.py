@@ -13,9 +13,23 @@ TABLE = TABLES["zheng/table1"]
 FEW = replace(TABLE, cells=TABLE.cells[-4:])  # two shapes
 
 
-@pytest.mark.parametrize("name", [name for name, table in TABLES.items() if not table.results_of])
-def test_every_table_runs_at_smoke_scale(name, tmp_path):
-    table = TABLES[name]
+OWN = [table for table in TABLES.values() if not table.results_of]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("table", OWN, ids=lambda table: table.name)
+def test_every_table_runs_at_smoke_scale(table, tmp_path):
+    at_smoke_scale(table, tmp_path)
+
+
+@pytest.mark.parametrize("table", OWN, ids=lambda table: table.name)
+def test_the_ends_of_every_table_run_at_smoke_scale(table, tmp_path):
+    ends = (table.cells[0], table.cells[-1])
+    at_smoke_scale(replace(table, cells=ends, orderings=(), claims=()), tmp_path)
+
+
+def at_smoke_scale(table, tmp_path):
+    """Run a table, look at its results and how they are shown."""
     threads = torch.get_num_threads()
     results = run(table, "smoke", tmp_path)
     assert [r.cell for r in results] == [cell.name for cell in table.cells]

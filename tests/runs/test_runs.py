@@ -19,6 +19,7 @@ from vaelab.presets import load as preset
 from vaelab.presets import names
 from vaelab.runs.execute import execute, prepare
 from vaelab.specs import MLP, Compute, FitSettings, Settings, build_vae
+from vaelab.training import checkpoint
 
 QUICK = Settings(
     latent_dim=2,
@@ -76,6 +77,33 @@ def test_mse_and_nelbo_are_those_of_the_model():
     assert found.variance_ratios == pytest.approx(q.variance.mean(0).tolist(), rel=1e-5)
 
 
+@pytest.mark.parametrize("stage", ["stage-one", "stage-two"])
+def test_an_interrupted_run_resumes_to_the_same_model(stage, tmp_path, monkeypatch):
+    """Stopped right after the first state of a stage is written."""
+    monkeypatch.setattr("vaelab.runs.execute.draw", lambda *a, **k: None)  # slow, and not what is compared
+    for name in ("whole", "cut"):
+        prepare(tmp_path / name, table(), QUICK, {"data": "somewhere"})
+    execute(tmp_path / "whole", table())
+    save = checkpoint.save_state
+
+    def interrupted(path, *rest):
+        save(path, *rest)
+        if path.stem == stage:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_state", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            execute(tmp_path / "cut", table())
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    with pytest.raises(RunFolderError, match="--resume"):
+        runs.load(tmp_path / "cut")
+    execute(tmp_path / "cut", table(), resume=True)
+    whole, resumed = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
+    assert whole.read_bytes() == resumed.read_bytes()
+
+
+@pytest.mark.campaign
 @pytest.mark.parametrize("wait_for", ["stage-one", "stage-two"])
 def test_a_killed_run_resumes_to_the_same_model(wait_for, tmp_path):
     """SIGKILL in either stage, then ``vaelab train --resume``: the same weights, bit for bit."""
@@ -101,6 +129,7 @@ def test_a_killed_run_resumes_to_the_same_model(wait_for, tmp_path):
     assert whole.read_bytes() == resumed.read_bytes()
 
 
+@pytest.mark.campaign
 def test_two_processes_make_one_run(tmp_path):
     """The command under torchrun: one folder, and the same first stage to rounding."""
     np.save(tmp_path / "x.npy", table(500).train.x.numpy())
@@ -209,7 +238,7 @@ def test_every_network_trains_with_every_variance_on_any_image_size(network, var
     assert trained.sample(2, density="prior").shape == (2, 3, 30, 45)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.campaign)])
 def test_second_stage_samples_are_closer_to_curved_data_than_the_prior_s(seed):
     """End to end on a noisy circle in eight dimensions: distances in data space, at least twice as close."""
     generator = torch.Generator().manual_seed(seed)

@@ -71,6 +71,7 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path, stop):
     assert [[r[k] for k in keys] for r in again] == [[r[k] for k in keys] for r in history]
 
 
+@pytest.mark.campaign
 def test_a_killed_process_resumes_bit_for_bit(tmp_path):
     """SIGKILL in the middle of an epoch; the state on disk is from the middle of an epoch too."""
     script = textwrap.dedent("""
