@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from vaelab import GaussianVAE, RegularizedAutoencoder
+from helpers import small_vae
+from vaelab import GaussianVAE, RegularizedAutoencoder, SequenceVAE
+from vaelab.estimators import remedies
 from vaelab.runs import Trained
 
 QUICK = {"latent_dim": 2, "network": "mlp([8])", "epochs": 2, "random_state": 0}
@@ -62,3 +64,90 @@ def test_the_tolerance_of_prune_is_the_callers(model):
             small = model.prune(X, keep=[0], tolerance=tolerance)
         assert small.pruned_.tolerance == tolerance
         assert small.pruned_.parity == (tolerance > 1)
+
+
+SEQUENCES = [5 + 4 * np.random.default_rng(i).normal(size=(3 + i % 4, 2)) for i in range(12)]
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    return SequenceVAE(latent_dim=2, units=4, epochs=1, context=3, score_draws=2, random_state=0).fit(SEQUENCES)
+
+
+def test_points_of_sequences_stand_with_their_place_their_past_and_their_owner(sequences):
+    part = sequences.as_dataset(SEQUENCES).train
+    every = np.concatenate(SEQUENCES)
+    places = [(i, t) for i, x in enumerate(SEQUENCES) for t in range(len(x))]
+    assert part.groups.tolist() == [i for i, _ in places]
+    assert part.labels.tolist() == [min(t, 3) for _, t in places]
+    windows = part.c.index_select(0, torch.arange(len(places)))
+    for window, (i, t) in zip(windows, places, strict=True):
+        past = (SEQUENCES[i][max(0, t - 3) : t] - every.mean(0)) / every.std(0)
+        wanted = np.zeros((3, 3))
+        wanted[3 - len(past) :] = np.concatenate([past, np.ones((len(past), 1))], 1)
+        np.testing.assert_allclose(window.numpy(), wanted, atol=1e-5)
+    bounds = sequences.trained_.bound(part.x, sequences.score_noise_, part.c).numpy()
+    wanted = [sum(b for b, (owner, _) in zip(bounds, places, strict=True) if owner == i) for i in range(12)]
+    np.testing.assert_allclose(sequences.score_samples(SEQUENCES), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_what_was_drawn_is_the_newest_step_of_the_next_window(monkeypatch, sequences, noise):
+    seen = []
+
+    def sample(n, windows, *, generator, observation_noise):
+        seen.append(windows.clone())
+        assert observation_noise == noise
+        return torch.full((n, 2), 1.0 + len(seen))  # in the network's units
+
+    monkeypatch.setattr(sequences.trained_.vae, "sample", sample)
+    drawn = sequences.sample(2, steps=3, prefix=SEQUENCES[0], observation_noise=noise)
+    every = np.concatenate(SEQUENCES)
+    np.testing.assert_allclose(drawn[0], every.mean(0) + every.std(0) * np.array([[2.0], [3.0], [4.0]]), rtol=1e-5)
+    for step in (1, 2):
+        assert torch.equal(seen[step][:, :-1], seen[step - 1][:, 1:])
+        torch.testing.assert_close(seen[step][0, -1], torch.tensor([1.0 + step, 1.0 + step, 1.0]))
+
+
+def bare():
+    torch.manual_seed(0)
+    return small_vae(3, 2)
+
+
+def numbers(batches, x):
+    rows = batches.take(torch.arange(len(batches)))[0]
+    return {int(i) for i in torch.cdist(rows.double(), x.double()).argmin(1)}
+
+
+@pytest.mark.parametrize(("gain", "shape"), [(0.1, "iso-i"), (0.5, "diag-i")])
+def test_a_shape_is_scored_on_rows_that_it_was_not_set_from_and_must_gain_clearly(monkeypatch, gain, shape):
+    """Scores differ by ±1 about a gain over 40 rows: two standard errors are 0.32."""
+    x, calibrated, scored = torch.randn(40, 3), [], []
+    calibrate = remedies._calibrate
+    monkeypatch.setattr(
+        remedies,
+        "_calibrate",
+        lambda vae, rows, seed: (calibrated.append(numbers(rows, x)), calibrate(vae, rows, seed)),
+    )
+
+    def scores(vae, rows, seed):
+        scored.append(numbers(rows, x))
+        own = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(len(rows) // 2) + gain
+        return -own if vae.likelihood.variance.gamma.numel() > 1 else torch.zeros_like(own)
+
+    monkeypatch.setattr(remedies, "_scores", scores)
+    assert remedies.recalibrate(bare(), x).shape == shape
+    for fitted, other in zip(calibrated[:4], scored[:4], strict=True):
+        assert (fitted | other, fitted & other) == (set(range(40)), set())
+
+
+def test_networks_are_trained_on_at_a_small_rate_without_the_rows_held_out(monkeypatch):
+    x, given = torch.randn(60, 3), {}
+
+    def fit(vae, rows, settings, *, seed, held_out):
+        given.update(rows=numbers(rows, x), held_out=numbers(held_out, x), lr=settings.lr, epochs=settings.epochs)
+
+    monkeypatch.setattr(remedies, "fit", fit)
+    remedies.retrain(bare(), x, {"epochs": 7})
+    assert (given["rows"] | given["held_out"], given["rows"] & given["held_out"]) == (set(range(60)), set())
+    assert (given["lr"], given["epochs"]) == (remedies._FINE, 7)
