@@ -124,17 +124,17 @@ def test_a_shape_is_scored_on_rows_that_it_was_not_set_from_and_must_gain_clearl
     """Scores differ by ±1 about a gain over 40 rows: two standard errors are 0.32."""
     x, calibrated, scored = torch.randn(40, 3), [], []
     calibrate = remedies._calibrate
-    monkeypatch.setattr(
-        remedies,
-        "_calibrate",
-        lambda vae, rows, seed: (calibrated.append(numbers(rows, x)), calibrate(vae, rows, seed)),
-    )
+
+    def noted(vae, rows, seed):
+        calibrated.append(numbers(rows, x))
+        calibrate(vae, rows, seed)
 
     def scores(vae, rows, seed):
         scored.append(numbers(rows, x))
         own = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(len(rows) // 2) + gain
         return -own if vae.likelihood.variance.gamma.numel() > 1 else torch.zeros_like(own)
 
+    monkeypatch.setattr(remedies, "_calibrate", noted)
     monkeypatch.setattr(remedies, "_scores", scores)
     assert remedies.recalibrate(bare(), x).shape == shape
     for fitted, other in zip(calibrated[:4], scored[:4], strict=True):
