@@ -103,9 +103,9 @@ def test_files_that_cannot_be_mapped(tmp_path):
 def test_resident_memory_does_not_grow_with_the_file(tmp_path):
     values = np.random.default_rng(0).integers(0, 256, 2**20, dtype=np.uint8)
     with (tmp_path / "x.npy").open("wb") as file:  # written, since a sparse file would be read page by page
-        header = {"descr": "|u1", "fortran_order": False, "shape": (600 * 16, 2**16)}
+        header = {"descr": "|u1", "fortran_order": False, "shape": (300 * 16, 2**16)}
         np.lib.format.write_array_header_1_0(file, header)
-        for _ in range(600):
+        for _ in range(300):
             file.write(values.data)
     program = """
 import sys, torch

@@ -95,14 +95,15 @@ def test_resnet_decoder_has_2048_units_on_small_images(side: int) -> None:
 
 
 def test_resnet_widths_stop_at_1024() -> None:
-    decoder = ResNetDecoder(2, (1, 64, 64), base_width=64, blocks_per_scale=1)
+    with torch.device("meta"):  # shapes alone
+        decoder = ResNetDecoder(2, (1, 64, 64), base_width=64, blocks_per_scale=1)
+        encoder = ResNetEncoder(
+            (1, 8, 8), 2, base_width=512, scales=3, blocks_per_scale=1, pooling="average", dense_width=8
+        )
     assert decoder.body[0].out_features == 4 * 1024
     doublings = [m for m in decoder.body.modules() if isinstance(m, nn.ConvTranspose2d)]
     widths = [(m.in_channels, m.out_channels) for m in doublings]
     assert widths == [(1024, 1024), (1024, 512), (512, 256), (256, 128), (128, 64)]
-    encoder = ResNetEncoder(
-        (1, 8, 8), 2, base_width=512, scales=3, blocks_per_scale=1, pooling="average", dense_width=8
-    )
     assert encoder.head[0].shortcut.in_features == 1024
 
 
