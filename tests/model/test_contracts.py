@@ -30,7 +30,7 @@ from vaelab.model import (
     WeightNorm,
 )
 from vaelab.nets import MLP, MLPDecoder, MLPEncoder
-from vaelab.training import FitSettings, fit
+from vaelab.training import Compute, FitSettings, fit
 from vaelab.types import ParameterGroup, Step
 
 VARIANCES = {
@@ -43,6 +43,8 @@ LIKELIHOODS = {
     "gaussian-sigmoid": lambda: Gaussian(link="sigmoid"),
     "bernoulli": Bernoulli,
 }
+
+CPU = Compute(accelerator="cpu")
 
 
 @pytest.mark.parametrize("scale", ["exp", "softplus"])
@@ -248,7 +250,7 @@ def test_a_likelihood_from_outside_fills_gaps_by_its_own_rule():
     weights = (vae.prior().log_prob(drawn.z) + drawn.log_likelihood - drawn.log_q).softmax(0)
     wanted = (weights[..., None] * torch.stack([vae.decode(z) for z in drawn.z])).sum(0)
     torch.testing.assert_close(filled, torch.where(x.isnan(), wanted, x))
-    fit(vae, Rows(torch.randn(20, 6)), FitSettings(epochs=1, batch_size=10, accelerator="cpu"))
+    fit(vae, Rows(torch.randn(20, 6)), FitSettings(epochs=1, batch_size=10), compute=CPU)
 
 
 class Scored(Regularizer):
@@ -286,7 +288,7 @@ def test_a_regularizer_from_outside_has_parameters_and_a_step_of_its_own():
     (step,) = vae.steps_before()
     assert (step.name, step.loss(torch.randn(5, 6), None, torch.randn(5, 8)).shape) == ("scorer", (5,))
     before = vae.regularizers[2].network.weight.clone()
-    fit(vae, Rows(torch.randn(20, 6)), FitSettings(epochs=1, batch_size=10, accelerator="cpu"))
+    fit(vae, Rows(torch.randn(20, 6)), FitSettings(epochs=1, batch_size=10), compute=CPU)
     assert not torch.equal(vae.regularizers[2].network.weight, before)
 
 

@@ -1,0 +1,257 @@
+"""Every option of every value reaches the object that it is for, with the number that was given."""
+
+import pytest
+import torch
+
+from vaelab import specs
+from vaelab.data import ArrayBatches
+from vaelab.latent import Codes, Site, law_of
+from vaelab.model import KL
+from vaelab.runs.train import hold_out
+from vaelab.specs import Settings, build_second_stage, build_vae
+from vaelab.training import devices
+from vaelab.training import loop as loops
+
+IMAGE, ROW = (1, 8, 8), (5,)
+
+
+def vae(event=ROW, condition_shape=(), data_variance=2.0, levels=(), **values):
+    settings = Settings(latent_dim=4, densities=(), **values).resolve(1000, event)
+    return build_vae(settings, event, data_variance=data_variance, condition_shape=condition_shape, levels=levels)
+
+
+def widths(network):
+    return [layer.out_features for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
+
+
+def decays(network):
+    return {1 - m.momentum for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)}
+
+
+def first_channels(network):
+    return next(m.out_channels for m in network.modules() if isinstance(m, torch.nn.Conv2d))
+
+
+def spectral(network):
+    return any("pectral" in type(m).__name__ for m in network.modules())
+
+
+def gaussian(text):
+    return vae(likelihood=text, network="mlp([8])").likelihood.variance
+
+
+def penalty(text, event=ROW):
+    (found,) = vae(event, posterior="deterministic", penalties=text, network="mlp([8])").regularizers
+    return found
+
+
+def second(**options):
+    law = specs.SecondStage(**options)
+    settings = Settings(latent_dim=4, densities=(law,))
+    return build_second_stage(settings, law, code_variance=1.0)
+
+
+def second_training(fit):
+    """The settings that the training of a law on codes is given."""
+    seen = []
+    law = specs.SecondStage(hidden=(8,), training=fit)
+
+    def train(model, length, stage):
+        seen.append(length)
+        return model
+
+    codes = Codes(torch.randn(20, 4), torch.ones(20, 4))
+    law_of(law).fit(law, codes, Site(Settings(latent_dim=4)), train)
+    return seen[0]
+
+
+def flow_training(fit):
+    pytest.importorskip("zuko")
+    seen = []
+    law = specs.Flow(training=fit)
+    codes = Codes(torch.randn(20, 4), torch.ones(20, 4))
+    law_of(law).fit(law, codes, Site(Settings(latent_dim=4)), lambda model, length, stage: seen.append(length) or model)
+    return seen[0]
+
+
+def mixture(text):
+    law = specs.Density.of(text)
+    z = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    found = law_of(law).fit(law, Codes(z, torch.full_like(z, 1e-3)), Site(Settings(latent_dim=2)), None)
+    return found.components, found.covariance
+
+
+def wide(kind, text, event=(1, 16, 16)):
+    return first_channels(vae(event, network=f"{kind}({text})").encoder)
+
+
+def sequential():
+    return vae((6,), (7, 7), network="lstm(11)", condition="standard(attention=false)")
+
+
+FIT = specs.FitSettings(epochs=7, lr=0.3, batch_size=9)
+CONDITIONED = {"condition_shape": (3,), "network": "mlp([8])"}
+# (axis, kind, option) → what is read where it is built, and what has to be there
+REACHES = {
+    ("network", "mlp", "hidden"): (lambda: widths(vae(network="mlp([7, 9])").encoder), [7, 9, 8]),
+    ("network", "lstm", "units"): (
+        lambda: {m.hidden_size for m in sequential().modules() if isinstance(m, torch.nn.LSTM)},
+        {11},
+    ),
+    ("network", "infogan", "norm_decay"): (lambda: decays(vae(IMAGE, network="infogan(0.75)")), {0.75}),
+    ("network", "rae", "spectral"): (
+        lambda: spectral(vae((1, 16, 16), network="rae(base_width=2, spectral=true)")),
+        True,
+    ),
+    **{
+        ("network", kind, "norm_decay"): (
+            lambda kind=kind: decays(vae((1, 16, 16), network=f"{kind}(norm_decay=0.75, base_width=2)")),
+            {0.75},
+        )
+        for kind in ("resnet", "residual", "wae", "arelbo", "rae")
+    },
+    **{
+        ("network", kind, "base_width"): (
+            lambda kind=kind: wide(kind, "base_width=4") == 2 * wide(kind, "base_width=2"),
+            True,
+        )
+        for kind in ("resnet", "residual", "wae", "arelbo", "rae")
+    },
+    ("posterior", "diagonal", "draws"): (lambda: vae(posterior="diagonal(3)").draws, 3),
+    ("posterior", "full", "draws"): (lambda: vae(posterior="full(3)").draws, 3),
+    ("posterior", "isotropic", "draws"): (lambda: vae(posterior="isotropic(draws=3)").draws, 3),
+    ("posterior", "isotropic", "variance"): (
+        lambda: float(vae(posterior="isotropic(variance=0.25)").posterior(torch.zeros(1, 4)).variance[0, 0]),
+        0.25,
+    ),
+    **{
+        ("condition", kind, "attention"): (
+            lambda kind=kind: type(vae(condition=f"{kind}(attention=false)", **CONDITIONED).decoder).__name__,
+            "Embedded",
+        )
+        for kind in ("standard", "conditional")
+    },
+    **{
+        ("condition", kind, "hidden"): (
+            lambda kind=kind: 13 in widths(vae(condition=f"{kind}(hidden=[13])", **CONDITIONED).encoder),
+            True,
+        )
+        for kind in ("standard", "conditional")
+    },
+    ("likelihood", "gaussian", "variance"): (lambda: type(gaussian("gaussian(learned)")).__name__, "LearnedVariance"),
+    ("likelihood", "gaussian", "shape"): (lambda: gaussian("gaussian(shape=diag-i)").diagonal, True),
+    ("likelihood", "gaussian", "floor"): (lambda: gaussian("gaussian(floor=0.5)").floor, 1.0),  # of variance 2
+    ("likelihood", "mixed", "variance"): (
+        lambda: type(vae(likelihood="mixed(learned)", levels=(0, 3, 0, 0, 2)).likelihood.variance).__name__,
+        "LearnedVariance",
+    ),
+    ("likelihood", "mixed", "shape"): (
+        lambda: vae(likelihood="mixed(shape=diag-i)", levels=(0, 3, 0, 0, 2)).likelihood.variance.diagonal,
+        True,
+    ),
+    ("likelihood", "mixed", "floor"): (
+        lambda: vae(likelihood="mixed(floor=0.5)", levels=(0, 3, 0, 0, 2)).likelihood.variance.floor,
+        1.0,
+    ),
+    ("likelihood", "logistic_mixture", "components"): (
+        lambda: vae(IMAGE, likelihood="logistic_mixture(3)").likelihood.components,
+        3,
+    ),
+    ("variance", "learned", "initial"): (lambda: float(gaussian("gaussian(learned(initial=3))").gamma), 3.0),
+    ("variance", "learned", "lr_scale"): (
+        lambda: vae(likelihood="gaussian(learned(lr_scale=5))").parameter_groups()[-1].lr_scale,
+        5.0,
+    ),
+    ("variance", "fixed", "value"): (lambda: float(gaussian("gaussian(fixed(3))").gamma), 3.0),
+    ("penalties", "kl", "weight"): (lambda: next(iter(vae(penalties="kl(3)").regularizers)).weight, 3.0),
+    **{
+        ("penalties", kind, "weight"): (lambda kind=kind: penalty(f"{kind}(3)").weight, 3.0)
+        for kind in ("mmd", "adversarial", "code_norm", "weight_norm", "jacobian")
+    },
+    ("penalties", "adversarial", "hidden"): (lambda: widths(penalty("adversarial(hidden=[7])").critic), [7, 1]),
+    ("penalties", "adversarial", "lr_scale"): (lambda: penalty("adversarial(lr_scale=4)").lr_scale, 4.0),
+    ("penalties", "adversarial", "log_prior"): (lambda: penalty("adversarial(log_prior=false)").log_prior, False),
+    ("penalties", "weight_norm", "dense"): (lambda: penalty("weight_norm(dense=false)").dense, False),
+    ("penalties", "jacobian", "form"): (lambda: penalty("jacobian(form=program)").form, "program"),
+    ("densities", "mixture", "components"): (lambda: mixture("mixture(3, full)")[0], 3),
+    ("densities", "mixture", "covariance"): (lambda: mixture("mixture(3, diag)")[1], "diag"),
+    ("densities", "flow", "training"): (lambda: flow_training(FIT), FIT),
+    ("densities", "second_stage", "training"): (lambda: second_training(FIT), FIT),
+    ("densities", "second_stage", "hidden"): (lambda: widths(second(hidden=(7, 9)).encoder), [7, 9, 8]),
+}
+ELSEWHERE = {  # where the loop is tested against a formula, or a network of one's own
+    ("network", "own", "place"),
+    ("network", "own", "make"),
+    ("condition", "shared", "attention"),
+    ("condition", "shared", "hidden"),
+    ("schedule", "step", "every"),
+    ("schedule", "plateau", "patience"),
+}
+AXES = (
+    specs.Network,
+    specs.Posterior,
+    specs.Condition,
+    specs.Likelihood,
+    specs.Variance,
+    specs.Penalty,
+    specs.Density,
+    specs.Schedule,
+)
+
+
+def test_every_option_has_a_row():
+    options = {
+        (axis.axis, leaf.kind, name) for axis in AXES for leaf in axis.kinds().values() for name in leaf.model_fields
+    }
+    assert options == set(REACHES) | ELSEWHERE
+
+
+@pytest.mark.parametrize("option", REACHES, ids="-".join)
+def test_an_option_reaches_what_it_is_for(option):
+    reading, wanted = REACHES[option]
+    assert reading() == (pytest.approx(wanted) if isinstance(wanted, float) else wanted)
+
+
+def test_the_settings_of_a_training_reach_the_loop(monkeypatch):
+    """Length, device, seed and held-out rows, of both stages."""
+    seen = []
+
+    def fit(model, batches, settings, *, compute, seed, held_out, **_):
+        seen.append((settings, compute, seed, len(batches), 0 if held_out is None else len(held_out)))
+
+    import sys
+
+    from vaelab.data import from_arrays
+    from vaelab.runs import train
+
+    monkeypatch.setattr(sys.modules[train.__module__], "fit", fit)
+    first, second = specs.FitSettings(epochs=3, beta1=0.4, weight_decay=0.2), specs.FitSettings(epochs=5, lr=0.7)
+    compute = specs.Compute(accelerator="cpu", checkpoint_seconds=7.0)
+    law = specs.SecondStage(hidden=(4,), training=second)
+    settings = Settings(2, "mlp([4])", training=first, compute=compute, densities=(law,), held_out=0.2, seed=11)
+    train(from_arrays(torch.randn(60, 3).numpy()), settings)
+    assert seen == [(first, compute, 11, 48, 12), (second, compute, 11, 48, 12)]
+
+
+def test_the_seed_parts_rows_and_starts_weights():
+    rows = ArrayBatches(torch.arange(50.0)[:, None])
+    parted = [hold_out(rows, Settings(seed=seed))[1].take(torch.arange(5))[0] for seed in (0, 0, 1)]
+    assert torch.equal(parted[0], parted[1])
+    assert not torch.equal(parted[0], parted[2])
+    started = [next(vae(seed=seed).encoder.parameters()) for seed in (0, 0, 1)]
+    assert torch.equal(started[0], started[1])
+    assert not torch.equal(started[0], started[2])
+
+
+def test_a_default_kl_has_weight_one_and_an_autoencoder_has_none():
+    (kl,) = vae().regularizers
+    assert isinstance(kl, KL)
+    assert kl.weight == 1
+    assert not list(vae(posterior="deterministic").regularizers)
+
+
+def test_the_accelerator_is_asked_for(monkeypatch):
+    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="a CUDA device"):
+        devices.make_fabric(specs.Compute(accelerator="gpu"))
+    assert loops.Plan.of(ArrayBatches(torch.zeros(100, 1)), specs.FitSettings(3, 20), 1).steps == 15
