@@ -1,6 +1,7 @@
 """Every Python block of the README and the docs runs, in order, page by page."""
 
 import re
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -30,13 +31,22 @@ def test_links_and_pictures_exist(page):
         assert (page.parent / target).exists(), target
 
 
+LEFT = re.compile(r"(runs|build|dist|docs/_build|\.git|\.venv)/|.*(__pycache__|_cache|\.egg-info)/|\.coverage")
+
+
+def kept() -> list[str]:
+    """Names of the files under version control; in an archive of the source, of all but what tools left there."""
+    if (ROOT / ".git").exists():
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+        return listed.stdout.rstrip("\0").split("\0")
+    names = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*")]
+    return [name for name in names if not LEFT.match(name)]
+
+
 def test_the_tree_names_no_machine():
     """No path of one machine, no address of a registry, in anything that is kept."""
-    import subprocess
-
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     pattern = re.compile(r"(?<![\w./])/(?:tmp|work|root|home)/|pypi\.org|files\.pythonhosted")
-    for name in files:
+    for name in kept():
         path = ROOT / name
         if path.suffix in {".png", ".safetensors"} or name == "tests/test_docs.py" or not path.is_file():
             continue

@@ -1,6 +1,8 @@
 """The flow: an exact density, in every number of dimensions."""
 
+import subprocess
 import sys
+import textwrap
 
 import pytest
 import torch
@@ -112,8 +114,18 @@ def test_equal_seeds_build_equal_flows_and_leave_the_world_alone():
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
-    with pytest.raises(ValueError, match="scale"):
-        Normal(0.0, -1.0)  # the import of the flows would have switched this check off
+
+
+def test_the_import_of_flows_leaves_the_checks_of_distributions_on():
+    """In a process of its own, where nothing has imported zuko before; by itself it switches them off."""
+    script = """
+        from torch.distributions import Distribution
+        from vaelab.latent import build_flow
+        before = Distribution._validate_args
+        build_flow(2)
+        assert before and Distribution._validate_args
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
 
 
 def test_an_absent_package_is_named_with_its_extra(monkeypatch):
