@@ -106,11 +106,6 @@ class Trainable(nn.Module, ABC):
         return {name: float(value) for name, value in readings.items() if value.numel() == 1}
 
 
-def rows_at_once(event_shape: tuple[int, ...], most: int = 1000) -> int:
-    """Return how many rows of this shape to send through a network together, so that activations stay small."""
-    return max(1, min(most, 1_000_000 // max(1, torch.Size(event_shape).numel())))
-
-
 class Batches(Protocol):
     """Rows that can be taken by index: arrays, memory-mapped arrays, latent codes."""
 

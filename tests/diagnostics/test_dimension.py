@@ -8,10 +8,10 @@ import torch
 from helpers import Rows
 from vaelab.data import ArrayBatches
 from vaelab.data.synthetic import sigmoid_manifold
-from vaelab.diagnostics.dimension import Dimensions, count_dimensions, dimensions_of, variance_ratios_of
+from vaelab.diagnostics.dimension import Dimensions, count_dimensions, dimensions_of
 from vaelab.diagnostics.groups import groups_of, regions_of
 from vaelab.errors import InputError
-from vaelab.model import VAE, Deterministic, Gaussian, Isotropic, LearnedVariance
+from vaelab.model import VAE, Deterministic, Gaussian, Isotropic, LearnedVariance, variance_ratios_of
 from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.specs import Compute
 from vaelab.training import FitSettings, fit

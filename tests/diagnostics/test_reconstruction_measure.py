@@ -142,7 +142,7 @@ def test_neither_blocks_nor_the_mode_matter_and_the_model_is_left_as_it_was(monk
     whole = reconstruction(vae, Rows(X), rows=300, seed=4)
     assert vae.training
     assert torch.equal(state, torch.get_rng_state())
-    monkeypatch.setattr("vaelab.diagnostics.row_means.rows_at_once", lambda shape: 7)
+    monkeypatch.setattr("vaelab.rows.rows_at_once", lambda shape: 7)
     parts = reconstruction(vae, Rows(X), rows=300, seed=4)
     assert parts.rows == 300
     for name in ("residual", "data_variance", "slope", "offset", "nats", "largest_share"):

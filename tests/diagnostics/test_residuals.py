@@ -130,7 +130,7 @@ def test_large_rows_are_fewer_and_blocks_change_nothing(monkeypatch):
     vae = small_vae(d=D).double().train()
     whole = residuals(vae, Rows(normals()), rows=200)
     assert vae.training
-    monkeypatch.setattr("vaelab.diagnostics.row_means.rows_at_once", lambda shape: 7)
+    monkeypatch.setattr("vaelab.rows.rows_at_once", lambda shape: 7)
     monkeypatch.setattr(analysis, "_AT_ONCE", 1000)
     parts = residuals(vae, Rows(normals()), rows=200)
     assert parts.spectrum.shape == whole.spectrum.shape == (D,)

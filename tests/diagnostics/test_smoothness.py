@@ -237,7 +237,7 @@ def test_blocks_change_nothing(monkeypatch):
     vae = small_vae(d=D, latent_dim=KAPPA).double()
     gap, local = expected_gap(vae, rows(), 0.01), local_smoothness(vae, rows(), method="hutchinson")
     monkeypatch.setattr(information, "_AT_ONCE", 1000)
-    monkeypatch.setattr("vaelab.diagnostics.row_means.rows_at_once", lambda shape: 7)
+    monkeypatch.setattr("vaelab.rows.rows_at_once", lambda shape: 7)
     parts = mutual_information(codes)
     assert parts.lower.value == pytest.approx(whole.lower.value, rel=1e-10)
     assert parts.upper.value == pytest.approx(whole.upper.value, rel=1e-10)

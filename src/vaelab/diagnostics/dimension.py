@@ -18,10 +18,9 @@ from torch import Tensor
 
 from vaelab.diagnostics.groups import groups_of
 from vaelab.errors import InputError
-from vaelab.model import ACTIVE_BELOW, VAE, Isotropic, variance_ratio
-from vaelab.model.contexts import evaluating
+from vaelab.model import ACTIVE_BELOW, VAE, Isotropic, variance_ratios_of
 from vaelab.training import stream
-from vaelab.types import Batches, rows_at_once
+from vaelab.types import Batches
 
 _CLEAR = 3.0  # the least factor between two clusters
 _IDLE_FROM = 0.5  # the least ratio of a dimension that carries next to nothing
@@ -148,29 +147,6 @@ class Dimensions:
         return "\n".join([*lines, _listed(self.all.ratios), *(f"! {text}" for text in self.warnings)])
 
 
-@torch.no_grad()
-def variance_ratios_of(vae: VAE, batches: Batches) -> Tensor:
-    """(n, κ) variance ratios of every row, float64 on the CPU, in evaluation mode."""
-    return _read(vae, batches, conditions=False)[0]
-
-
-def _read(vae: VAE, batches: Batches, *, conditions: bool) -> tuple[Tensor, Tensor | None]:
-    """Variance ratios of all rows on the CPU, and their conditions where these are wanted."""
-    device = next(vae.parameters()).device
-    batches = batches.to(device)
-    size = rows_at_once(batches.event_shape)
-    ratios, kept = [], []
-    with torch.no_grad(), evaluating(vae):
-        for start in range(0, len(batches), size):
-            x, c = batches.take(torch.arange(start, min(start + size, len(batches)), device=device))
-            ratios.append(variance_ratio(vae.encode(x, c), vae.prior(c)).expand(len(x), -1).double().cpu())
-            if conditions and c is not None:
-                kept.append(c.cpu())
-    if not ratios:
-        raise InputError("no rows", "at least one row to count on")
-    return torch.cat(ratios), torch.cat(kept) if kept else None
-
-
 def count_dimensions(
     ratios: Tensor, *, threshold: float = ACTIVE_BELOW, resamples: int = 200, seed: int = 0
 ) -> Dimension:
@@ -272,8 +248,10 @@ def dimensions_of(
             "one with a variance for every dimension",
             "Train with a diagonal or a full posterior.",
         )
-    ratios, c = _read(vae, batches, conditions=groups is None)
+    kept: list[Tensor] | None = [] if groups is None else None
+    ratios = variance_ratios_of(vae, batches, conditions=kept)
     if groups is None:
+        c = torch.cat(kept) if kept else None
         groups = {} if c is None else groups_of(c, regions, seed=seed)
     found = {}
     for name, rows in groups.items():

@@ -21,8 +21,9 @@ from vaelab.model import VAE, Conditional, Diagonal, Isotropic, Prior, Standard,
 from vaelab.model.contexts import evaluating
 from vaelab.nets.recurrent import SharedPrior
 from vaelab.nets.slicing import keep_latents, keep_outputs
+from vaelab.rows import blocks
 from vaelab.training import stream
-from vaelab.types import Batches, rows_at_once
+from vaelab.types import Batches
 
 
 @dataclass(frozen=True)
@@ -181,11 +182,9 @@ def _changes(vae: VAE, small: VAE, kept: Tensor, batches: Batches, seed: int) ->
     device = next(vae.parameters()).device
     batches, kept = batches.to(device), kept.to(device)
     generator = stream(device, seed, "prune")
-    size = rows_at_once(batches.event_shape)
     sums, spread, numbers = [0.0, 0.0], 0.0, 0
     with evaluating(vae):
-        for start in range(0, len(batches), size):
-            x, c = batches.take(torch.arange(start, min(start + size, len(batches)), device=device))
+        for _, x, c, _ in blocks(batches, device):
             whole, part = vae.reconstruct(x, c), small.reconstruct(x, c)
             noise = torch.randn(len(x), vae.latent_dim, generator=generator, device=device, dtype=x.dtype)
             drawn = vae.decode(draw(vae.prior(c), noise), c)

@@ -13,8 +13,9 @@ from torch import Tensor
 from vaelab.errors import InputError
 from vaelab.model import VAE
 from vaelab.model.contexts import evaluating
+from vaelab.rows import blocks
 from vaelab.training import stream
-from vaelab.types import Batches, rows_at_once
+from vaelab.types import Batches
 
 
 class Mean(NamedTuple):
@@ -113,11 +114,5 @@ def over_rows(
     part = Part.of(batches, rows, seed).to(kind.device)
     generator = stream(kind.device, seed, "smoothness")
     noise = torch.randn(normals, len(part), vae.latent_dim, generator=generator, device=kind.device).to(kind.dtype)
-    size = rows_at_once(batches.event_shape)
-    found = []
     with evaluating(vae):
-        for start in range(0, len(part), size):
-            index = torch.arange(start, min(start + size, len(part)), device=kind.device)
-            x, c = part.take(index)
-            found.append(measure(x, c, noise[:, start : start + size]).cpu())
-    return torch.cat(found)
+        return torch.cat([measure(x, c, noise[:, rows]).cpu() for rows, x, c, _ in blocks(part, kind.device)])

@@ -17,8 +17,8 @@ from vaelab.diagnostics.pictures import figure, tile
 from vaelab.errors import InputError
 from vaelab.model import VAE, Gaussian, Mixed, draw
 from vaelab.model.contexts import evaluating
+from vaelab.rows import rows_at_once, spans
 from vaelab.training import stream
-from vaelab.types import rows_at_once
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +66,7 @@ def row_variances(vae: VAE, x: Tensor, c: Tensor | None = None, *, draws: int = 
     noise = torch.randn(draws, len(x), vae.latent_dim, generator=stream("cpu", seed, "variance pictures"))
     found = []
     with evaluating(vae):
-        for start in range(0, len(x), size := rows_at_once(tuple(x.shape[1:]))):
-            rows = slice(start, start + size)
+        for rows in spans(len(x), rows_at_once(tuple(x.shape[1:]))):
             own, condition = x[rows].to(device), None if c is None else c[rows].to(device)
             q = vae.encode(own, condition)
             total = torch.zeros((), device=device)

@@ -22,7 +22,7 @@ from vaelab.estimators.changes import changed, check_order, further
 from vaelab.estimators.saved import Rowwise, estimator_of, load
 from vaelab.evaluation.subject import Subject, left_as_it_is, read, subject_of
 from vaelab.latent import PriorDensity
-from vaelab.model import KL, VAE, Gaussian, ProfiledVariance, draw
+from vaelab.model import KL, VAE, Gaussian, ProfiledVariance, row_terms
 from vaelab.runs.train import hold_out
 from vaelab.runs.trained import Trained
 from vaelab.specs import FitSettings, Profiled
@@ -211,8 +211,7 @@ def _scores(vae: VAE, batches: Batches, seed: int) -> Tensor:
     """(n,) −log p(x | z) in nats, at one z ~ q(z | x) per row; rows and draws are the same for every model."""
 
     def measure(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
-        parameters = vae.decoder(draw(vae.encode(x, c), noise[0]), c).to(x.dtype)
-        return vae.likelihood.nll(parameters, x).double()
+        return row_terms(vae, x, c, noise[0]).distortion
 
     return over_rows(vae, batches, measure, rows=_ROWS, normals=1, seed=seed)
 

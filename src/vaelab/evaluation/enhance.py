@@ -28,11 +28,11 @@ from vaelab.evaluation.sample_distances import SampleDistance, distances_of, fea
 from vaelab.evaluation.subject import Subject, left_as_it_is, subject_of
 from vaelab.latent import Codes, Generator
 from vaelab.model.contexts import evaluating
+from vaelab.rows import rows_at_once, spans
 from vaelab.runs import Trained
 from vaelab.runs.train import hold_out
 from vaelab.specs.densities import PRIOR, named
 from vaelab.training import stream
-from vaelab.types import rows_at_once
 
 _MOST_HELD_OUT = 5_000  # as when rows are set aside
 _FEW = 2_000  # codes, below which training a flow and a second stage takes minutes and gains next to nothing
@@ -348,9 +348,8 @@ def _decoded(
 ) -> Tensor:
     """Features of what `Trained.sample` would make of z, on the CPU."""
     vae = trained.vae
-    kind, size, parts = next(vae.parameters()), rows_at_once(trained.facts.event_shape), []
-    for start in range(0, len(z), size):
-        part = slice(start, start + size)
+    kind, parts = next(vae.parameters()), []
+    for part in spans(len(z), rows_at_once(trained.facts.event_shape)):
         own = None if c is None else c[part]
         noise = trained.schema is not None
         rows = vae.emit(z[part].to(kind), own, generator=generator, observation_noise=noise)

@@ -21,8 +21,8 @@ from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError
 from vaelab.metrics import Pca, two_sample_accuracy
 from vaelab.metrics.distances import centred, squared_distances
+from vaelab.rows import rows_at_once
 from vaelab.runs import Trained
-from vaelab.types import rows_at_once
 
 _COMPONENTS = 64  # of images
 _MOST_ROWS = 2000  # that components are fitted on

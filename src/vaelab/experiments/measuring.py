@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from vaelab.diagnostics.dimension import count_dimensions, variance_ratios_of
+from vaelab.diagnostics.dimension import count_dimensions
 from vaelab.experiments.job import Job
+from vaelab.model import variance_ratios_of
+from vaelab.rows import rows_at_once
 from vaelab.training import evaluate
-from vaelab.types import rows_at_once
 
 
 @torch.no_grad()

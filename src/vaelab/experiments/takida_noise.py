@@ -24,10 +24,10 @@ from vaelab.experiments.takida import PAPER, SMALL_FLOOR, floor_of
 from vaelab.experiments.takida_data import NOISE
 from vaelab.model import Gaussian as GaussianNoise
 from vaelab.model.distributions import draw
+from vaelab.rows import rows_at_once
 from vaelab.runs.train import mean_variance
 from vaelab.specs import Schedule, build_vae
 from vaelab.training import FitSettings, stream
-from vaelab.types import rows_at_once
 
 _SMALL_DIGITS: Final = 5  # 0 to 4
 _SHAPES: Final = ("Iso-I", "Diag-I", "Iso-D", "Diag-D")

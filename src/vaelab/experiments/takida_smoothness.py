@@ -33,8 +33,8 @@ from vaelab.model import (
 )
 from vaelab.model.distributions import draw, kl
 from vaelab.nets import ARELBODecoder, ARELBOEncoder
+from vaelab.rows import rows_at_once
 from vaelab.training import FitSettings, forked, stream
-from vaelab.types import rows_at_once
 
 _SIZE: Final = 8  # κ
 _START: Final = 0.1  # σ_z², in the middle of where it ends

@@ -17,7 +17,8 @@ from vaelab.data import Conditions
 from vaelab.errors import InputError
 from vaelab.model import VAE, DiagonalNormal, draw
 from vaelab.model.contexts import evaluating
-from vaelab.types import Batches, rows_at_once
+from vaelab.rows import blocks
+from vaelab.types import Batches
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,6 @@ class Codes:
         InputError
             The posterior is of another kind.
         """
-        batch_size = batch_size or rows_at_once(batches.event_shape)
         kind = next(vae.parameters())
         batches = batches.to(kind.device)
         n, size = len(batches), vae.latent_dim
@@ -83,9 +83,7 @@ class Codes:
         tril: Tensor | None = None
         conditions: Tensor | None = None
         with evaluating(vae):
-            for start in range(0, n, batch_size):
-                rows = slice(start, min(start + batch_size, n))
-                x, c = batches.take(torch.arange(rows.start, rows.stop, device=kind.device))
+            for rows, x, c, _ in blocks(batches, kind.device, size=batch_size):
                 q = vae.encode(x, c)
                 loc[rows], scale[rows] = q.mean, q.stddev
                 own = _factor(q)

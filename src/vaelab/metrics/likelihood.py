@@ -20,8 +20,9 @@ from torch import Tensor
 from vaelab.errors import InputError
 from vaelab.model import VAE
 from vaelab.model.contexts import evaluating
+from vaelab.rows import blocks, rows_at_once
 from vaelab.training import stream
-from vaelab.types import Batches, rows_at_once
+from vaelab.types import Batches
 
 _ROWS = 20  # encoded at once; each meets some fifty draws in one decoder call, which makes encoding cheap
 
@@ -99,14 +100,15 @@ def importance_weighted_bounds(
     named: Mapping[str, CodeDensity] = {"prior": _Own(vae)} if densities is None else densities
     device = next(vae.parameters()).device
     parts = []
+
+    def generators(start: int) -> torch.Generator:
+        return stream(device, seed, "importance", start)
+
     with evaluating(vae):
-        for start in range(0, len(batches), _ROWS):
-            generator = stream(device, seed, "importance", start)
-            index = torch.arange(start, min(start + _ROWS, len(batches)), device=device)
-            noise = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
-            parts.append(_block(vae, *batches.take(index, noise), named, draws, generator))
+        for rows, x, c, generator in blocks(batches, device, size=_ROWS, draws=generators):
+            parts.append(_block(vae, x, c, named, draws, generator))
             if progress is not None:
-                progress(start + len(index), len(batches))
+                progress(rows.stop, len(batches))
     return Bounds(
         draws,
         torch.cat([part.distortion for part in parts]),
@@ -116,7 +118,12 @@ def importance_weighted_bounds(
 
 
 def _block(
-    vae: VAE, x: Tensor, c: Tensor | None, densities: Mapping[str, CodeDensity], draws: int, generator: torch.Generator
+    vae: VAE,
+    x: Tensor,
+    c: Tensor | None,
+    densities: Mapping[str, CodeDensity],
+    draws: int,
+    generator: torch.Generator | None,
 ) -> Bounds:
     """Bound a few rows, some draws at a time, with running sums."""
     n = len(x)

@@ -25,7 +25,8 @@ from vaelab.model.regularizers import (
     Regularizer,
     WeightNorm,
 )
-from vaelab.model.vae import VAE, Importance
+from vaelab.model.terms import Importance, RowTerms, reconstruction_error, row_terms, variance_ratios_of
+from vaelab.model.vae import VAE
 from vaelab.model.variances import DecodedVariance, FixedVariance, LearnedVariance, ProfiledVariance, Variance
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Prior",
     "ProfiledVariance",
     "Regularizer",
+    "RowTerms",
     "Standard",
     "StandardNormal",
     "Standardized",
@@ -66,5 +68,8 @@ __all__ = [
     "count_active",
     "draw",
     "kl",
+    "reconstruction_error",
+    "row_terms",
     "variance_ratio",
+    "variance_ratios_of",
 ]

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import NamedTuple, TypedDict, Unpack, cast, final
+from typing import TypedDict, Unpack, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -33,27 +33,11 @@ from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.posteriors import Diagonal, Posterior
 from vaelab.model.priors import Prior, Standard
 from vaelab.model.regularizers import KL, Draw, Regularizer
-from vaelab.types import Batches, Objective, ParameterGroup, Step, Trainable, rows_at_once
+from vaelab.model.terms import Importance
+from vaelab.rows import blocks
+from vaelab.types import Batches, Objective, ParameterGroup, Step, Trainable
 
 _DECOMPOSED = 64  # rows of a training batch
-
-
-class Importance(NamedTuple):
-    """Draws from the posterior with their densities; log p(x | z) + log p(z) − log q(z | x) is a log-weight.
-
-    Attributes
-    ----------
-    z
-        (draws, B, κ) from q(z | x).
-    log_likelihood
-        (draws, B) log p(x | z), nats.
-    log_q
-        (draws, B) log q(z | x), nats.
-    """
-
-    z: Tensor
-    log_likelihood: Tensor
-    log_q: Tensor
 
 
 class Axes(TypedDict, total=False):
@@ -384,15 +368,11 @@ class VAE(Trainable):
         variance = self.likelihood.variance
         if variance is None or not self.likelihood.calibrates:
             return
-        batch_size = batch_size or rows_at_once(batches.event_shape)
         device = next(self.parameters()).device
         total, count = torch.zeros((), device=device), torch.zeros((), device=device)
         finite = torch.ones((), dtype=torch.bool, device=device)
         with evaluating(self):
-            for start in range(0, len(batches), batch_size):
-                index = torch.arange(start, min(start + batch_size, len(batches)), device=device)
-                noise = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
-                x, c = batches.take(index, noise)
+            for _, x, c, _ in blocks(batches, device, size=batch_size, draws=lambda _: generator):
                 q = self.encode(x, c)
                 z = draw(q, torch.randn(q.mean.shape, generator=generator, device=device, dtype=x.dtype))
                 parameters = self.decoder(z, c).to(x.dtype)

@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass
 import torch
 
 from vaelab.data import Split
-from vaelab.diagnostics.dimension import variance_ratios_of
-from vaelab.diagnostics.measures.reconstruction import reconstruction_error
 from vaelab.latent import Codes, compare
 from vaelab.metrics import energy_distance
-from vaelab.model import FixedVariance, count_active
+from vaelab.model import FixedVariance, count_active, reconstruction_error, variance_ratios_of
+from vaelab.rows import blocks
 from vaelab.runs.trained import Trained
 from vaelab.specs.densities import title_of
 from vaelab.training import stream
-from vaelab.types import rows_at_once
 
 _MOST_FOR_DISTANCE = 2_000
 
@@ -71,12 +69,9 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
     ratios = variance_ratios_of(trained.vae, batches).mean(0)
     plain = trained.vae.posterior.degenerate
     sums = torch.zeros(3, dtype=torch.float64)  # squared error, distortion, KL
-    size = rows_at_once(batches.event_shape)
     caveat: str | None = None
-    for start in range(0, len(batches), size):
-        rows = torch.arange(start, min(start + size, len(batches)), device=trained.device)
-        x, c = batches.take(rows)
-        generator = stream(trained.device, seed, "assess", start)
+    for rows, x, c, _ in blocks(batches, trained.device):
+        generator = stream(trained.device, seed, "assess", rows.start)
         caveat = caveat or trained.vae.likelihood.caveat(x)
         terms = [reconstruction_error(trained.vae, x, c)]
         if not plain:

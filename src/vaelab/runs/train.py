@@ -13,10 +13,9 @@ from torch import Tensor
 from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, Schema, as_batches
 from vaelab.data import split as split_rows
 from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
-from vaelab.diagnostics.dimension import variance_ratios_of
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare, law_of
-from vaelab.model import VAE
+from vaelab.model import VAE, variance_ratios_of
 from vaelab.runs.trained import Facts, Trained
 from vaelab.specs import FitSettings, Settings, build_vae
 from vaelab.specs.densities import Density, ordered

@@ -26,9 +26,9 @@ from vaelab.data import (
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.model import VAE
+from vaelab.rows import rows_at_once, spans
 from vaelab.specs import Settings
 from vaelab.training import stream
-from vaelab.types import rows_at_once
 
 _MOST_DRAWS = 20_000  # of z, decoded at once
 
@@ -135,17 +135,19 @@ class Trained:
         self, x: Tensor, c: Conditions | None = None, dtype: torch.dtype = torch.float32
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield blocks of rows and conditions in the network's units, on the device."""
-        size = rows_at_once(self.facts.event_shape)
-        for start in range(0, len(x), size):
-            part = x[start : start + size]
-            own = self._taken(c, start, len(part))
-            yield self.scaling.to_net(part, dtype=dtype).to(self.device), None if own is None else own.to(dtype)
+        for rows in self._spans(x):
+            own = self._taken(c, rows)
+            yield self.scaling.to_net(x[rows], dtype=dtype).to(self.device), None if own is None else own.to(dtype)
 
-    def _taken(self, c: Conditions | None, start: int, rows: int) -> Tensor | None:
+    def _spans(self, rows: Tensor) -> Iterator[slice]:
+        """Divide rows, or codes, into blocks."""
+        return spans(len(rows), rows_at_once(self.facts.event_shape))
+
+    def _taken(self, c: Conditions | None, rows: slice) -> Tensor | None:
         """Take some conditions to the device."""
         if c is None:
             return None
-        return c.index_select(0, torch.arange(start, start + rows, device=c.device)).to(self.device)
+        return c.index_select(0, torch.arange(rows.start, rows.stop, device=c.device)).to(self.device)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Conditions | None = None) -> Tensor:
@@ -162,10 +164,9 @@ class Trained:
     @torch.no_grad()
     def decode(self, z: Tensor, c: Conditions | None = None) -> Tensor:
         """(n, *event) decoder means, floating point, in the data's units; of categories the most likely level."""
-        parts = []
-        for start in range(0, len(z), size := rows_at_once(self.facts.event_shape)):
-            part = z[start : start + size]
-            parts.append(self.vae.decode(part.to(self.device, torch.float32), self._taken(c, start, len(part))))
+        parts = [
+            self.vae.decode(z[rows].to(self.device, torch.float32), self._taken(c, rows)) for rows in self._spans(z)
+        ]
         return self.scaling.from_net(torch.cat(parts))
 
     @torch.no_grad()
@@ -246,5 +247,7 @@ class Trained:
         """
         source = stream(self.device, seed, "sample")
         noise = self.schema is not None
-        drawn = self.generator(density).sample(n, self._taken(c, 0, n), generator=source, observation_noise=noise)
+        drawn = self.generator(density).sample(
+            n, self._taken(c, slice(0, n)), generator=source, observation_noise=noise
+        )
         return self.scaling.from_net(drawn)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from vaelab.model.contexts import evaluating
+from vaelab.rows import blocks
 from vaelab.training.ledger import as_record, mean_reading, terms_of
 from vaelab.training.streams import stream
-from vaelab.types import Batches, Objective, Trainable, rows_at_once
+from vaelab.types import Batches, Objective, Trainable
 
 
 @torch.no_grad()
@@ -31,22 +32,21 @@ def evaluate(model: Trainable, batches: Batches, *, seed: int = 0, batch_size: i
     dict
         ``loss`` and its terms in nats per sample, γ, active dimensions.
     """
-    batch_size = batch_size or rows_at_once(batches.event_shape)
     device = next(model.parameters()).device
     sums: dict[str, Tensor] = {}
     readings: dict[str, Tensor] = {}
+
+    def draws(start: int) -> torch.Generator:
+        return stream(device, seed, "evaluate", start)
+
     with evaluating(model):
-        for start in range(0, len(batches), batch_size):
-            index = torch.arange(start, min(start + batch_size, len(batches)), device=device)
-            generator = stream(device, seed, "evaluate", start)
-            own = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
-            x, c = batches.take(index, own)
-            noise = torch.randn(len(index), *model.noise_shape, generator=generator, device=device)
+        for _, x, c, generator in blocks(batches, device, size=batch_size, draws=draws):
+            noise = torch.randn(len(x), *model.noise_shape, generator=generator, device=device)
             objective: Objective = model(x, c, noise=noise.to(x.dtype))
             for name, term in terms_of(objective).items():
                 sums[name] = sums.get(name, torch.zeros_like(term[0], dtype=torch.float64)) + term.double().sum()
             for name, value in objective.readings.items():
-                total = mean_reading(value).double() * len(index)
+                total = mean_reading(value).double() * len(x)
                 readings[name] = readings[name] + total if name in readings else total
     terms = {name: float(total) / len(batches) for name, total in sums.items()}
     record = as_record(model, terms, {name: (total / len(batches)).cpu() for name, total in readings.items()})

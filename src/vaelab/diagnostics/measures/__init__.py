@@ -19,6 +19,5 @@ from vaelab.diagnostics.measures.optimality import Optimality as Optimality
 from vaelab.diagnostics.measures.optimality import optimality as optimality
 from vaelab.diagnostics.measures.reconstruction import Reconstruction as Reconstruction
 from vaelab.diagnostics.measures.reconstruction import reconstruction as reconstruction
-from vaelab.diagnostics.measures.reconstruction import reconstruction_error as reconstruction_error
 from vaelab.diagnostics.measures.residuals import Residuals as Residuals
 from vaelab.diagnostics.measures.residuals import residuals as residuals

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from vaelab.diagnostics.row_means import Part
 from vaelab.errors import InputError
 from vaelab.model import VAE, Mixed
-from vaelab.types import Batches, rows_at_once
+from vaelab.rows import blocks
+from vaelab.types import Batches
 
 
 def check_rows(vae: VAE, batches: Batches, rows: int, seed: int, *, least: int = 2) -> None:
@@ -31,10 +30,6 @@ def check_rows(vae: VAE, batches: Batches, rows: int, seed: int, *, least: int =
     if min(rows, len(batches)) < least:
         raise InputError(f"{len(batches)} rows, of which at most {rows} are to be used", f"at least {least}")
     part = Part.of(batches, rows, seed)
-    size = rows_at_once(batches.event_shape)
-    wrong = 0
-    for start in range(0, len(part), size):
-        x, _ = part.take(torch.arange(start, min(start + size, len(part))))
-        wrong += int((~x.isfinite()).flatten(1).any(1).sum())
+    wrong = sum(int((~block.x.isfinite()).flatten(1).any(1).sum()) for block in blocks(part, "cpu"))
     if wrong:
         raise InputError(f"{wrong} of {len(part)} rows with entries that are not finite", wanted, "Leave them out.")

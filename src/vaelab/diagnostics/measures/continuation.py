@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaelab.diagnostics.row_means import Mean, Part, over_rows
 from vaelab.errors import NonFiniteObjectiveError
-from vaelab.model import VAE, FixedVariance, Gaussian, Likelihood, draw, kl
+from vaelab.model import VAE, FixedVariance, Gaussian, Likelihood, row_terms
 from vaelab.training import Compute, FitSettings, fit, stream
 from vaelab.types import Batches
 
@@ -140,10 +140,7 @@ def _measured(vae: VAE, batches: Batches, rows: int, seed: int) -> Tensor:
     """(n, 2) squared error of one draw of z, and penalties, of each row, float64."""
 
     def terms(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
-        q = vae.encode(x, c)
-        z = draw(q, noise[0])
-        error = vae.likelihood.squared_error(vae.decoder(z, c).to(x.dtype), x).double().flatten(1).sum(1)
-        divergence = torch.zeros_like(error) if vae.posterior.degenerate else kl(q, vae.prior(c), z).double()
-        return torch.stack([error, divergence], 1)
+        found = row_terms(vae, x, c, noise[0])
+        return torch.stack([found.squared_error, found.kl], 1)
 
     return over_rows(vae, batches, terms, rows=rows, normals=1, seed=seed)

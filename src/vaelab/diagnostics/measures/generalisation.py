@@ -15,8 +15,7 @@ from torch import Tensor
 from vaelab.diagnostics.measures.checks import check_rows
 from vaelab.diagnostics.row_means import Mean, over_rows
 from vaelab.errors import InputError
-from vaelab.model import VAE, draw
-from vaelab.model.distributions import kl
+from vaelab.model import VAE, row_terms
 from vaelab.types import Batches
 
 
@@ -115,15 +114,9 @@ def _terms(vae: VAE, batches: Batches, rows: int, seed: int) -> tuple[Terms, str
     caveats: list[str] = []
 
     def each(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
-        q = vae.encode(x, c)
-        z = draw(q, noise[0].to(x.dtype))
-        parameters = vae.decoder(z, c).to(x.dtype)
         if not caveats:
             caveats.extend(filter(None, [vae.likelihood.caveat(x)]))
-        columns = [vae.likelihood.squared_error(parameters, x).double().flatten(1).sum(1)]
-        columns.append(vae.likelihood.nll(parameters, x).double())
-        columns.append(torch.zeros_like(columns[0]) if plain else kl(q, vae.prior(c), z).double().expand(len(x)))
-        return torch.stack(columns, 1)
+        return torch.stack(row_terms(vae, x, c, noise[0]), 1)
 
     found = over_rows(vae, batches, each, rows=rows, normals=1, seed=seed)
     error, distortion, divergence = (Mean.of(column) for column in found.T)

@@ -12,8 +12,9 @@ from vaelab.errors import InputError
 from vaelab.latent import Codes, LatentDensity, PriorDensity
 from vaelab.model import VAE, FullCovariance
 from vaelab.model.contexts import evaluating
+from vaelab.rows import rows_at_once
 from vaelab.training import stream
-from vaelab.types import Batches, rows_at_once
+from vaelab.types import Batches
 
 FEWEST = 4
 """Rows: two halves of two."""

@@ -25,8 +25,9 @@ from vaelab.latent import LatentDensity
 from vaelab.metrics import interpolation
 from vaelab.model import VAE
 from vaelab.model.contexts import evaluating
+from vaelab.rows import rows_at_once
 from vaelab.training import stream
-from vaelab.types import Batches, rows_at_once
+from vaelab.types import Batches
 
 FLOOR = 0.05
 """Share of draws from q(z) itself that count as off."""

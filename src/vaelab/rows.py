@@ -1,0 +1,70 @@
+"""The one loop over blocks of rows: how many go through a network together, and what each block is drawn with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaelab.types import Batches
+
+
+def rows_at_once(event_shape: tuple[int, ...], most: int = 1000) -> int:
+    """Return how many rows of this shape to send through a network together, so that activations stay small."""
+    return max(1, min(most, 1_000_000 // max(1, torch.Size(event_shape).numel())))
+
+
+def spans(n: int, size: int) -> Iterator[slice]:
+    """Divide n rows into slices of `size`; the last may be shorter."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+class Block(NamedTuple):
+    """Some consecutive rows.
+
+    Attributes
+    ----------
+    rows
+        Which.
+    x, c
+        (B, *event) data, and (B, *condition_shape) or None.
+    generator
+        That the rows' own noise was drawn from, for what else is drawn; None where rows were taken without noise.
+    """
+
+    rows: slice
+    x: Tensor
+    c: Tensor | None
+    generator: torch.Generator | None = None
+
+
+def blocks(
+    batches: Batches,
+    device: torch.device | str,
+    *,
+    size: int | None = None,
+    draws: Callable[[int], torch.Generator] | None = None,
+) -> Iterator[Block]:
+    """Take all rows, a block at a time; a model meets them within `vaelab.model.contexts.evaluating`.
+
+    Parameters
+    ----------
+    batches
+        On the device, where it has one.
+    device
+        Of the indices.
+    size
+        Rows of a block; `rows_at_once` by default.
+    draws
+        Number of a block's first row → generator of its noise, on the device; None takes rows without noise.
+    """
+    for rows in spans(len(batches), size or rows_at_once(batches.event_shape)):
+        index = torch.arange(rows.start, rows.stop, device=device)
+        if draws is None:
+            yield Block(rows, *batches.take(index))
+            continue
+        generator = draws(rows.start)
+        noise = torch.randn(len(index), *batches.noise_shape, generator=generator, device=device)
+        yield Block(rows, *batches.take(index, noise), generator)
