@@ -59,16 +59,16 @@ class Likelihood(nn.Module, ABC):
         Parameters
         ----------
         x
-            (B, *event) rows, NaN where an entry is missing.
+            Rows, NaN where an entry is missing.
         parameters
-            (K, B, *parameter_shape) the decoder's output for K draws.
+            (K, B, …) the decoder's output for K draws.
         weights
             (K, B) of the draws, which add up to 1 for each row.
 
         Returns
         -------
         Tensor
-            (B, *event) x without gaps; what was observed stays as it is.
+            x without gaps; what was observed stays as it is.
 
         Raises
         ------
