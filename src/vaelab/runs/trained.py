@@ -247,7 +247,6 @@ class Trained:
         """
         source = stream(self.device, seed, "sample")
         noise = self.schema is not None
-        drawn = self.generator(density).sample(
-            n, self._taken(c, slice(0, n)), generator=source, observation_noise=noise
-        )
+        own = self._taken(c, slice(0, n))
+        drawn = self.generator(density).sample(n, own, generator=source, observation_noise=noise)
         return self.scaling.from_net(drawn)
