@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,16 @@ from torch import Tensor
 
 from vaelab.model import VAE, Gaussian, ProfiledVariance, Variance
 from vaelab.nets import MLPDecoder, MLPEncoder
+
+# two processes of a script, whatever this machine calls itself
+TORCHRUN = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--local-addr=127.0.0.1",
+    "--nproc-per-node=2",
+]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import TORCHRUN
 from vaelab import runs, specs
 from vaelab.data import Dataset, TestSplit, TrainSplit, load
 from vaelab.errors import InputError, RunFolderError, VaelabError
@@ -139,8 +140,7 @@ def test_two_processes_make_one_run(tmp_path):
     arguments = ["-m", "vaelab", "train", str(tmp_path / "x.npy"), *flags.split(), "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *arguments, "--name", "one"], check=True, env=environment, capture_output=True)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*launch, *arguments, "--name", "two"], env=environment, capture_output=True, text=True)
+    done = subprocess.run([*TORCHRUN, *arguments, "--name", "two"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("training and") == 1, "more than one process printed"
     one, two = (runs.load(tmp_path / name) for name in ("one", "two"))

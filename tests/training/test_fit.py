@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from helpers import Rows, curved_manifold, small_vae
+from helpers import TORCHRUN, Rows, curved_manifold, small_vae
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.specs import Halving, Plateau
 from vaelab.training import Compute, FitSettings, Hook, JsonLines, TensorBoard, evaluate, fit, read_records
@@ -126,8 +126,7 @@ def test_two_processes_agree_with_one(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, str(script), str(tmp_path / "one.pt")], check=True, env=environment)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*launch, str(script), str(tmp_path / "two.pt")], check=True, env=environment, capture_output=True)
+    subprocess.run([*TORCHRUN, str(script), str(tmp_path / "two.pt")], check=True, env=environment, capture_output=True)
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-9, atol=1e-11, msg=key)
@@ -152,8 +151,7 @@ def test_processes_end_with_the_same_model_where_there_is_batch_norm(tmp_path):
     """)
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*launch, str(script), str(tmp_path)], check=True, env=environment, capture_output=True)
+    subprocess.run([*TORCHRUN, str(script), str(tmp_path)], check=True, env=environment, capture_output=True)
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("0.pt", "1.pt"))
     assert any("running_mean" in key for key in one)
     for key, value in one.items():
