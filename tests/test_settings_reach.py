@@ -93,7 +93,10 @@ FIT = specs.FitSettings(epochs=7, lr=0.3, batch_size=9)
 CONDITIONED = {"condition_shape": (3,), "network": "mlp([8])"}
 # (axis, kind, option) → what is read where it is built, and what has to be there
 REACHES = {
-    ("network", "mlp", "hidden"): (lambda: widths(vae(network="mlp([7, 9])").encoder), [7, 9, 8]),
+    ("network", "mlp", "hidden"): (
+        lambda: [widths(part) for part in (vae(network="mlp([7, 9])").encoder, vae(network="mlp([7, 9])").decoder)],
+        [[7, 9, 8], [9, 7, 5]],
+    ),
     ("network", "lstm", "units"): (
         lambda: {m.hidden_size for m in sequential().modules() if isinstance(m, torch.nn.LSTM)},
         {11},
@@ -255,3 +258,8 @@ def test_the_accelerator_is_asked_for(monkeypatch):
     with pytest.raises(ValueError, match="a CUDA device"):
         devices.make_fabric(specs.Compute(accelerator="gpu"))
     assert loops.Plan.of(ArrayBatches(torch.zeros(100, 1)), specs.FitSettings(3, 20), 1).steps == 15
+
+
+def test_a_variance_never_decays():
+    decays = {group.decays for group in vae(likelihood="gaussian(learned)").parameter_groups() if group.lr_scale != 1}
+    assert decays == {False}

@@ -109,6 +109,10 @@ def test_stage_two_is_drawn_with_its_noise_and_weighs_by_its_density():
     with torch.no_grad():
         weights = law.log_weight(point.expand(DRAWS, -1), generator=generator()).exp()
         bounds = law.log_prob(point.expand(DRAWS, -1))
+        q = law.vae.encode(point)
+        u = q.mean + q.stddev * torch.randn(1, 1, SIZE, generator=generator(3))[0].double()
+        direct = truth + torch.distributions.Normal(0, 1).log_prob(u).sum(1) - q.log_prob(u)
+    torch.testing.assert_close(law.log_weight(point, generator=generator(3)).detach(), direct)
     assert float(weights.mean()) == pytest.approx(float(truth.exp()), abs=5 * float(weights.std()) / DRAWS**0.5)
     assert float(bounds.mean()) < float(truth)
 

@@ -310,3 +310,16 @@ def test_mixed_precision_leaves_the_variance_in_full(shape):
         fit(vae, Rows(torch.randn(40, 6)), settings, compute=Compute(precision="bf16-mixed", accelerator="cpu"))
     assert set(seen) == {torch.float32}
     assert vae.likelihood.variance.gamma.dtype == torch.float32
+
+
+def test_floors_hold_and_a_profiled_variance_has_no_gradient():
+    learned = LearnedVariance(1.0, floor=0.5)
+    with torch.no_grad():
+        learned.log_std.fill_(-40)
+    assert float(learned(torch.ones(3, 2)).detach()) == pytest.approx(0.5)
+    for diagonal, per_sample in ((False, False), (True, False), (False, True), (True, True)):
+        profiled = ProfiledVariance(diagonal=diagonal, per_sample=per_sample, floor=0.25)
+        errors = torch.zeros(3, 2, requires_grad=True)
+        gamma = profiled.train()(errors)
+        assert (gamma == 0.25).all()
+        assert not gamma.requires_grad
