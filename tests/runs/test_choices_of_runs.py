@@ -31,8 +31,8 @@ class Memory(LatentDensity):
         return self.z[:n]
 
     def log_prob(self, z, c=None):
-        near = torch.cdist(z, self.z.to(z)).min(1).values
-        return 50.0 - 1e7 * near
+        near = (z[:, None] - self.z.to(z)).square().sum(2).min(1).values
+        return torch.where(near < 1e-6, 50.0, -1e6)
 
 
 def still(z):
