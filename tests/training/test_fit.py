@@ -189,7 +189,7 @@ def test_non_finite_objective_stops_with_step_term_and_gamma(tmp_path):
     model.encoder = NanAt(model.encoder, 9)
     state = tmp_path / "state.safetensors"
     settings = FitSettings(epochs=5, batch_size=16)
-    with pytest.raises(NonFiniteObjectiveError, match=r"step 10: distortion and kl is nan, gamma 0\.\d+ before"):
+    with pytest.raises(NonFiniteObjectiveError, match=r"step 10: distortion and kl is nan, gamma [\d.]+ before"):
         fit(model, rows(), settings, compute=Compute(checkpoint_seconds=0.0, accelerator="cpu"), state_file=state)
     good = small_vae()
     good.encoder = NanAt(good.encoder, 99)
@@ -212,8 +212,9 @@ def test_state_of_another_training_is_refused(tmp_path):
 
 
 def test_keep_best_returns_the_best():
-    model, few, other = small_vae(hidden=(64,)), rows(40), rows(60)
-    settings = FitSettings(epochs=150, batch_size=20, lr=1e-2)
+    x = curved_manifold(80, d=6)  # over ten seeds of rows and weights it ends at least 10 nats worse than it was
+    model, few, other = small_vae(hidden=(64,)), Rows(x[:20]), Rows(x[20:])
+    settings = FitSettings(epochs=300, batch_size=20, lr=1e-2)
     history = fit(model, few, settings, compute=Compute(accelerator="cpu"), held_out=other)
     losses = [record["held_out_loss"] for record in history]
     assert min(losses) < losses[-1] - 1, "this data set does not over-fit, so the test shows nothing"
@@ -252,15 +253,13 @@ def test_plateau_is_that_of_torch():
 
 
 def test_plateau_slows_a_training_that_is_stuck_and_needs_held_out_rows():
-    settings = FitSettings(epochs=8, batch_size=10, schedule=Plateau(1), lr=0.5)
-    vae = small_vae()
-    history = fit(
-        vae, Rows(torch.randn(20, 6)), settings, compute=Compute(accelerator="cpu"), held_out=Rows(torch.randn(20, 6))
-    )
+    settings = FitSettings(epochs=8, batch_size=10, schedule=Plateau(1), lr=0.02)
+    x = 2 + torch.randn(20, 6)
+    history = fit(small_vae(), Rows(x), settings, compute=CPU, held_out=Rows(-x))  # every step leads away from these
     losses = [record["held_out_loss"] for record in history]
     rates = [record["lr"] for record in history]
-    assert rates == [0.5 * plateau(losses[:epoch], patience=1) for epoch in range(8)]
-    assert rates[-1] < 0.5
+    assert rates == [0.02 * plateau(losses[:epoch], patience=1) for epoch in range(8)]
+    assert rates[-1] == 0.02 / 8
     with pytest.raises(InputError, match="plateau"):
         fit(small_vae(), Rows(torch.randn(20, 6)), settings, compute=Compute(accelerator="cpu"))
 
