@@ -89,6 +89,7 @@ def test_results_from_before_a_setting_existed_still_count(tmp_path):
     assert [result.measured for result in again] == [result.measured for result in first]
 
 
+@pytest.mark.campaign
 def test_two_processes_measure_what_one_does(tmp_path):
     alone = run(FEW, "smoke", tmp_path / "1")
     side_by_side = run(FEW, "smoke", tmp_path / "2", processes=2)

@@ -106,6 +106,7 @@ def test_a_killed_process_resumes_bit_for_bit(tmp_path):
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+@pytest.mark.campaign
 def test_two_processes_agree_with_one(tmp_path):
     """Each rank takes its share of every batch and of its noise; the profiled γ is that of the whole batch."""
     script = tmp_path / "train.py"
