@@ -233,3 +233,13 @@ def test_evaluate_lists_its_protocols(capsys):
 def test_evaluate_refuses_what_it_cannot_use(arguments, words, capsys):
     assert run("evaluate", *arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_data_may_stand_behind_a_flag_and_lists_take_what_follows():
+    from vaelab.cli.flags import settings_of
+
+    words = "--epochs 3 digits --network mlp --network.hidden 8 9 --densities gaussian mixture_10 --lr 0.1 --quiet"
+    settings, rest = settings_of(words.split(), Settings())
+    assert rest == ["digits", "--quiet"]
+    assert (settings.training.epochs, settings.network.hidden, settings.training.lr) == (3, (8, 9), 0.1)
+    assert [law.name for law in settings.densities] == ["gaussian", "mixture_10"]

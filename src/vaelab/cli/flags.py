@@ -82,7 +82,7 @@ def _flag(name: str) -> str:
 
 
 def known_flags() -> set[str]:
-    """All flags, as they are written."""
+    """Return all flags, as they are written."""
     flags = {f"--{name}" for name in _SHORT} | {"--conditional"}
     for name, field in Settings.model_fields.items():
         flags |= {f"--{_flag(name)}", *(f"--{_flag(name)}.{inner}" for inner in _inner(field))}
@@ -124,10 +124,17 @@ def settings_of(arguments: list[str], start: Settings) -> tuple[Settings, list[s
             rest.append(word)
             continue
         values = [value] if equals else []
-        while not equals and queue and not queue[0].startswith("--"):
+        most = None if _takes_several(outer, path) else 1  # what follows a single value may be the data
+        while not equals and queue and not queue[0].startswith("--") and len(values) != most:
             values.append(queue.pop(0))
         plain[path.replace(".", "__")] = _value(outer, path, values, word)
     return start.set_params(**plain), rest
+
+
+def _takes_several(outer: str, path: str) -> bool:
+    """Whether a flag takes a list."""
+    field = Settings.model_fields[outer]
+    return isinstance(field.default, tuple) if path == outer else _is_list(field, path.split(".")[-1])
 
 
 def _value(outer: str, path: str, words: list[str], flag: str) -> Any:

@@ -128,7 +128,7 @@ def compare_densities(
     held_out
         Share of the rows (at most 5,000) to score on.
     epochs
-        Of the second stage and the flow; the model's ``second_epochs`` if None.
+        Of the second stage and the flow; those of the model's settings if None.
     seed
         Of splits, fits and draws.
     note

@@ -210,7 +210,7 @@ def enhance(
     held_out
         Share of the rows (at most 5,000) that the densities do not see.
     epochs
-        Of the second stage and the flow; the model's ``second_epochs`` if None.
+        Of the second stage and the flow; those of the model's settings if None.
     rows
         Codes that densities are fitted to, at most; chosen at random where there are more. To fit a flow and a second
         stage to many takes long: give more if that is worth it.

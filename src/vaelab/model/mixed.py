@@ -73,7 +73,7 @@ class Mixed(Likelihood):
         variance = ProfiledVariance() if variance is None else variance
         if variance.per_sample or variance.outputs(1) != 1:
             raise InputError(
-                "a variance per row for a mixed table", "one for all rows", "Use variance_shape='iso-i' or 'diag-i'."
+                "a variance per row for a mixed table", "one for all rows", "Use shape 'iso-i' or 'diag-i'."
             )
         numbers = [j for j, count in enumerate(counts) if not count]
         # without numbers there is nothing to have a variance
