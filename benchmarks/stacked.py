@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from vaelab.experiments import TABLES, Cell, Scale, Table, measure, run
 from vaelab.training import FitSettings, fit
+from vaelab_papers import TABLES, Cell, Scale, Table, measure, run
 
 CELLS = 10
 

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-SOURCE = ROOT / "src" / "vaelab"
+SOURCE = ROOT / "src"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
@@ -31,7 +31,7 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names.add(node.module)
-    return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"vaelab"}
+    return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"vaelab", "vaelab_papers"}
 
 
 def distributions(paths) -> dict[str, str]:
@@ -50,7 +50,7 @@ def names(requirements) -> set[str]:
 
 
 def test_the_readers_need_the_core_alone():
-    needed = distributions((SOURCE / "data").rglob("*.py"))
+    needed = distributions((SOURCE / "vaelab" / "data").rglob("*.py"))
     assert {"pandas", "pyarrow", "pillow", "numpy"} <= needed.keys()
     assert {name: path for name, path in needed.items() if name not in names(CORE)} == {}
 

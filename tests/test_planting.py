@@ -54,7 +54,7 @@ TOY = {
 }
 NOTICED = {
     "name": "a power for a multiple",
-    "file": "__init__.py",
+    "file": "vaelab/__init__.py",
     "old": "2 * x",
     "new": "x ** 2",
     "tests": ["tests/test_toy.py::test_double"],

@@ -7,7 +7,6 @@ import torch
 
 from helpers import Rows
 from vaelab.data import ArrayBatches
-from vaelab.data.synthetic import sigmoid_manifold
 from vaelab.diagnostics.dimension import Dimensions, count_dimensions, dimensions_of
 from vaelab.diagnostics.groups import groups_of, regions_of
 from vaelab.errors import InputError
@@ -15,6 +14,7 @@ from vaelab.model import VAE, Deterministic, Gaussian, Isotropic, LearnedVarianc
 from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.specs import Compute
 from vaelab.training import FitSettings, fit
+from vaelab_papers.synthetic import sigmoid_manifold
 
 
 def _ratios(*means, n=100, spread=0.0):

@@ -8,7 +8,6 @@ from torch import nn
 
 from helpers import Rows, small_vae
 from vaelab.data import ArrayBatches
-from vaelab.data.synthetic import sigmoid_manifold
 from vaelab.diagnostics.dimension import Dimensions, count_dimensions, dimensions_of
 from vaelab.diagnostics.prune import prune
 from vaelab.errors import InputError, VaelabWarning
@@ -40,6 +39,7 @@ from vaelab.nets.recurrent import LSTMDecoder, LSTMEncoder, SharedPrior
 from vaelab.nets.residual import ResidualDecoder, ResidualEncoder
 from vaelab.specs import Compute
 from vaelab.training import FitSettings, fit
+from vaelab_papers.synthetic import sigmoid_manifold
 
 KAPPA, KEEP, D = 5, [0, 3], 6
 IMAGE = (1, 8, 8)

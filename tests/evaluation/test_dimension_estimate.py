@@ -9,7 +9,6 @@ import torch
 from vaelab import runs
 from vaelab.cli import main
 from vaelab.data import Conditioning, Dataset, TestSplit, TrainSplit, from_arrays
-from vaelab.data.synthetic import sigmoid_manifold
 from vaelab.diagnostics.dimension import count_dimensions
 from vaelab.errors import InputError
 from vaelab.evaluation import Estimate, estimate_dimension, manifold_dimension
@@ -17,6 +16,7 @@ from vaelab.evaluation.search import Training
 from vaelab.model import VAE
 from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.specs import MLP, Compute, FitSettings, Settings
+from vaelab_papers.synthetic import sigmoid_manifold
 
 QUICK = Settings(
     latent_dim=2,

@@ -23,7 +23,7 @@ from typing import Literal
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "src" / "vaelab"
+SOURCE = ROOT / "src"
 FAULTS = Path(__file__).parent / "faults"
 HEAVY = ("torch", "numpy", "sklearn.mixture", "pandas", "pytest", "lightning_fabric", "matplotlib.pyplot", "rich")
 SECONDS = 300  # a planted endless loop counts as noticed
@@ -40,7 +40,7 @@ class Fault:
     name
         Unique.
     file
-        Below ``src/vaelab``.
+        Below ``src``.
     old, new
         The text that is replaced, which occurs once, and its replacement.
     tests
@@ -97,15 +97,15 @@ def run(faults: Sequence[Fault], *, jobs: int = 2) -> Iterable[Result]:
 def unharmed(faults: Sequence[Fault]) -> bool:
     """Whether all the tests that the faults name pass on the source as it is."""
     tests = sorted({test for fault in faults for test in fault.tests})
-    return _tested(SOURCE.parent, tests) == 0
+    return _tested(SOURCE, tests) == 0
 
 
 def _plant(fault: Fault) -> Result:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
         copy = Path(folder) / "src"
-        shutil.copytree(SOURCE, copy / "vaelab", ignore=shutil.ignore_patterns("__pycache__"))
-        path = copy / "vaelab" / fault.file
+        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        path = copy / fault.file
         path.write_text(fault.planted(path.read_text("utf-8")), "utf-8")
         status = _tested(copy, fault.tests)
     # pytest: 1 tests failed, 2 interrupted (an import that fails, for one); None ran too long; 4, 5 no such test

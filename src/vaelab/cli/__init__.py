@@ -22,6 +22,9 @@ VERBS = {
     "datasets": "list the data sets known by name",
 }
 
+# verbs of packages that are installed beside this one, and that it never imports by itself
+_ELSEWHERE = {"reproduce": "vaelab_papers.command"}
+
 _USAGE = """\
 usage: vaelab VERB [arguments]
 
@@ -62,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"vaelab: there is no verb {verb!r}; known are {', '.join(VERBS)}.{hint}", file=sys.stderr)
         return 2
     try:
-        import_module(f"vaelab.cli.{verb}").run(rest)
+        import_module(_ELSEWHERE.get(verb, f"vaelab.cli.{verb}")).run(rest)
     except VaelabError as error:
         print(f"vaelab {verb}: {error}", file=sys.stderr)
         return 2

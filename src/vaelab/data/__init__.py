@@ -12,14 +12,6 @@ from vaelab.data.named import CatalogueEntry, catalogue, names
 from vaelab.data.scaling import Kind, Scaling
 from vaelab.data.sequences import Ragged, Windows
 from vaelab.data.sources import load, load_rows
-from vaelab.data.synthetic import (
-    Sequences,
-    arma_sequences,
-    mixture_coordinates,
-    sigmoid_manifold,
-    union_of_manifolds,
-    varying_condition,
-)
 
 __all__ = [
     "MANIFOLDS",
@@ -36,13 +28,11 @@ __all__ = [
     "Rows",
     "Scaling",
     "Schema",
-    "Sequences",
     "Split",
     "TableColumn",
     "TestSplit",
     "TrainSplit",
     "Windows",
-    "arma_sequences",
     "as_batches",
     "blocks",
     "catalogue",
@@ -52,14 +42,10 @@ __all__ = [
     "from_arrays",
     "load",
     "load_rows",
-    "mixture_coordinates",
     "names",
     "s_curve",
-    "sigmoid_manifold",
     "sphere",
     "split",
     "swiss_roll",
     "torus",
-    "union_of_manifolds",
-    "varying_condition",
 ]

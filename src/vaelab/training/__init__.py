@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from vaelab.training.evaluation import evaluate
     from vaelab.training.hooks import Hook, JsonLines, Progress, Record, TensorBoard, describe, read_records
     from vaelab.training.loop import fit
-    from vaelab.training.stacked import fit_together
     from vaelab.training.streams import forked, seed_of, stream
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "describe",
     "evaluate",
     "fit",
-    "fit_together",
     "forked",
     "read_records",
     "seed_of",
@@ -35,6 +33,5 @@ _PLACES = {
     **dict.fromkeys(("forked", "seed_of", "stream"), "streams"),
     "evaluate": "evaluation",
     "fit": "loop",
-    "fit_together": "stacked",
 }
 __getattr__, __dir__ = attach(__name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vaelab.errors import InputError, VaelabError
-from vaelab.experiments import TABLES, Cell, Check, Ordering, Quantity, markdown, page, read, run
+from vaelab_papers import TABLES, Cell, Check, Ordering, Quantity, markdown, page, read, run
 
 TABLE = TABLES["zheng/table1"]
 FEW = replace(TABLE, cells=TABLE.cells[-4:])  # two shapes
@@ -49,7 +49,7 @@ def at_smoke_scale(table, tmp_path):
 
 def test_finished_cells_are_not_run_again(tmp_path, monkeypatch):
     first = run(FEW, "smoke", tmp_path)
-    monkeypatch.setattr("vaelab.experiments.runner.fit_together", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("vaelab_papers.runner.fit_together", lambda *a, **k: pytest.fail("trained again"))
     assert run(FEW, "smoke", tmp_path) == first
 
 

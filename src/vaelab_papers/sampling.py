@@ -10,8 +10,6 @@ from torch import Tensor
 from vaelab.data import ArrayBatches, Dataset, Scaling, load
 from vaelab.errors import InputError
 from vaelab.evaluation import Options, evaluate
-from vaelab.experiments.job import Job, Sampling
-from vaelab.experiments.table import Scale
 from vaelab.latent import Codes, PriorDensity, fit_mixture
 from vaelab.metrics.report import Report
 from vaelab.runs import Facts, Trained
@@ -23,6 +21,8 @@ from vaelab.specs.likelihoods import WithVariance
 from vaelab.specs.networks import Wide
 from vaelab.training import stream
 from vaelab.types import Batches
+from vaelab_papers.job import Job, Sampling
+from vaelab_papers.table import Scale
 
 _STAND_INS = {1: (8, True), 3: (8, False)}  # channels → side and grey, of the bundled digits
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from vaelab.experiments import TABLES, run
 from vaelab.model import Bernoulli, FixedVariance, LearnedVariance
 from vaelab.nets import ARELBOEncoder
+from vaelab_papers import TABLES, run
 
 TABLE, CIFAR = TABLES["dai-wipf/table1"], TABLES["dai-wipf/table1-cifar10"]
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vaelab.data.synthetic import arma_sequences
-from vaelab.experiments import TABLES
 from vaelab.model import FullCovariance
+from vaelab_papers import TABLES
+from vaelab_papers.synthetic import arma_sequences
 
 SEQUENCES, SMOKE = TABLES["zheng/table8"], TABLES["zheng/table8"].scales["smoke"]
 

@@ -9,7 +9,7 @@ from helpers import Rows, curved_manifold, small_vae
 from vaelab.errors import InputError
 from vaelab.model import LearnedVariance, ProfiledVariance
 from vaelab.training import Compute, FitSettings, fit
-from vaelab.training.stacked import Stack, StackedBatches, fit_together
+from vaelab_papers.stacked import Stack, StackedBatches, fit_together
 
 SETTINGS = FitSettings(epochs=6, batch_size=50, lr=5e-3, schedule="one_cycle")
 DOUBLE = Compute(accelerator="cpu", precision="64-true")
@@ -73,7 +73,7 @@ def test_what_does_not_stack_is_refused():
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_step_is_the_sum_of_the_members_recorded_or_not(monkeypatch, recorded):
     if not recorded:
-        monkeypatch.setattr("vaelab.training.stacked.record", lambda function, arguments: None)
+        monkeypatch.setattr("vaelab_papers.stacked.record", lambda function, arguments: None)
     models = _models(ProfiledVariance)
     x, noise = torch.randn(10, 3, 6).double(), torch.randn(10, 3).double()
     stack = Stack(models).train()

@@ -13,14 +13,14 @@ from dataclasses import replace
 from torch import Tensor
 
 from vaelab.data import ArrayBatches
-from vaelab.data.synthetic import sigmoid_manifold, union_of_manifolds, varying_condition
-from vaelab.experiments.claims import Check
-from vaelab.experiments.job import Job
-from vaelab.experiments.table import Cell, Scale, ScaleName, Table
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
 from vaelab.nets import MLP, Embedded, Gated, MLPDecoder, MLPEncoder
 from vaelab.nets.mlp import Activation
 from vaelab.training import FitSettings, forked
+from vaelab_papers.claims import Check
+from vaelab_papers.job import Job
+from vaelab_papers.synthetic import sigmoid_manifold, union_of_manifolds, varying_condition
+from vaelab_papers.table import Cell, Scale, ScaleName, Table
 
 _PAPER = "Zheng et al., NeurIPS 2022"
 CONVENTION = (

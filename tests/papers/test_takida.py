@@ -8,24 +8,6 @@ import torch
 from vaelab import presets
 from vaelab.data import ArrayBatches
 from vaelab.errors import InputError
-from vaelab.experiments import (
-    TABLES,
-    Cell,
-    Closeness,
-    Job,
-    Ordering,
-    Quantity,
-    Trend,
-    markdown,
-    page,
-    read,
-    run,
-    takida,
-)
-from vaelab.experiments.claims import rank_correlation
-from vaelab.experiments.sampling import measure_samples
-from vaelab.experiments.takida_noise import measure_noise
-from vaelab.experiments.takida_smoothness import measure_smoothness
 from vaelab.model import (
     KL,
     VAE,
@@ -44,6 +26,24 @@ from vaelab.nets import MLPEncoder
 from vaelab.spec import parse
 from vaelab.specs import Settings
 from vaelab.specs.likelihoods import WithVariance
+from vaelab_papers import (
+    TABLES,
+    Cell,
+    Closeness,
+    Job,
+    Ordering,
+    Quantity,
+    Trend,
+    markdown,
+    page,
+    read,
+    run,
+    takida,
+)
+from vaelab_papers.claims import rank_correlation
+from vaelab_papers.sampling import measure_samples
+from vaelab_papers.takida_noise import measure_noise
+from vaelab_papers.takida_smoothness import measure_smoothness
 
 SAMPLES, NOISE, GIVEN = TABLES["takida/table4"], TABLES["takida/table3"], TABLES["takida/table1"]
 SMOKE = SAMPLES.scales["smoke"]

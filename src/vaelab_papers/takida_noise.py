@@ -1,6 +1,6 @@
 """Table 3 of Takida et al. (Neurocomputing 2022): whether variances at their maximum likelihood find added noise.
 
-See `vaelab.experiments.takida` for the paper. Gaussian noise of variance s² is added once to a part of MNIST: to all
+See `vaelab_papers.takida` for the paper. Gaussian noise of variance s² is added once to a part of MNIST: to all
 images or to those of the digits 0 to 4 ("small"), and to all rows of pixels or to the upper half. A shape of the
 variance that can express the pattern should find s² there, plus the level of clean data: the error that the model makes
 without any noise. The paper puts that level at 0.007 for every shape, while its own numbers for Iso-I, and the 0.0037
@@ -16,18 +16,18 @@ import torch
 
 from vaelab.data import ArrayBatches, Scaling
 from vaelab.errors import InputError
-from vaelab.experiments.claims import Closeness, Quantity
-from vaelab.experiments.job import Job
-from vaelab.experiments.sampling import images, settings_of, training_rows
-from vaelab.experiments.table import Cell, Scale, Table
-from vaelab.experiments.takida import PAPER, SMALL_FLOOR, floor_of
-from vaelab.experiments.takida_data import NOISE
 from vaelab.model import Gaussian as GaussianNoise
 from vaelab.model.distributions import draw
 from vaelab.rows import rows_at_once
 from vaelab.runs.train import mean_variance
 from vaelab.specs import Schedule, build_vae
 from vaelab.training import FitSettings, stream
+from vaelab_papers.claims import Closeness, Quantity
+from vaelab_papers.job import Job
+from vaelab_papers.sampling import images, settings_of, training_rows
+from vaelab_papers.table import Cell, Scale, Table
+from vaelab_papers.takida import PAPER, SMALL_FLOOR, floor_of
+from vaelab_papers.takida_data import NOISE
 
 _SMALL_DIGITS: Final = 5  # 0 to 4
 _SHAPES: Final = ("Iso-I", "Diag-I", "Iso-D", "Diag-D")

@@ -16,9 +16,10 @@ import torch
 
 from vaelab import storage
 from vaelab.errors import InputError, VaelabError
-from vaelab.experiments.table import Cell, Effort, Scale, Table
 from vaelab.runs import versions
-from vaelab.training import FitSettings, fit_together
+from vaelab.training import FitSettings
+from vaelab_papers.stacked import fit_together
+from vaelab_papers.table import Cell, Effort, Scale, Table
 
 _MOST_TOGETHER = 6  # beyond, a step's arithmetic outweighs its calls, and a group would keep other processes waiting
 

@@ -1,6 +1,6 @@
 """Tables of Zheng et al. (NeurIPS 2022) on MNIST and Fashion-MNIST: 2, 4, 9, and dimensions per digit.
 
-See `vaelab.experiments.zheng` for the paper and its conventions. Pixels are in [0, 1]; numbers are of the training
+See `vaelab_papers.zheng` for the paper and its conventions. Pixels are in [0, 1]; numbers are of the training
 rows.
 """
 
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from vaelab.data import ArrayBatches, Dataset, Scaling, load
 from vaelab.errors import InputError
-from vaelab.experiments.claims import Check, Ordering, Quantity
-from vaelab.experiments.job import Job
-from vaelab.experiments.table import Cell, Scale, ScaleName, Table
-from vaelab.experiments.zheng import CONVENTION
 from vaelab.model import VAE, Conditional, Diagonal, FullCovariance, Gaussian, LearnedVariance, Posterior
 from vaelab.nets import MLP, Embedded, Gated, MLPDecoder, MLPEncoder, ResidualDecoder, ResidualEncoder
 from vaelab.training import FitSettings, forked
+from vaelab_papers.claims import Check, Ordering, Quantity
+from vaelab_papers.job import Job
+from vaelab_papers.table import Cell, Scale, ScaleName, Table
+from vaelab_papers.zheng import CONVENTION
 
 _PAPER = "Zheng et al., NeurIPS 2022"
 _SIDE: Final = 28

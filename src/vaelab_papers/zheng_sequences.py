@@ -1,6 +1,6 @@
 """Table 8 of Zheng et al. (NeurIPS 2022): a prior that shares the encoder's weights, on sequences.
 
-See `vaelab.experiments.zheng` for the paper and its conventions. Theorem 3 is about a loss over every point l of the
+See `vaelab_papers.zheng` for the paper and its conventions. Theorem 3 is about a loss over every point l of the
 sequence (eq. 3): with shared weights q(z_l | x_≤l) is p(z_{l+1} | x_≤l), so one of them has the wrong variance and the
 loss stays above a constant. The authors' program scores the last point alone, where an encoder can tell from the number
 of points whether it is asked for q or p; both losses stand here, per point.
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from vaelab.data import ArrayBatches
-from vaelab.data.synthetic import arma_sequences
-from vaelab.experiments.claims import Ordering, Quantity
-from vaelab.experiments.job import Job
-from vaelab.experiments.table import Cell, Scale, Table
-from vaelab.experiments.zheng import CONVENTION
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
 from vaelab.nets import ConditionReader, LSTMDecoder, LSTMEncoder, SharedPrior
 from vaelab.training import FitSettings, forked
+from vaelab_papers.claims import Ordering, Quantity
+from vaelab_papers.job import Job
+from vaelab_papers.synthetic import arma_sequences
+from vaelab_papers.table import Cell, Scale, Table
+from vaelab_papers.zheng import CONVENTION
 
 _SIZE: Final = 20  # κ and d
 _WINDOW: Final = 6  # points, of which the first may be the only one

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from vaelab.experiments import Cell, Check, Ordering, Quantity, Result, Scale, Table, markdown, page
 from vaelab.training import FitSettings
+from vaelab_papers import Cell, Check, Ordering, Quantity, Result, Scale, Table, markdown, page
 
 CELLS = (
     Cell({"r": 2}, {"active": 2, "nelbo": -58.26}),

@@ -6,7 +6,7 @@ from torch import fx
 from torch.func import vmap
 from torch.testing import assert_close
 
-from vaelab.training.recorded import record
+from vaelab_papers.recorded import record
 
 
 def _tensors(*shapes, requires_grad=True):

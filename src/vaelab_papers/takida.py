@@ -19,11 +19,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, cast
 
-from vaelab.experiments.claims import Ordering, Quantity
-from vaelab.experiments.job import Job
-from vaelab.experiments.sampling import images, job_of, measure_samples
-from vaelab.experiments.table import Cell, Effort, Scale, ScaleName, Table
-from vaelab.experiments.takida_data import SAMPLES_CELEBA, SAMPLES_MNIST, Row
 from vaelab.specs import (
     MMD,
     CodeNorm,
@@ -38,6 +33,11 @@ from vaelab.specs import (
     WeightNorm,
 )
 from vaelab.training import FitSettings
+from vaelab_papers.claims import Ordering, Quantity
+from vaelab_papers.job import Job
+from vaelab_papers.sampling import images, job_of, measure_samples
+from vaelab_papers.table import Cell, Effort, Scale, ScaleName, Table
+from vaelab_papers.takida_data import SAMPLES_CELEBA, SAMPLES_MNIST, Row
 
 PAPER: Final = "Takida et al., Neurocomputing 2022"
 FLOOR: Final = 1e-6

@@ -8,9 +8,9 @@ from html import escape
 from statistics import fmean
 from typing import Final
 
-from vaelab.experiments.claims import Check, Claim, Quantity, rank_correlation
-from vaelab.experiments.runner import Result
-from vaelab.experiments.table import Cell, Table
+from vaelab_papers.claims import Check, Claim, Quantity, rank_correlation
+from vaelab_papers.runner import Result
+from vaelab_papers.table import Cell, Table
 
 _HEADS: Final = {
     "active": "active dimensions",

@@ -3,7 +3,7 @@
 import pytest
 
 from vaelab.cli import main
-from vaelab.experiments import TABLES
+from vaelab_papers import TABLES
 
 NAME = "zheng/table3"
 
@@ -32,9 +32,9 @@ def test_all_runs_every_table_that_has_the_scale(tmp_path, monkeypatch, capsys):
         ran.append((table.name, scale, processes))
         return []
 
-    monkeypatch.setattr("vaelab.experiments.run", record)
-    monkeypatch.setattr("vaelab.experiments.markdown", lambda table, results: f"# {table.name}\n")
-    monkeypatch.setattr("vaelab.experiments.page", lambda tables: f"{len(tables)} tables")
+    monkeypatch.setattr("vaelab_papers.run", record)
+    monkeypatch.setattr("vaelab_papers.markdown", lambda table, results: f"# {table.name}\n")
+    monkeypatch.setattr("vaelab_papers.page", lambda tables: f"{len(tables)} tables")
     assert main(["reproduce", "all", "--scale", "smoke", "-o", str(tmp_path)]) == 0
     assert ran == [(name, "smoke", 1) for name in TABLES]
     assert (tmp_path / "all-smoke.html").read_text() == f"{len(TABLES)} tables"

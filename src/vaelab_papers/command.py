@@ -28,7 +28,7 @@ def reproduce(
     """
     from vaelab import storage
     from vaelab.errors import InputError
-    from vaelab.experiments import TABLES, Table, markdown, page, run
+    from vaelab_papers import TABLES, Table, markdown, page, run
 
     if not table:
         print("\n".join(f"{name:<22} {known.title} ({known.source})" for name, known in TABLES.items()))

@@ -8,7 +8,7 @@ import pytest
 
 from vaelab import enhance
 from vaelab.errors import VaelabWarning
-from vaelab.experiments.zoo import BROKEN, SEEDS, SOUND, confusion
+from zoo import BROKEN, SEEDS, SOUND, confusion
 
 HALF = len(BROKEN) // 2
 

@@ -21,9 +21,9 @@ from torch.func import functional_call, stack_module_state, vmap
 from vaelab.errors import InputError
 from vaelab.training.hooks import Hook
 from vaelab.training.loop import fit
-from vaelab.training.recorded import Function, record
 from vaelab.training.settings import Compute, FitSettings
 from vaelab.types import Batches, Objective, ParameterGroup, Trainable
+from vaelab_papers.recorded import Function, record
 
 
 @final

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from vaelab.diagnostics.dimension import count_dimensions
-from vaelab.experiments.job import Job
 from vaelab.model import variance_ratios_of
 from vaelab.rows import rows_at_once
 from vaelab.training import evaluate
+from vaelab_papers.job import Job
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vaelab.errors import InputError
-from vaelab.experiments.claims import Check, Claim, Ordering
-from vaelab.experiments.job import Job
-from vaelab.experiments.measuring import measure
 from vaelab.training import FitSettings
+from vaelab_papers.claims import Check, Claim, Ordering
+from vaelab_papers.job import Job
+from vaelab_papers.measuring import measure
 
 ScaleName = Literal["smoke", "small", "paper"]
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, NamedTuple
 
-from vaelab.experiments.claims import Ordering, Quantity
-from vaelab.experiments.job import Job
-from vaelab.experiments.sampling import images, job_of, measure_samples
-from vaelab.experiments.table import Cell, Effort, Scale, ScaleName, Table
 from vaelab.presets import load
 from vaelab.specs import Fixed, Gaussian, Learned, SecondStage
 from vaelab.training import FitSettings
+from vaelab_papers.claims import Ordering, Quantity
+from vaelab_papers.job import Job
+from vaelab_papers.sampling import images, job_of, measure_samples
+from vaelab_papers.table import Cell, Effort, Scale, ScaleName, Table
 
 _PAPER: Final = "Dai & Wipf, ICLR 2019"
 

@@ -1,6 +1,6 @@
 """Tables 1 and E.8 of Takida et al. (Neurocomputing 2022): how the variances decide how smooth a decoder is.
 
-See `vaelab.experiments.takida` for the paper. In table 1 the decoder's variance σ_x² is given and σ_z² of
+See `vaelab_papers.takida` for the paper. In table 1 the decoder's variance σ_x² is given and σ_z² of
 q(z|x) = N(μ_φ(x), σ_z² I) is trained, or is zero; without it, the KL's part that depends on x is ‖μ_φ(x)‖²/2. In table
 E.8 σ_z² is given and σ_x² is at its maximum-likelihood value. No layer is normalised and no weight decays, so that
 nothing else smooths. All numbers are of the training rows.
@@ -14,12 +14,6 @@ import torch
 
 from vaelab.data import ArrayBatches, Scaling
 from vaelab.diagnostics.smoothness import smoothness
-from vaelab.experiments.claims import Claim, Ordering, Quantity, Trend
-from vaelab.experiments.job import Job
-from vaelab.experiments.sampling import images, training_rows
-from vaelab.experiments.table import Cell, Scale, ScaleName, Table
-from vaelab.experiments.takida import PAPER
-from vaelab.experiments.takida_data import FIXED_CODES, SMOOTHNESS_DETERMINISTIC, SMOOTHNESS_STOCHASTIC
 from vaelab.model import (
     VAE,
     CodeNorm,
@@ -35,6 +29,12 @@ from vaelab.model.distributions import draw, kl
 from vaelab.nets import ARELBODecoder, ARELBOEncoder
 from vaelab.rows import rows_at_once
 from vaelab.training import FitSettings, forked, stream
+from vaelab_papers.claims import Claim, Ordering, Quantity, Trend
+from vaelab_papers.job import Job
+from vaelab_papers.sampling import images, training_rows
+from vaelab_papers.table import Cell, Scale, ScaleName, Table
+from vaelab_papers.takida import PAPER
+from vaelab_papers.takida_data import FIXED_CODES, SMOOTHNESS_DETERMINISTIC, SMOOTHNESS_STOCHASTIC
 
 _SIZE: Final = 8  # κ
 _START: Final = 0.1  # σ_z², in the middle of where it ends

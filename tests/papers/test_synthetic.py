@@ -11,7 +11,8 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_s_curve, make_swiss_roll
 
 from vaelab.data.manifolds import MANIFOLDS, Manifold, circles, s_curve, sphere, swiss_roll, torus
-from vaelab.data.synthetic import (
+from vaelab.errors import InputError
+from vaelab_papers.synthetic import (
     arma,
     arma_sequences,
     mixture_coordinates,
@@ -19,7 +20,6 @@ from vaelab.data.synthetic import (
     union_of_manifolds,
     varying_condition,
 )
-from vaelab.errors import InputError
 
 F64 = torch.float64
 AR, MA = (1, -0.5, 0.25, -0.4), (1, 0.65, 0.35)  # the paper's polynomials
