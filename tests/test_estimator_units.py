@@ -11,8 +11,8 @@ import torch
 
 from helpers import small_vae
 from vaelab import GaussianVAE, RegularizedAutoencoder, SequenceVAE
-from vaelab.estimators import remedies
 from vaelab.runs import Trained
+from vaelab.verbs import remedies
 
 QUICK = {"latent_dim": 2, "network": "mlp([8])", "epochs": 2, "random_state": 0}
 X = 7 + np.random.default_rng(0).normal(size=(80, 3)) @ np.array([[1.0, 2.0, 0.0], [0.0, 30.0, 1.0], [0.0, 0.0, 0.5]])

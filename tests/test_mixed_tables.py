@@ -14,7 +14,7 @@ from vaelab import ConditionalVAE, GaussianVAE, TwoStageVAE, runs, specs
 from vaelab.cli import main
 from vaelab.data import Schema, from_arrays
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.runs.assess import assess
+from vaelab.runs.assessment import assess
 from vaelab.specs import MLP, Compute, FitSettings
 from vaelab.training import stream
 
@@ -252,7 +252,7 @@ def test_pruned_models_keep_their_columns():
 
 
 def test_evaluation_bounds_the_likelihood_and_refuses_distances():
-    from vaelab.evaluation import Options, evaluate
+    from vaelab.verbs import Options, evaluate
 
     frame = people()
     model = GaussianVAE(**QUICK).fit(frame)

@@ -14,13 +14,13 @@ from vaelab.cli import main
 from vaelab.diagnostics import verdicts
 from vaelab.diagnostics.diagnosis import Measures
 from vaelab.diagnostics.verdicts import rules, verdicts_of
-from vaelab.estimators.remedies import Recalibrated
-from vaelab.evaluation.diagnose import _context
-from vaelab.evaluation.enhance import Enhanced
-from vaelab.evaluation.subject import subject_of
 from vaelab.model import VAE, FixedVariance
 from vaelab.specs import MLP
 from vaelab.training import settings
+from vaelab.verbs.diagnosis import _context
+from vaelab.verbs.enhancement import Enhanced
+from vaelab.verbs.remedies import Recalibrated
+from vaelab.verbs.subject import subject_of
 
 ROWS, COLUMNS = 150, 4
 KINDS = ("estimator", "run", "vae", "foreign", "conditional")

@@ -7,7 +7,7 @@ from vaelab import specs
 from vaelab.data import ArrayBatches
 from vaelab.latent import Codes, Site, law_of
 from vaelab.model import KL
-from vaelab.runs.train import hold_out
+from vaelab.runs.stages import hold_out
 from vaelab.specs import Settings, build_second_stage, build_vae
 from vaelab.training import devices
 from vaelab.training import loop as loops

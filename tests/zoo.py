@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from vaelab.data import ArrayBatches
 from vaelab.diagnostics.diagnosis import Diagnosis
-from vaelab.evaluation.diagnose import diagnose
 from vaelab.model import VAE, FixedVariance, Gaussian, ProfiledVariance, Variance
 from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.specs import MLP
 from vaelab.training import Compute, FitSettings, fit, forked, stream
+from vaelab.verbs.diagnosis import diagnose
 
 SEEDS = (0, 1, 2, 3, 4)
 

@@ -13,16 +13,15 @@ if TYPE_CHECKING:
         SequenceVAE,
         TwoStageVAE,
         load,
-        prune,
-        recalibrate,
-        retrain,
     )
-    from vaelab.evaluation import compare, compare_densities, estimate_dimension, evaluate, manifold_dimension
-    from vaelab.evaluation.diagnose import diagnose
-    from vaelab.evaluation.enhance import enhance
     from vaelab.model import VAE
     from vaelab.specs import Settings
     from vaelab.training import FitSettings, fit
+    from vaelab.verbs import compare, compare_densities, estimate_dimension, evaluate, manifold_dimension
+    from vaelab.verbs.diagnosis import diagnose
+    from vaelab.verbs.enhancement import enhance
+    from vaelab.verbs.pruning import prune
+    from vaelab.verbs.remedies import recalibrate, retrain
 
 __version__ = "0.1.0"
 
@@ -59,16 +58,16 @@ _PLACES = {
     "SequenceVAE": "estimators",
     "TwoStageVAE": "estimators",
     "load": "estimators",
-    "prune": "estimators",
-    "recalibrate": "estimators",
-    "retrain": "estimators",
-    "compare": "evaluation",
-    "compare_densities": "evaluation",
-    "diagnose": "evaluation",
-    "enhance": "evaluation",
-    "estimate_dimension": "evaluation",
-    "evaluate": "evaluation",
-    "manifold_dimension": "evaluation",
+    "prune": "verbs.pruning",
+    "recalibrate": "verbs.remedies",
+    "retrain": "verbs.remedies",
+    "compare": "verbs",
+    "compare_densities": "verbs",
+    "diagnose": "verbs",
+    "enhance": "verbs",
+    "estimate_dimension": "verbs",
+    "evaluate": "verbs",
+    "manifold_dimension": "verbs",
     "wrap": "diagnostics.adapters",
     "VAE": "model",
     "FitSettings": "training",

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vaelab.data import Dataset
-from vaelab.evaluation import Options
 from vaelab.model import VAE
 from vaelab.specs import Settings
 from vaelab.types import Batches
+from vaelab.verbs import Options
 
 
 class Sampling(NamedTuple):

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from vaelab.data import ArrayBatches, Dataset, Scaling, load
 from vaelab.errors import InputError
-from vaelab.evaluation import Options, evaluate
 from vaelab.latent import Codes, PriorDensity, fit_mixture
 from vaelab.metrics.report import Report
 from vaelab.runs import Facts, Trained
-from vaelab.runs.train import fit_densities, mean_variance
+from vaelab.runs.stages import fit_densities, mean_variance
 from vaelab.spec import parse
 from vaelab.specs import Network, Settings, build_vae
 from vaelab.specs.densities import Density, SecondStage
@@ -21,6 +20,7 @@ from vaelab.specs.likelihoods import WithVariance
 from vaelab.specs.networks import Wide
 from vaelab.training import stream
 from vaelab.types import Batches
+from vaelab.verbs import Options, evaluate
 from vaelab_papers.job import Job, Sampling
 from vaelab_papers.table import Scale
 
@@ -112,7 +112,7 @@ def job_of(
     data
         Its first rows are trained on, as many as the scale says.
     metrics, densities
-        As in `vaelab.evaluation.Options`; what a density needs is in the row.
+        As in `vaelab.verbs.Options`; what a density needs is in the row.
     mixtures
         Numbers of components of further mixtures.
 

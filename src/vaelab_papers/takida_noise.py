@@ -19,7 +19,7 @@ from vaelab.errors import InputError
 from vaelab.model import Gaussian as GaussianNoise
 from vaelab.model.distributions import draw
 from vaelab.rows import rows_at_once
-from vaelab.runs.train import mean_variance
+from vaelab.runs.stages import mean_variance
 from vaelab.specs import Schedule, build_vae
 from vaelab.training import FitSettings, stream
 from vaelab_papers.claims import Closeness, Quantity

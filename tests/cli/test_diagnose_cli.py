@@ -66,7 +66,7 @@ def asked(monkeypatch):
         options["note"]("how well rows are rebuilt")
         return diagnosis()
 
-    monkeypatch.setattr(importlib.import_module("vaelab.evaluation.diagnose"), "diagnose", fake)
+    monkeypatch.setattr(importlib.import_module("vaelab.verbs.diagnosis"), "diagnose", fake)
     return calls
 
 
@@ -314,7 +314,7 @@ def enhanced(monkeypatch):
         calls.append((model, X, options))
         return Better(Samples(), better=options["epochs"] != 1)
 
-    monkeypatch.setattr(importlib.import_module("vaelab.evaluation.enhance"), "enhance", fake)
+    monkeypatch.setattr(importlib.import_module("vaelab.verbs.enhancement"), "enhance", fake)
     return calls
 
 

@@ -8,7 +8,7 @@ from sklearn.mixture import BayesianGaussianMixture
 from vaelab.errors import InputError
 from vaelab.latent import ClassMixture, Codes, JointMixture, Mixture, Site, law_of
 from vaelab.latent.mixtures import infer
-from vaelab.runs.train import check_densities
+from vaelab.runs.stages import check_densities
 from vaelab.specs import Density, Settings
 
 

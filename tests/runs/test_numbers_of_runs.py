@@ -14,7 +14,7 @@ from vaelab.latent import Codes, LatentDensity
 from vaelab.metrics import energy_distance
 from vaelab.model import VAE
 from vaelab.runs import gallery, pruning
-from vaelab.runs.train import held_out_rows, hold_out, mean_variance
+from vaelab.runs.stages import held_out_rows, hold_out, mean_variance
 from vaelab.specs import Settings
 from vaelab.training import stream
 

@@ -18,7 +18,7 @@ from vaelab.errors import InputError, RunFolderError, VaelabError
 from vaelab.metrics import energy_distance
 from vaelab.presets import load as preset
 from vaelab.presets import names
-from vaelab.runs.execute import execute, prepare
+from vaelab.runs.execution import execute, prepare
 from vaelab.specs import MLP, Compute, FitSettings, Settings, build_vae
 from vaelab.training import checkpoint
 

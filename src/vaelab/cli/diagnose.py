@@ -97,7 +97,7 @@ def _check(arguments: Arguments) -> None:
 def _of_run(arguments: Arguments, folder: Path, steps: Steps) -> Diagnosis:
     """Diagnose a run, on its own rows or on others like them."""
     from vaelab.cli.foreign import rows_for_run
-    from vaelab.evaluation.diagnose import diagnose
+    from vaelab.verbs.diagnosis import diagnose
 
     most, seed, option = arguments.rows, arguments.seed, "--held-out-conditions"
     x, y = rows_for_run(folder, arguments.data, arguments.conditions, most=most, seed=seed)
@@ -125,7 +125,7 @@ def _of_adapter(arguments: Arguments, steps: Steps) -> Diagnosis:
 
     from vaelab.cli.foreign import model_of, rows_of
     from vaelab.data import Dataset
-    from vaelab.evaluation.diagnose import diagnose
+    from vaelab.verbs.diagnosis import diagnose
 
     assert arguments.adapter is not None
     assert arguments.data is not None

@@ -36,7 +36,7 @@ def dimension(
         _of_run(Path(data), home)
         return
     from vaelab.data import load
-    from vaelab.evaluation.dimension import DEFAULTS, estimate_dimension
+    from vaelab.verbs.dimension import DEFAULTS, estimate_dimension
 
     rows = load(data, home=home, label_column=label_column)
     settings = DEFAULTS[rows.kind].set_params(latent_dim=latent_dim, training__epochs=epochs)
@@ -46,7 +46,7 @@ def dimension(
 
 def _of_run(run: Path, home: Path | None) -> None:
     from vaelab import runs
-    from vaelab.evaluation.dimension import manifold_dimension
+    from vaelab.verbs.dimension import manifold_dimension
 
     data = runs.data_of(runs.source_of(run)[1], home=home)
     with warnings.catch_warnings():

@@ -13,7 +13,7 @@ from vaelab.cli.foreign import Range
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
-    from vaelab.evaluation.enhance import Enhanced
+    from vaelab.verbs.enhancement import Enhanced
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def run(argv: list[str]) -> None:
     with Steps(quiet=arguments.quiet) as steps:
         steps("reading model and rows")
         model, x, y = _subject(arguments)
-        from vaelab.evaluation.enhance import enhance
+        from vaelab.verbs.enhancement import enhance
 
         found = enhance(
             model,

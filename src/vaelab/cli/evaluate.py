@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from vaelab.evaluation.options import Options
-    from vaelab.evaluation.rows import Watch
     from vaelab.metrics.protocols import Protocol
     from vaelab.metrics.report import Report
+    from vaelab.verbs.options import Options
+    from vaelab.verbs.rows import Watch
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _refuse_idle(arguments: Arguments) -> None:
 
 
 def _options(arguments: Arguments, watch: Watch) -> Options:
-    from vaelab.evaluation import Options
+    from vaelab.verbs import Options
 
     return Options(
         metrics=arguments.metrics,
@@ -123,8 +123,8 @@ def _options(arguments: Arguments, watch: Watch) -> Options:
 
 def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Options) -> Report:
     from vaelab import runs
-    from vaelab.evaluation import evaluate
-    from vaelab.evaluation.gallery import draw
+    from vaelab.verbs import evaluate
+    from vaelab.verbs.gallery import draw
 
     data = runs.data_of(runs.source_of(run)[1], home=arguments.home)
     report = evaluate(run, data, protocols=chosen, options=options)
@@ -138,7 +138,7 @@ def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Op
 def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> Report:
     from vaelab.cli.output import arrange
     from vaelab.data import Scaling, load, load_rows, names
-    from vaelab.evaluation import compare
+    from vaelab.verbs import compare
 
     assert arguments.real is not None
     assert arguments.fake is not None

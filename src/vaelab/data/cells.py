@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from vaelab.data.checks import check_dense, check_shape, complex_error
 from vaelab.data.mapped import MappedArray
 from vaelab.errors import InputError
+
+Container = Literal["numpy", "torch", "pandas"]
+"""What rows come in."""
 
 Level = str | int | float | bool
 """A value that a category may take; these are what a saved run can hold."""
@@ -48,6 +51,13 @@ class Cells:
     def rows(self) -> int:
         """N."""
         return len(self.missing)
+
+
+def container_of(X: object) -> Container:
+    """Return what rows came in; all that is neither a tensor nor a data frame is turned into an array."""
+    if isinstance(X, Tensor):
+        return "torch"
+    return "pandas" if is_frame(X) else "numpy"
 
 
 def is_frame(x: object) -> bool:

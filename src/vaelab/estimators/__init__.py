@@ -9,20 +9,15 @@ are the fields of `vaelab.specs.Settings`, apart from ``random_state``, which is
 
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
 from vaelab.estimators.regularized import RegularizedAutoencoder
-from vaelab.estimators.remedies import Recalibrated, recalibrate, retrain
-from vaelab.estimators.saved import load, prune
+from vaelab.estimators.saved import load
 from vaelab.estimators.sequence import SequenceVAE
 from vaelab.estimators.two_stage import TwoStageVAE
 
 __all__ = [
     "ConditionalVAE",
     "GaussianVAE",
-    "Recalibrated",
     "RegularizedAutoencoder",
     "SequenceVAE",
     "TwoStageVAE",
     "load",
-    "prune",
-    "recalibrate",
-    "retrain",
 ]

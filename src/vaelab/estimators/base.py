@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Schema, TestSplit, TrainSplit
-from vaelab.data.cells import is_frame
+from vaelab.data import Conditioning, Dataset, Schema, TestSplit, TrainSplit
+from vaelab.data.cells import container_of, is_frame
 from vaelab.data.checks import GAPS_REMEDY, MIXED, REMEDY, check_array, check_dense, check_shape, frame_values
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
@@ -29,7 +29,6 @@ from vaelab.training import Progress, stream
 if TYPE_CHECKING:
     from sklearn.utils import Tags
 
-Container = Literal["numpy", "torch", "pandas"]
 LARGEST_SEED = 2**31 - 1
 _OWN = ("random_state", "score_draws", "verbose")
 _LENGTHS = ("epochs", "batch_size", "lr")  # arguments that are settings of `training`
@@ -135,6 +134,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         c = None if conditioning is None else conditioning.to_net(y, len(x))
         data = self._joined(x, conditioning, c)
         self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
+        self.trained_.facts.container = container_of(X)
         self._describe()
         return self
 
@@ -189,7 +189,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     def _validated(self, X: Any, *, reset: bool) -> Tensor:
         """Check X as scikit-learn does, then as vaelab does; return a CPU tensor."""
         if reset:
-            self.container_: Container = _container_of(X)
             self.schema_ = None
         if self._mixed:
             return self._coded(X, reset=reset)
@@ -251,13 +250,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             raise InputError(
                 f"codes of shape {tuple(z.shape)}", f"(n, {self._n_features_out})", "Use transform's output."
             )
-        return self._like_x(self.trained_.decode(z, self.trained_.conditions(y, len(z), spread=True)))
+        return self.trained_.returned(self.trained_.decode(z, self.trained_.conditions(y, len(z), spread=True)))
 
     def reconstruct(self, X: Any, y: Any = None) -> Any:
         """Return the decoder means at the posterior means, like X in fit; y as in `fit`."""
         check_is_fitted(self)
         x = self._validated(X, reset=False)
-        return self._like_x(self.trained_.reconstruct(x, self.trained_.conditions(y, len(x))))
+        return self.trained_.returned(self.trained_.reconstruct(x, self.trained_.conditions(y, len(x))))
 
     @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray[Any, Any]:
@@ -313,7 +312,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         c = self.trained_.conditions(y, n, spread=True)
         source = self.random_state if random_state is None else random_state
         seed = int(check_random_state(source).randint(LARGEST_SEED))
-        return self._like_x(self.trained_.sample(n, c, density=density, seed=seed))
+        return self.trained_.returned(self.trained_.sample(n, c, density=density, seed=seed))
 
     def prune(self, X: Any, y: Any = None, *, keep: Sequence[int] | None = None, tolerance: float = 0.1) -> Self:
         """Return the same model without its idle latent dimensions; latent densities are fitted again.
@@ -334,10 +333,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         """
         check_is_fitted(self)
         batches = self.trained_.batches_of(self.as_dataset(X, y).train)
-        return self.prune_on(batches, keep, tolerance)
-
-    def prune_on(self, batches: ArrayBatches | MappedBatches, keep: Sequence[int] | None, tolerance: float) -> Self:
-        """Do as `prune` does, on rows that are in the network's units."""
         trained, pruned = runs.prune(self.trained_, batches, keep=keep, tolerance=tolerance)
         smaller = self.around(trained, {"latent_dim": trained.settings.latent_dim})
         smaller.pruned_ = pruned
@@ -346,7 +341,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     def around(self, trained: Trained, changes: Mapping[str, object]) -> Self:
         """Return an estimator of this kind around another training; `changes` are the arguments that differ."""
         other: Self = clone(self).set_params(**changes)
-        for name in ("container_", "n_features_in_", "feature_names_in_"):
+        for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
                 setattr(other, name, getattr(self, name))
         other.trained_ = trained
@@ -356,37 +351,15 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     def save(self, path: str | Path) -> None:
         """Write a run folder: YAML and safetensors, no pickle. `vaelab.load` reads it back."""
         check_is_fitted(self)
-        section = {
-            "container": self.container_,
-            "score_draws": self.score_draws,
-            "n_features_in": int(self.n_features_in_),
-        }
-        runs.save(self.trained_, Path(path), {"estimator": section})
+        runs.save(self.trained_, Path(path), self.sections())
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Return what a run folder says of the estimator."""
+        return {"estimator": {"score_draws": self.score_draws, "n_features_in": int(self.n_features_in_)}}
 
     def _floats(self, values: Tensor, dtype: torch.dtype, *, as_torch: bool) -> Any:
         out = values.cpu().to(dtype if dtype.is_floating_point else torch.float32)
         return out if as_torch else out.numpy()
-
-    def _like_x(self, values: Tensor) -> Any:
-        """Turn decoder means in the user's units into the container and dtype of fit's X."""
-        trained = self.trained_
-        name = trained.scaling.dtype
-        out = values.cpu()
-        if trained.schema is not None and self.container_ != "torch":
-            coded = out.to(getattr(torch, name))
-            return trained.schema.to_frame(coded) if self.container_ == "pandas" else trained.schema.to_array(coded)
-        if name == "uint8" and trained.facts.kind == "image":
-            out = out.clamp(0, 255).round().to(torch.uint8)
-        else:
-            out = out.to(getattr(torch, name, torch.float64))
-        if self.container_ == "torch":
-            return out
-        array = out.numpy()
-        if self.container_ == "pandas":
-            import pandas as pd
-
-            return pd.DataFrame(array, columns=self.feature_names_in_)
-        return array
 
     def __sklearn_tags__(self) -> Tags:
         """Declare what scikit-learn wants to know: float32 and float64 stay what they are."""
@@ -433,12 +406,6 @@ def check_count(name: str, value: object) -> None:
     """Refuse what is no whole number of at least 1."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise InputError(f"{name}={value!r}", "a whole number of at least 1")
-
-
-def _container_of(X: Any) -> Container:
-    if isinstance(X, Tensor):
-        return "torch"
-    return "pandas" if type(X).__module__.startswith("pandas") else "numpy"
 
 
 def _required(y: Any) -> Any:

@@ -299,8 +299,11 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
     def save(self, path: str | Path) -> None:
         """Write a run folder: YAML and safetensors, no pickle. `vaelab.load` reads it back."""
         check_is_fitted(self)
-        section = {"score_draws": self.score_draws, "context": self.context_, "loss": self.loss}
-        runs.save(self.trained_, Path(path), {"estimator": section})
+        runs.save(self.trained_, Path(path), self.sections())
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Return what a run folder says of the estimator."""
+        return {"estimator": {"score_draws": self.score_draws, "context": self.context_, "loss": self.loss}}
 
     @classmethod
     def of(cls, trained: Trained, section: dict[str, Any]) -> Self:

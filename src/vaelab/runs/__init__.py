@@ -1,11 +1,16 @@
 """One run: train, assess, save, load."""
 
-from vaelab.runs.assess import Assessment, assess, findings
-from vaelab.runs.execute import data_of, execute, first_process, prepare, source_of
-from vaelab.runs.folder import load, read_config, save, versions, write_config
-from vaelab.runs.pruning import prune
-from vaelab.runs.train import FIRST, SECOND, train
-from vaelab.runs.trained import Facts, Trained
+from typing import TYPE_CHECKING
+
+from vaelab.lazy import attach
+
+if TYPE_CHECKING:
+    from vaelab.runs.assessment import Assessment, assess, findings
+    from vaelab.runs.execution import data_of, execute, first_process, prepare, source_of
+    from vaelab.runs.folder import load, read_config, save, versions, write_config
+    from vaelab.runs.pruning import prune
+    from vaelab.runs.stages import FIRST, SECOND, train
+    from vaelab.runs.trained import Facts, Trained
 
 __all__ = [
     "FIRST",
@@ -28,3 +33,28 @@ __all__ = [
     "versions",
     "write_config",
 ]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Assessment": "vaelab.runs.assessment",
+        "FIRST": "vaelab.runs.stages",
+        "Facts": "vaelab.runs.trained",
+        "SECOND": "vaelab.runs.stages",
+        "Trained": "vaelab.runs.trained",
+        "assess": "vaelab.runs.assessment",
+        "data_of": "vaelab.runs.execution",
+        "execute": "vaelab.runs.execution",
+        "findings": "vaelab.runs.assessment",
+        "first_process": "vaelab.runs.execution",
+        "load": "vaelab.runs.folder",
+        "prepare": "vaelab.runs.execution",
+        "prune": "vaelab.runs.pruning",
+        "read_config": "vaelab.runs.folder",
+        "save": "vaelab.runs.folder",
+        "source_of": "vaelab.runs.execution",
+        "train": "vaelab.runs.stages",
+        "versions": "vaelab.runs.folder",
+        "write_config": "vaelab.runs.folder",
+    },
+)

@@ -21,7 +21,7 @@ from vaelab import storage
 from vaelab.data import Conditioning, Scaling, Schema
 from vaelab.errors import InputError, RunFolderError
 from vaelab.latent import LatentDensity, PriorDensity, law_of
-from vaelab.runs.train import site_of
+from vaelab.runs.stages import site_of
 from vaelab.runs.trained import Facts, Trained
 from vaelab.spec import parse
 from vaelab.specs import Own, Settings, build_vae

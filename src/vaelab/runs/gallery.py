@@ -14,9 +14,9 @@ from vaelab.data.mapped import in_memory
 from vaelab.diagnostics import pictures
 from vaelab.diagnostics.variance_pictures import decoder_variance
 from vaelab.model import ACTIVE_BELOW
-from vaelab.runs.assess import Assessment
+from vaelab.runs.assessment import Assessment
 from vaelab.runs.folder import METRICS
-from vaelab.runs.train import FIRST, SECOND
+from vaelab.runs.stages import FIRST, SECOND
 from vaelab.runs.trained import Trained
 from vaelab.specs.densities import title_of
 from vaelab.training import read_records, stream

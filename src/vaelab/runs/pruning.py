@@ -8,7 +8,7 @@ from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.diagnostics.prune import Pruned
 from vaelab.diagnostics.prune import prune as prune_vae
 from vaelab.latent import Codes, LatentDensity, PriorDensity
-from vaelab.runs.train import fit_densities, hold_out
+from vaelab.runs.stages import fit_densities, hold_out
 from vaelab.runs.trained import Trained
 from vaelab.training import Hook
 

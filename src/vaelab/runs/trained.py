@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +23,7 @@ from vaelab.data import (
     Split,
     as_batches,
 )
+from vaelab.data.cells import Container
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.model import VAE
@@ -40,6 +41,8 @@ class Facts(BaseModel):
     ----------
     kind, event_shape, columns, classes
         Of the data.
+    container
+        That rows came in, and go back in.
     rows
         Training rows, held-out ones left out.
     fingerprint
@@ -64,6 +67,7 @@ class Facts(BaseModel):
     fingerprint: str = ""
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
+    container: Container = "numpy"
     data_variance: float
     code_variance: float = 1.0
     variance_ratios: tuple[float, ...] = ()
@@ -250,3 +254,23 @@ class Trained:
         own = self._taken(c, slice(0, n))
         drawn = self.generator(density).sample(n, own, generator=source, observation_noise=noise)
         return self.scaling.from_net(drawn)
+
+    def returned(self, values: Tensor) -> Any:
+        """Turn rows in the data's units into the container and dtype that the data came in."""
+        container, name = self.facts.container, self.scaling.dtype
+        out = values.cpu()
+        if self.schema is not None and container != "torch":
+            coded = out.to(getattr(torch, name))
+            return self.schema.to_frame(coded) if container == "pandas" else self.schema.to_array(coded)
+        if name == "uint8" and self.facts.kind == "image":
+            out = out.clamp(0, 255).round().to(torch.uint8)
+        else:
+            out = out.to(getattr(torch, name, torch.float64))
+        if container == "torch":
+            return out
+        if container == "pandas":
+            import pandas as pd
+
+            columns = self.facts.columns
+            return pd.DataFrame(out.numpy(), columns=None if columns is None else list(columns))
+        return out.numpy()

@@ -7,15 +7,13 @@ Models", ICLR 2019, section 4). Whether it does is measured on decoded samples.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,31 +21,20 @@ from torch import Tensor
 from vaelab import runs
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError
-from vaelab.evaluation.densities import DensityComparison, compare_on
-from vaelab.evaluation.sample_distances import SampleDistance, distances_of, features_of, needed_errors, taken
-from vaelab.evaluation.subject import Subject, left_as_it_is, subject_of
 from vaelab.latent import Codes, Generator
 from vaelab.model.contexts import evaluating
 from vaelab.rows import rows_at_once, spans
 from vaelab.runs import Trained
-from vaelab.runs.train import hold_out
+from vaelab.runs.stages import hold_out
 from vaelab.specs.densities import PRIOR, named
 from vaelab.training import stream
+from vaelab.verbs.densities import DensityComparison, compare_on
+from vaelab.verbs.sample_distances import SampleDistance, distances_of, features_of, needed_errors, taken
+from vaelab.verbs.subject import Subject, left_as_it_is, subject_of
 
 _MOST_HELD_OUT = 5_000  # as when rows are set aside
 _FEW = 2_000  # codes, below which training a flow and a second stage takes minutes and gains next to nothing
 _FLOOR, _LIMIT = "real rows", "decoded codes"
-
-
-@runtime_checkable
-class _Estimator(Protocol):
-    """An estimator of rows, which returns them like its X and writes run folders."""
-
-    trained_: Trained
-
-    def _like_x(self, values: Tensor) -> Any: ...
-
-    def save(self, path: str | Path) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -88,8 +75,6 @@ class Enhanced:
     available: int
     trained: Trained = field(repr=False)
     _subject: Subject = field(repr=False)
-    _like: object = field(repr=False)
-    _rebuilt: bool = field(repr=False)  # whether settings say how to build the networks again
 
     @property
     def subject(self) -> Subject:
@@ -116,9 +101,7 @@ class Enhanced:
         if n < 1:
             raise InputError(f"n={n}", "at least 1")
         c = self.trained.conditions(y, n, spread=True)
-        values = self.trained.sample(n, c, density=self.best, seed=seed)
-        owner = self._like
-        return owner._like_x(values) if isinstance(owner, _Estimator) else _like(values.cpu(), self.trained, owner)
+        return self.trained.returned(self.trained.sample(n, c, density=self.best, seed=seed))
 
     def save(self, path: str | Path) -> None:
         """Write a run folder that `vaelab.load` reads, for models of vaelab's.
@@ -128,18 +111,13 @@ class Enhanced:
         InputError
             The networks are not vaelab's, so that nothing says how to build them again.
         """
-        if isinstance(self._like, _Estimator):
-            self._like.save(path)
-            return
-        if not self._rebuilt:
+        if self._subject.origin != "training":
             raise InputError(
                 f"{self._subject.family}, whose networks vaelab cannot build again",
                 "an estimator, a run's folder, or what vaelab.runs.train returns",
                 "Keep the model as you do, and torch.save(better.generator.density.state_dict(), …) beside it.",
             )
-        folder = self._subject.folder
-        content = {} if folder is None else runs.read_config(folder)
-        runs.save(self.trained, Path(path), {name: content[name] for name in ("data", "estimator") if name in content})
+        runs.save(self.trained, Path(path), self._subject.sections)
 
     def __str__(self) -> str:
         """Return one line per density, nearest first, then floor and limit, and what follows from them."""
@@ -285,8 +263,6 @@ def enhance(
         available=available,
         trained=trained,
         _subject=subject,
-        _like=_twin(model, trained) if isinstance(model, _Estimator) else X,
-        _rebuilt=isinstance(model, str | Path | Trained),
     )
 
 
@@ -355,26 +331,3 @@ def _decoded(
         rows = vae.emit(z[part].to(kind), own, generator=generator, observation_noise=noise)
         parts.append(features(rows.cpu()))
     return torch.cat(parts)
-
-
-def _twin(model: _Estimator, trained: Trained) -> _Estimator:
-    """Return the same estimator around another training."""
-    twin = copy.copy(model)
-    twin.trained_ = trained
-    return twin
-
-
-def _like(values: Tensor, trained: Trained, X: object) -> Any:
-    """Turn rows in the user's units into the container and dtype of X; an array where there was none."""
-    pandas: Any = sys.modules.get("pandas")
-    frame = pandas is not None and isinstance(X, pandas.DataFrame)
-    if trained.schema is not None and not isinstance(X, Tensor):
-        return trained.schema.to_frame(values) if frame else trained.schema.to_array(values)
-    if trained.scaling.dtype == "uint8" and trained.facts.kind == "image":
-        values = values.clamp(0, 255).round().to(torch.uint8)
-    else:
-        dtype = getattr(torch, trained.scaling.dtype, torch.float64)
-        values = values.to(dtype if dtype.is_floating_point else torch.float64)
-    if isinstance(X, Tensor):
-        return values
-    return pandas.DataFrame(values.numpy(), columns=getattr(X, "columns", None)) if frame else values.numpy()

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from vaelab.data import from_arrays
-from vaelab.evaluation import densities as comparing
-from vaelab.evaluation.sample_distances import SampleDistance
 from vaelab.latent import Mixture
 from vaelab.model import VAE, FixedVariance, Gaussian
+from vaelab.verbs import densities as comparing
+from vaelab.verbs.sample_distances import SampleDistance
 
 N, D = 100, 2
-enhancing = importlib.import_module("vaelab.evaluation.enhance")  # the package has a function of that name
+enhancing = importlib.import_module("vaelab.verbs.enhancement")  # the package has a function of that name
 
 
 class Codes(torch.nn.Module):

@@ -10,14 +10,14 @@ import torch
 
 from vaelab import runs
 from vaelab.data import content_hash, from_arrays
-from vaelab.evaluation import Options, evaluate
-from vaelab.evaluation.dimension import _by_label
-from vaelab.evaluation.rows import quarter
-from vaelab.evaluation.sample_distances import distances_of
 from vaelab.metrics.likelihood import Dequantised, importance_weighted_bounds
 from vaelab.specs import MLP, Compute, FitSettings, Settings
+from vaelab.verbs import Options, evaluate
+from vaelab.verbs.dimension import _by_label
+from vaelab.verbs.rows import quarter
+from vaelab.verbs.sample_distances import distances_of
 
-module = importlib.import_module("vaelab.evaluation.model")
+module = importlib.import_module("vaelab.verbs.evaluation")
 QUICK = Settings(
     latent_dim=2,
     network=MLP((8,)),

@@ -12,9 +12,9 @@ from vaelab import storage
 from vaelab.data import Dataset, load
 from vaelab.errors import InputError, RunFolderError
 from vaelab.runs import folder as files
-from vaelab.runs.assess import Assessment, assess
+from vaelab.runs.assessment import Assessment, assess
 from vaelab.runs.gallery import draw
-from vaelab.runs.train import check_densities, held_out_rows, schema_of, train
+from vaelab.runs.stages import check_densities, held_out_rows, schema_of, train
 from vaelab.runs.trained import Trained
 from vaelab.spec import parse
 from vaelab.specs import Fixed, Gaussian, Mixed, Settings, build_vae

@@ -7,21 +7,24 @@ changes nothing and whose only density is the prior, so that everything which re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from vaelab import runs
 from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Scaling, TestSplit, TrainSplit, check_array
+from vaelab.data.cells import container_of, is_frame
 from vaelab.data.conditions import Column, is_one_hot
 from vaelab.diagnostics.adapters import Wrapped, adapt
 from vaelab.diagnostics.adapters.networks import owner_of
 from vaelab.errors import InputError
+from vaelab.estimators.base import Estimator
+from vaelab.estimators.sequence import SequenceVAE
 from vaelab.latent import PriorDensity
 from vaelab.model import (
     VAE,
@@ -34,25 +37,14 @@ from vaelab.model import (
 )
 from vaelab.model.contexts import evaluating
 from vaelab.runs import Facts, Trained
-from vaelab.runs.train import hold_out, mean_variance
+from vaelab.runs.stages import hold_out, mean_variance
 from vaelab.specs import Condition, Fixed, Gaussian, Learned, Likelihood, Penalty, Posterior, Settings
 
 _TRIED = 64  # rows that an adapter may look at
 
 
-class Fitted(Protocol):
-    """A fitted estimator of `vaelab.estimators`."""
-
-    trained_: Trained
-
-
-@runtime_checkable
-class Reading(Protocol):
-    """An estimator, which reads rows and conditions in the user's form."""
-
-    def as_dataset(self, X: object, y: object = None) -> Dataset:
-        """Return them, checked, in the model's units."""
-        ...
+Origin = Literal["training", "module", "foreign"]
+"""Who made a model: a training of vaelab's, somebody who composed a `VAE`, or another program."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +54,10 @@ class Subject:
     Attributes
     ----------
     trained
-        The model. Of one that is not vaelab's own, or a bare VAE, the scaling changes nothing and the settings say no
-        more than the latent dimensions, the posterior and the likelihood.
+        The model. Of one that no training of vaelab's made the scaling changes nothing, and the settings say no more
+        than the latent dimensions, the posterior and the likelihood.
+    origin
+        Who made it.
     family
         What it came as, in words.
     gamma_known
@@ -76,31 +70,22 @@ class Subject:
         Of a run; None for what is in memory.
     labels
         (n,) int64 classes of the rows of `batches`; None where none are known.
-    foreign
-        Whether another program made the model.
     groups
         (n,) int64: rows of one group, such as the points of a sequence, belong together; None for independent rows.
+    sections
+        What a run folder of the model holds beside it: of its data, and of its estimator.
     """
 
     trained: Trained
+    origin: Origin
     family: str
     gamma_known: bool
     batches: ArrayBatches | MappedBatches
     held_out: ArrayBatches | MappedBatches | None = None
     folder: Path | None = None
     labels: Tensor | None = None
-    foreign: bool = False
     groups: Tensor | None = None
-
-
-@runtime_checkable
-class Described(Protocol):
-    """What knows the model that it was made of, as the result of `vaelab.enhance`."""
-
-    @property
-    def subject(self) -> Subject:
-        """The model with its densities, and the rows that these were fitted on."""
-        ...
+    sections: Mapping[str, Any] = field(default_factory=dict)
 
 
 def subject_of(
@@ -134,17 +119,19 @@ def subject_of(
     InputError
         The model is of no known kind, there are no rows, or rows, conditions and `gamma` do not fit the model.
     """
-    if isinstance(model, Described):
-        return _described(model.subject, X, y, held_out)
-    own = isinstance(model, str | Path | Reading) or isinstance(getattr(model, "trained_", model), Trained)
-    if (own or isinstance(model, VAE)) and gamma is not None:
+    known = getattr(model, "subject", None)
+    if isinstance(known, Subject):  # of an enhancement
+        return _described(known, X, y, held_out)
+    trained = isinstance(model, str | Path | Trained | Estimator | SequenceVAE)
+    if (trained or isinstance(model, VAE)) and gamma is not None:
         raise InputError(f"gamma={gamma}, for a model that has its own", "gamma for a foreign model", "Leave it out.")
-    return _own(model, X, y, held_out) if own else _other(model, X, y, held_out, gamma)
+    return _of_training(model, X, y, held_out) if trained else _of_networks(model, X, y, held_out, gamma)
 
 
 def modules_of(model: object) -> Iterator[nn.Module]:
     """Yield the modules that a model, of any kind that `subject_of` takes, is or holds; of a folder there are none."""
-    known = model.subject.trained if isinstance(model, Described) else getattr(model, "trained_", model)
+    subject = getattr(model, "subject", None)
+    known = subject.trained if isinstance(subject, Subject) else getattr(model, "trained_", model)
     if isinstance(known, nn.Module):
         yield known
     elif isinstance(known, Trained):
@@ -166,11 +153,26 @@ def _described(known: Subject, X: object | None, y: object | None, held_out: obj
         if held_out is not None:
             raise InputError("held_out without X", "both, or neither", "Pass X.")
         return known
-    trained = bool(known.trained.facts.fingerprint)  # of what vaelab has trained, it knows the data
-    found = _own(known.trained, X, y, held_out) if trained else _other(known.trained.vae, X, y, held_out, None)
-    return replace(
-        found, trained=known.trained, family=known.family, gamma_known=known.gamma_known, foreign=known.foreign
-    )
+    if known.origin == "training":
+        given = _of_training(known.trained, X, y, held_out)
+    else:
+        given = _of_networks(known.trained.vae, X, y, held_out, None)
+    return replace(known, batches=given.batches, held_out=given.held_out, labels=given.labels, groups=given.groups)
+
+
+def trained_of(model: object) -> Trained:
+    """Return the training that a run's folder, an estimator or a `Trained` stands for.
+
+    Raises
+    ------
+    InputError
+        It is none of these, or an estimator that is not fitted.
+    """
+    found = runs.load(Path(model)) if isinstance(model, str | Path) else getattr(model, "trained_", model)
+    if not isinstance(found, Trained):
+        got, wanted = f"a model of type {type(model).__name__}", "a fitted estimator, a run's folder, or a VAE"
+        raise InputError(got, wanted, "Fit it first.")
+    return found
 
 
 def read(model: object, X: object | None, y: object | None) -> tuple[Trained, Dataset]:
@@ -182,10 +184,7 @@ def read(model: object, X: object | None, y: object | None) -> tuple[Trained, Da
         `model` is none of vaelab's own, is not fitted, or rows or conditions do not fit it.
     """
     folder = Path(model) if isinstance(model, str | Path) else None
-    trained = getattr(model, "trained_", model) if folder is None else runs.load(folder)
-    if not isinstance(trained, Trained):
-        got, wanted = f"a model of type {type(model).__name__}", "a fitted estimator, a run's folder, or a VAE"
-        raise InputError(got, wanted, "Fit it first.")
+    trained = trained_of(model)
     if X is None and folder is not None:
         X = runs.data_of(runs.source_of(folder)[1])
     if X is None:
@@ -194,7 +193,7 @@ def read(model: object, X: object | None, y: object | None) -> tuple[Trained, Da
         if y is not None:
             raise InputError("y beside a data set", "the conditions of the data set", "Leave y out.")
         data = trained.conditioned(X)
-    elif isinstance(model, Reading):
+    elif isinstance(model, Estimator | SequenceVAE):
         data = model.as_dataset(X, y)
     else:
         data = _joined(trained, X, y, folder)
@@ -230,9 +229,12 @@ def _joined(trained: Trained, X: object, y: object | None, folder: Path | None) 
     )
 
 
-def _own(model: object, X: object | None, y: object | None, held_out: object | None) -> Subject:
-    """Take a model of vaelab's."""
+def _of_training(model: object, X: object | None, y: object | None, held_out: object | None) -> Subject:
+    """Take a model that vaelab has trained."""
     trained, data = read(model, X, y)
+    if X is not None and not isinstance(model, Estimator | SequenceVAE) and not isinstance(X, Dataset):
+        facts = trained.facts.model_copy(update={"container": container_of(X)})
+        trained = replace(trained, facts=facts)
     folder = Path(model) if isinstance(model, str | Path) else None
     batches, labels, groups = trained.batches_of(data.train), data.train.labels, data.train.groups
     rest = trained.batches_of(data.test) if len(data.test) else None
@@ -244,7 +246,13 @@ def _own(model: object, X: object | None, y: object | None, held_out: object | N
         rows, conditions = _pair(held_out)
         rest = trained.batches_of(read(model, rows, conditions)[1].train)
     family = "a run of vaelab" if folder else f"a {type(model).__name__} of vaelab"
-    return Subject(trained, family, True, batches, rest, folder, labels, groups=groups)
+    sections: Mapping[str, Any] = {}
+    if folder is not None:
+        content = runs.read_config(folder)
+        sections = {name: content[name] for name in ("data", "estimator") if name in content}
+    elif isinstance(model, Estimator | SequenceVAE):
+        sections = model.sections()
+    return Subject(trained, "training", family, True, batches, rest, folder, labels, groups, sections)
 
 
 def _kept(labels: Tensor | None, settings: Settings, groups: Tensor | None) -> Tensor | None:
@@ -264,7 +272,9 @@ def _pair(held_out: object) -> tuple[object, object | None]:
     return held_out, None
 
 
-def _other(model: object, X: object | None, y: object | None, held_out: object | None, gamma: float | None) -> Subject:
+def _of_networks(
+    model: object, X: object | None, y: object | None, held_out: object | None, gamma: float | None
+) -> Subject:
     """Take a bare VAE, or make one by an adapter."""
     labels: Tensor | None = None
     given = y
@@ -293,10 +303,11 @@ def _other(model: object, X: object | None, y: object | None, held_out: object |
             raise InputError(f"held-out rows of shape {tuple(unseen.shape[1:])}", f"{tuple(x.shape[1:])}, as X")
         conditions = _tensor(conditions, vae, family) if batches.c is not None else None
         rest = ArrayBatches(unseen.to(x.dtype), conditions, dtype=x.dtype)
-    trained = _trained(vae, batches, str(getattr(X, "dtype", "float64")).removeprefix("torch."))
+    trained = _trained(vae, batches, X)
     if labels is None and isinstance(batches.c, Tensor) and is_one_hot(batches.c):
         labels = batches.c.argmax(1)
-    return Subject(trained, family, known, batches, rest, None, labels, not isinstance(model, VAE))
+    origin: Origin = "module" if isinstance(model, VAE) else "foreign"
+    return Subject(trained, origin, family, known, batches, rest, labels=labels)
 
 
 def _numbers(X: object, name: str) -> Tensor:
@@ -322,8 +333,9 @@ def _tensor(c: object | None, vae: VAE, family: str) -> Tensor | None:
     return c
 
 
-def _trained(vae: VAE, batches: ArrayBatches, dtype: str) -> Trained:
-    """Say of a bare model what a training says of its own."""
+def _trained(vae: VAE, batches: ArrayBatches, X: object) -> Trained:
+    """Say of a bare model what a training says of its own; X is what its rows came as."""
+    dtype = str(getattr(X, "dtype", "float64")).removeprefix("torch.")
     shape, variance = batches.event_shape, vae.likelihood.variance
     penalties = [
         {"kind": each.name, "weight": each.weight}
@@ -351,13 +363,22 @@ def _trained(vae: VAE, batches: ArrayBatches, dtype: str) -> Trained:
         event_shape=shape,
         rows=len(batches),
         data_variance=mean_variance(batches),
+        container=container_of(X),
+        columns=tuple(map(str, cast("Any", X).columns)) if is_frame(X) else None,
     )
-    conditioning = None if batches.c is None else _plain(tuple(batches.c.shape[1:]))
+    conditioning = None if batches.c is None else _numbers_in_net_units(tuple(batches.c.shape[1:]))
     prior = {"prior": PriorDensity(vae.prior)}
-    return Trained(settings, facts, Scaling.identity(shape, dtype), vae, dict(prior), conditioning)
+    return Trained(
+        settings,
+        facts,
+        Scaling.identity(shape, dtype if dtype.startswith("float") else "float64"),
+        vae,
+        dict(prior),
+        conditioning,
+    )
 
 
-def _plain(shape: tuple[int, ...]) -> Conditioning:
+def _numbers_in_net_units(shape: tuple[int, ...]) -> Conditioning:
     """Conditions that are numbers in the network's units already."""
     if len(shape) == 2:
         return Conditioning(tuple(Column(f"feature {i}") for i in range(shape[1] - 1)), "sequence", shape[0])

@@ -15,10 +15,10 @@ from vaelab.data import Dataset, Rows, blocks
 from vaelab.data.mapped import in_memory
 from vaelab.diagnostics.dimension import Dimension, dimensions_of
 from vaelab.errors import VaelabWarning
-from vaelab.evaluation.rows import part
 from vaelab.specs import Settings
 from vaelab.training import stream
 from vaelab.training.evaluation import evaluate
+from vaelab.verbs.rows import part
 
 _MOST_ROWS = 5_000  # that other estimators, which compare all pairs, are given
 

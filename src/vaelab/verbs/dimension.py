@@ -17,12 +17,14 @@ from vaelab.data.labels import count_classes
 from vaelab.diagnostics.dimension import Dimensions, dimensions_of
 from vaelab.diagnostics.groups import groups_of, regions_of
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.evaluation.search import Search, Training, best_of, counts_of, other_estimates, varying
-from vaelab.evaluation.subject import Fitted, read
+from vaelab.estimators.base import Estimator
+from vaelab.estimators.sequence import SequenceVAE
 from vaelab.model import VAE
 from vaelab.runs import Trained
 from vaelab.specs import FitSettings, Isotropic, Settings
 from vaelab.types import Batches
+from vaelab.verbs.search import Search, Training, best_of, counts_of, other_estimates, varying
+from vaelab.verbs.subject import read
 
 DEFAULTS: dict[Kind, Settings] = {
     "table": Settings(latent_dim=8, training=FitSettings(lr=5e-3, schedule="one_cycle")),
@@ -36,7 +38,7 @@ _BETTER = 0.5  # nats per row by which a smaller code must be better
 
 
 def manifold_dimension(
-    model: VAE | Trained | Fitted | Path | str,
+    model: VAE | Trained | Estimator | SequenceVAE | Path | str,
     X: object | None = None,
     c: object | None = None,
     *,

@@ -18,18 +18,19 @@ from vaelab.data import Dataset
 from vaelab.diagnostics.row_means import Mean, Part, over_rows
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
-from vaelab.estimators.changes import changed, check_order, further
-from vaelab.estimators.saved import Rowwise, estimator_of, load
-from vaelab.evaluation.subject import Subject, left_as_it_is, read, subject_of
+from vaelab.estimators.saved import Rowwise
 from vaelab.latent import PriorDensity
 from vaelab.model import KL, VAE, Gaussian, ProfiledVariance, row_terms
-from vaelab.runs.train import hold_out
+from vaelab.runs.stages import hold_out
 from vaelab.runs.trained import Trained
 from vaelab.specs import FitSettings, Profiled
 from vaelab.specs import Gaussian as GaussianSpec
 from vaelab.specs.likelihoods import WithVariance
 from vaelab.training import fit, stream
 from vaelab.types import Batches
+from vaelab.verbs.changes import changed, check_order, further
+from vaelab.verbs.returned import returned
+from vaelab.verbs.subject import Subject, left_as_it_is, read, subject_of
 
 Shape = Literal["iso-i", "diag-i"]
 
@@ -126,21 +127,14 @@ def recalibrate(model: object, X: object = None, y: object = None, *, shape: Sha
     with left_as_it_is(model):
         subject = subject_of(model, X, y)
         record = _recalibrated(subject, shape)
-    if isinstance(model, VAE) or subject.foreign:
+    if subject.origin != "training":
         return record
     old = subject.trained
     densities = {**old.densities, "prior": PriorDensity(record.vae.prior)}
     likelihood = _spec_of(old).set_params(variance=Profiled(), shape=record.shape)
     settings = old.settings.model_copy(update={"likelihood": likelihood})
     trained = dataclasses.replace(old, settings=settings, vae=record.vae, densities=densities)
-    if isinstance(model, Trained):
-        return trained
-    own = load(model) if isinstance(model, str | Path) else model
-    if not isinstance(own, Estimator):
-        raise InputError(f"a {type(own).__name__}", "a VAE, a run, or an estimator of rows")
-    found = own.around(trained, {"likelihood": likelihood})
-    found.recalibrated_ = record
-    return found
+    return returned(model, trained, {"likelihood": likelihood}, recalibrated_=record)
 
 
 def _recalibrated(subject: Subject, shape: Shape | Literal["auto"]) -> Recalibrated:
@@ -156,7 +150,7 @@ def _recalibrated(subject: Subject, shape: Shape | Literal["auto"]) -> Recalibra
         raise InputError("a decoder that emits its variance", "one variance for all rows", remedy)
     settings = subject.trained.settings
     floor = _spec_of(subject.trained).set_params(variance=Profiled()).least(subject.trained.facts.data_variance)
-    base = old if subject.foreign else copy.deepcopy(old).eval()
+    base = old if subject.origin == "foreign" else copy.deepcopy(old).eval()
     if shape == "auto":
         shape = _shape_of(base, batches, floor, settings.seed)
     new = _with_profile(base, shape, floor)
@@ -271,11 +265,7 @@ def retrain(model: object, X: object = None, changes: Mapping[str, object] = {},
 def _again(model: str | Path | Trained, X: object, y: object, changes: Mapping[str, object]) -> Rowwise | Trained:
     """Train a run again."""
     trained, data = read(model, X, y)
-    found = runs.train(data, changed(trained.settings, changes))
-    if isinstance(model, Trained):
-        return found
-    section = runs.read_config(Path(model)).get("estimator", {})
-    return cast("Rowwise", estimator_of(found, section))
+    return cast("Rowwise | Trained", returned(model, runs.train(data, changed(trained.settings, changes))))
 
 
 def _further(model: object, X: object, y: object, changes: Mapping[str, object]) -> VAE:
@@ -292,7 +282,7 @@ def _further(model: object, X: object, y: object, changes: Mapping[str, object])
     if wanted is not None and not isinstance(vae.likelihood, Gaussian):
         got = f"a change of the variance, for a likelihood without one, {type(vae.likelihood).__name__}"
         raise InputError(got, "a Gaussian one", "Leave it out.")
-    if (subject.foreign or wanted is not None) and isinstance(vae.likelihood, Gaussian):
+    if (subject.origin == "foreign" or wanted is not None) and isinstance(vae.likelihood, Gaussian):
         vae = _profiled(vae, subject, wanted or GaussianSpec())
     kept, unseen = hold_out(batches, subject.trained.settings)
     fit(vae, kept, settings, seed=old.seed, held_out=unseen)
@@ -312,4 +302,8 @@ def _profiled(vae: VAE, subject: Subject, wanted: GaussianSpec) -> VAE:
         link=cast("Gaussian", vae.likelihood).link,
     )
     profiled = vae.replace(likelihood=likelihood.to(next(vae.parameters())))
-    return profiled.replace(regularizers=[KL()]) if subject.foreign and not vae.posterior.degenerate else profiled
+    return (
+        profiled.replace(regularizers=[KL()])
+        if subject.origin == "foreign" and not vae.posterior.degenerate
+        else profiled
+    )

@@ -11,7 +11,7 @@ from vaelab import ConditionalVAE, GaussianVAE, compare_densities, runs
 from vaelab.data import from_arrays
 from vaelab.errors import InputError, MissingExtraError
 from vaelab.latent import Codes, Mixture
-from vaelab.runs.train import hold_out
+from vaelab.runs.stages import hold_out
 from vaelab.specs import MLP, Settings
 
 QUICK = {"network": MLP((16,)), "epochs": 3, "batch_size": 100}

@@ -11,13 +11,13 @@ import torch
 from vaelab import GaussianVAE, compare, evaluate, runs, specs
 from vaelab.data import Dataset, TestSplit, TrainSplit, from_arrays, load
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.evaluation import Options
-from vaelab.evaluation.rows import quarter
 from vaelab.metrics.evaluator import Evaluator
 from vaelab.metrics.inception_network import InceptionNetwork
 from vaelab.metrics.report import TITLES
-from vaelab.runs.execute import execute, prepare
+from vaelab.runs.execution import execute, prepare
 from vaelab.specs import MLP, Compute, FitSettings, Settings
+from vaelab.verbs import Options
+from vaelab.verbs.rows import quarter
 
 QUICK = Settings(
     latent_dim=2,

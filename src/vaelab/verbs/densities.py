@@ -19,11 +19,13 @@ from torch import Tensor
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.data.partition import partition
 from vaelab.errors import InputError, MissingExtraError
-from vaelab.evaluation.subject import Fitted, read
+from vaelab.estimators.base import Estimator
+from vaelab.estimators.sequence import SequenceVAE
 from vaelab.latent import Codes, Generator, LatentDensity, PriorDensity, row_scores, simplest_of_best
 from vaelab.runs import Trained
-from vaelab.runs.train import check_densities, fit_density, hold_out
+from vaelab.runs.stages import check_densities, fit_density, hold_out
 from vaelab.specs.densities import PRIOR, Density, named
+from vaelab.verbs.subject import read
 
 _FOR_WEIGHTS = 0.1  # share of the codes that the weights of a flow and of a second stage are chosen by
 
@@ -99,7 +101,7 @@ class DensityComparison:
 
 
 def compare_densities(
-    model: Trained | Fitted | Path | str,
+    model: Trained | Estimator | SequenceVAE | Path | str,
     X: object | None = None,
     y: object | None = None,
     *,

@@ -10,10 +10,10 @@ from helpers import small_vae
 from vaelab import ConditionalVAE, GaussianVAE, runs, wrap
 from vaelab.data import Dataset, TestSplit, TrainSplit, from_arrays
 from vaelab.errors import InputError
-from vaelab.evaluation.subject import subject_of
 from vaelab.model import FixedVariance
-from vaelab.runs.train import hold_out
+from vaelab.runs.stages import hold_out
 from vaelab.specs import MLP, FitSettings, Settings
+from vaelab.verbs.subject import subject_of
 
 QUICK = {"latent_dim": 2, "network": MLP((8,)), "epochs": 1, "random_state": 0}
 
@@ -54,7 +54,7 @@ def test_an_estimator_and_what_it_has_trained_give_the_same_rows():
     subject = subject_of(model, X)
     assert subject.trained is model.trained_
     assert subject.gamma_known
-    assert not subject.foreign
+    assert subject.origin == "training"
     assert subject.held_out is None
     assert torch.allclose(rows_of(subject.batches).double(), torch.from_numpy((X - X.mean(0)) / X.std(0)), atol=1e-6)
     assert torch.equal(rows_of(subject_of(model.trained_, X).batches), rows_of(subject.batches))
@@ -131,7 +131,7 @@ def test_conditions_of_a_bare_vae_are_known_as_such():
 def test_a_foreign_network_gets_rows_of_any_shape_as_they_are(shape):
     X = (np.random.default_rng(0).normal(size=(20, *shape)) * 300).astype(np.float32)
     subject = subject_of(Autoencoder(shape), X)
-    assert subject.foreign
+    assert subject.origin == "foreign"
     assert not subject.gamma_known
     assert subject.trained.settings.posterior.degenerate
     assert torch.equal(rows_of(subject.batches), torch.from_numpy(X))

@@ -6,14 +6,14 @@ import torch
 
 from vaelab.data import Scaling, TrainSplit
 from vaelab.errors import InputError
-from vaelab.evaluation.options import INCEPTION, Options
-from vaelab.evaluation.rows import Watch, blocks_of, chosen_rows
 from vaelab.metrics.classifier import train_classifier
 from vaelab.metrics.evaluator import prepared
 from vaelab.metrics.features import ClassifierFeatures, Extractor, Identity, Pca
 from vaelab.metrics.inception import PUBLISHED_FILE, load_inception
 from vaelab.metrics.protocols import Protocol
 from vaelab.training.hooks import Hook, Record, Start
+from vaelab.verbs.options import INCEPTION, Options
+from vaelab.verbs.rows import Watch, blocks_of, chosen_rows
 
 _MOST_FOR_PCA = 50_000
 

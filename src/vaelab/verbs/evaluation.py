@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol as Protocol_
 
 import torch
 from torch import Tensor
@@ -12,11 +11,7 @@ from torch import Tensor
 from vaelab import runs
 from vaelab.data import Dataset, Rows, Split, content_hash, load
 from vaelab.errors import InputError
-from vaelab.evaluation.extractors import extractor_for
-from vaelab.evaluation.likelihood import bits, likelihoods, noise_level
-from vaelab.evaluation.options import Options
-from vaelab.evaluation.rows import BLOCK, blocks_of, chosen_of, chosen_rows, in_units, quarter, watched
-from vaelab.evaluation.sets import few
+from vaelab.estimators.base import Estimator
 from vaelab.metrics.evaluator import Blocks, Evaluator
 from vaelab.metrics.features import FeatureStore, hash_of
 from vaelab.metrics.interpolation import linear, pairs, spherical
@@ -25,19 +20,19 @@ from vaelab.metrics.reconstruction import psnr, squared_error, ssim
 from vaelab.metrics.report import TITLES, Reading, Report, RowMean
 from vaelab.runs import Trained
 from vaelab.training import stream
+from vaelab.verbs.comparison import few
+from vaelab.verbs.extractors import extractor_for
+from vaelab.verbs.likelihood import bits, likelihoods, noise_level
+from vaelab.verbs.options import Options
+from vaelab.verbs.rows import BLOCK, blocks_of, chosen_of, chosen_rows, in_units, quarter, watched
+from vaelab.verbs.subject import trained_of
 
 _OF_PAIRS = ("frechet", "kernel")  # measured of reconstructions and interpolations
 _PATHS = {"spherical": spherical, "linear": linear}
 
 
-class _Fitted(Protocol_):
-    """A fitted estimator of `vaelab.estimators`."""
-
-    trained_: Trained
-
-
 def evaluate(
-    model: Trained | _Fitted | Path | str,
+    model: Trained | Estimator | Path | str,
     data: Dataset | Path | str | None = None,
     *,
     protocols: Sequence[Protocol | str] = (),
@@ -93,12 +88,10 @@ def evaluate(
 
 
 def _resolved(
-    model: Trained | _Fitted | Path | str, data: Dataset | Path | str | None
+    model: Trained | Estimator | Path | str, data: Dataset | Path | str | None
 ) -> tuple[Trained, Dataset, list[str]]:
     """Load what was given by name, and say where data differ from those of the training."""
-    found = runs.load(Path(model)) if isinstance(model, str | Path) else getattr(model, "trained_", model)
-    if not isinstance(found, Trained):
-        raise InputError(f"a model of type {type(model).__name__}", "a run's folder or a fitted estimator of vaelab")
+    found = trained_of(model)
     if isinstance(data, str | Path):
         data = load(data, mixed=found.schema is not None)
     given: object = data

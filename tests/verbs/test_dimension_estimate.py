@@ -11,11 +11,11 @@ from vaelab.cli import main
 from vaelab.data import Conditioning, Dataset, TestSplit, TrainSplit, from_arrays
 from vaelab.diagnostics.dimension import count_dimensions
 from vaelab.errors import InputError
-from vaelab.evaluation import Estimate, estimate_dimension, manifold_dimension
-from vaelab.evaluation.search import Training
 from vaelab.model import VAE
 from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.specs import MLP, Compute, FitSettings, Settings
+from vaelab.verbs import Estimate, estimate_dimension, manifold_dimension
+from vaelab.verbs.search import Training
 from vaelab_papers.synthetic import sigmoid_manifold
 
 QUICK = Settings(
@@ -58,7 +58,7 @@ def test_a_smaller_code_that_is_better_counts(monkeypatch):
         self.trainings[size] = wide.trainings[size]
         return self.trainings[size]
 
-    monkeypatch.setattr("vaelab.evaluation.search.Search.train", train)
+    monkeypatch.setattr("vaelab.verbs.search.Search.train", train)
     settings = QUICK.model_copy(update={"latent_dim": 6})
     found = estimate_dimension(np.random.default_rng(0).normal(size=(600, 10)), settings=settings)
     assert (found.dimension, found.counts, found.latent_dim) == (2, (3, 3), 6)

@@ -6,13 +6,13 @@ import torch
 
 from vaelab.data import Rows, Split, blocks, content_hash
 from vaelab.errors import InputError
-from vaelab.evaluation.options import Options
-from vaelab.evaluation.rows import BLOCK
 from vaelab.metrics.likelihood import Bounds, Dequantised, bits_per_dim, importance_weighted_bounds
 from vaelab.metrics.report import RowMean
 from vaelab.runs import Trained
 from vaelab.training import stream
 from vaelab.types import Batches
+from vaelab.verbs.options import Options
+from vaelab.verbs.rows import BLOCK
 
 _EIGHT_BITS = 1 / 255
 

@@ -10,14 +10,14 @@ import torch
 
 from vaelab.data import Dataset, MappedArray, Rows, Scaling, TrainSplit, blocks, check_array, load_rows
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.evaluation.extractors import extractor_for
-from vaelab.evaluation.options import Options
-from vaelab.evaluation.rows import blocks_of, chosen_rows, part, quarter, watched
 from vaelab.metrics.evaluator import Blocks, Evaluator
 from vaelab.metrics.features import Extractor
 from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.report import Reading, Report
 from vaelab.training import stream
+from vaelab.verbs.extractors import extractor_for
+from vaelab.verbs.options import Options
+from vaelab.verbs.rows import blocks_of, chosen_rows, part, quarter, watched
 
 _LEAST_HALF = 50  # rows that every measure can do with
 

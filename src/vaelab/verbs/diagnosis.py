@@ -30,13 +30,13 @@ from vaelab.diagnostics.row_means import Part
 from vaelab.diagnostics.smoothness import smoothness
 from vaelab.diagnostics.verdicts import Context, verdicts_of
 from vaelab.errors import InputError
-from vaelab.evaluation.subject import Subject, left_as_it_is, subject_of
 from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.metrics.interpolation import linear
 from vaelab.model import VAE, FixedVariance, Mixed
 from vaelab.runs.folder import METRICS
 from vaelab.training import read_records, stream
 from vaelab.types import Batches
+from vaelab.verbs.subject import Subject, left_as_it_is, subject_of
 
 _LEAST_ROWS = 100
 _SHOWN = {"image": 16, "table": 300}  # rows of a picture
@@ -154,10 +154,10 @@ def _context(subject: Subject) -> Context:
         kind=trained.facts.kind,
         sampler=trained.facts.best_density,
         gamma_known=subject.gamma_known,
-        foreign=subject.foreign,
-        form="estimator" if trained.facts.fingerprint else "module",
+        foreign=subject.origin == "foreign",
+        form="estimator" if subject.origin == "training" else "module",
         conditional=trained.conditioning is not None,
-        epochs=trained.settings.training.epochs if trained.facts.fingerprint else None,
+        epochs=trained.settings.training.epochs if subject.origin == "training" else None,
         shape=shape,
     )
 

@@ -11,11 +11,11 @@ from torch import nn
 from vaelab import ConditionalVAE, GaussianVAE, enhance, load, runs
 from vaelab.data import ArrayBatches, from_arrays
 from vaelab.errors import InputError
-from vaelab.evaluation.sample_distances import SampleDistance, distances_of, needed_errors
-from vaelab.evaluation.subject import subject_of
 from vaelab.metrics import energy_distance
 from vaelab.model import VAE, Deterministic, FixedVariance, Gaussian
 from vaelab.specs import MLP
+from vaelab.verbs.sample_distances import SampleDistance, distances_of, needed_errors
+from vaelab.verbs.subject import subject_of
 
 FAST = ("gaussian", "mixture_10")
 PLANE = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])

@@ -15,10 +15,10 @@ from vaelab.diagnostics.measures import off_manifold, reconstruction
 from vaelab.diagnostics.prune import prune
 from vaelab.diagnostics.variance_pictures import row_variances
 from vaelab.errors import InputError
-from vaelab.evaluation.subject import modules_of
 from vaelab.latent import Codes, Generator, PriorDensity
 from vaelab.model import VAE
 from vaelab.specs import MLP, FitSettings
+from vaelab.verbs.subject import modules_of
 
 
 def sheet(n=160, seed=0):

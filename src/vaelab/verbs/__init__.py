@@ -1,0 +1,45 @@
+"""What is asked of a trained model, or of two sets of rows: resolve the model, measure or change it, hand it back."""
+
+from typing import TYPE_CHECKING
+
+from vaelab.lazy import attach
+
+if TYPE_CHECKING:
+    from vaelab.verbs.comparison import compare
+    from vaelab.verbs.densities import DensityComparison, compare_densities
+    from vaelab.verbs.diagnosis import diagnose
+    from vaelab.verbs.dimension import Estimate, estimate_dimension, manifold_dimension
+    from vaelab.verbs.enhancement import Enhanced, enhance
+    from vaelab.verbs.evaluation import evaluate
+    from vaelab.verbs.options import Options
+
+__all__ = [
+    "DensityComparison",
+    "Enhanced",
+    "Estimate",
+    "Options",
+    "compare",
+    "compare_densities",
+    "diagnose",
+    "enhance",
+    "estimate_dimension",
+    "evaluate",
+    "manifold_dimension",
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "DensityComparison": "vaelab.verbs.densities",
+        "Enhanced": "vaelab.verbs.enhancement",
+        "Estimate": "vaelab.verbs.dimension",
+        "Options": "vaelab.verbs.options",
+        "compare": "vaelab.verbs.comparison",
+        "compare_densities": "vaelab.verbs.densities",
+        "diagnose": "vaelab.verbs.diagnosis",
+        "enhance": "vaelab.verbs.enhancement",
+        "estimate_dimension": "vaelab.verbs.dimension",
+        "evaluate": "vaelab.verbs.evaluation",
+        "manifold_dimension": "vaelab.verbs.dimension",
+    },
+)
