@@ -26,7 +26,7 @@ from vaelab.model import (
 )
 from vaelab.model.posteriors import Posterior
 from vaelab.nets import MLPDecoder, MLPEncoder
-from vaelab.training.evaluation import evaluate
+from vaelab.training.evaluation import mean_objective
 
 
 @pytest.fixture(autouse=True)
@@ -232,9 +232,9 @@ def test_evaluation_uses_the_stored_gamma_and_fixed_noise():
     vae = small_vae().double()
     vae.calibrate(Rows(torch.randn(64, 6)), generator=torch.Generator().manual_seed(0))
     rows = Rows(torch.randn(40, 6))
-    first, second = evaluate(vae, rows, batch_size=16), evaluate(vae, rows, batch_size=16)
+    first, second = mean_objective(vae, rows, batch_size=16), mean_objective(vae, rows, batch_size=16)
     assert first == second
-    assert evaluate(vae, rows, batch_size=16, seed=1)["loss"] != first["loss"]
+    assert mean_objective(vae, rows, batch_size=16, seed=1)["loss"] != first["loss"]
     assert first["loss"] == pytest.approx(first["distortion"] + first["kl"])
 
 

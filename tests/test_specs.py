@@ -80,7 +80,7 @@ def test_text_names_positions_and_nests():
 
 @pytest.mark.parametrize("name", presets.names())
 def test_settings_come_back_from_yaml_whole(name):
-    settings = presets.load(name)
+    settings = presets.preset(name)
     assert parse(Settings, yaml.safe_load(yaml.safe_dump(settings.model_dump(mode="json")))) == settings
 
 
@@ -238,7 +238,7 @@ def test_batch_norm_averages_over_a_twentieth_of_a_training_at_most():
 
 @pytest.mark.parametrize("name", presets.names())
 def test_every_preset_builds_and_steps(name):
-    settings = presets.load(name)
+    settings = presets.preset(name)
     channels, side = (3, 64) if "celeba" in name else (3, 32) if "cifar" in name else (1, 28)
     if isinstance(settings.network, Wide):  # infogan has one width; the others are made narrow
         settings = settings.set_params(network__base_width=2)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +103,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if "vaelab" not in header:
         raise InputError(f"{path}, which vaelab did not write", "a file with vaelab's header")
     return tensors, json.loads(header["vaelab"])
+
+
+def json_value(value: Any) -> Any:
+    """Turn records, tuples, arrays and tensors into what JSON has; a number that is not finite becomes None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: json_value(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "_asdict"):
+        return json_value(value._asdict())
+    if hasattr(value, "tolist"):
+        return json_value(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): json_value(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

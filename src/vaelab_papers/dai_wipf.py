@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, NamedTuple
 
-from vaelab.presets import load
+from vaelab.presets import preset
 from vaelab.specs import Fixed, Gaussian, Learned, SecondStage
 from vaelab.training import FitSettings
 from vaelab_papers.claims import Ordering, Quantity
@@ -89,8 +89,8 @@ def _claims(data: _Images) -> tuple[Ordering, ...]:
     )
 
 
-def _paper(preset: str, rows: int, protocol: str) -> Scale:
-    settings = load(f"dai-wipf/{preset}")
+def _paper(name: str, rows: int, protocol: str) -> Scale:
+    settings = preset(f"dai-wipf/{name}")
     second = settings.density("second_stage")
     assert isinstance(second, SecondStage)
     return Scale(rows, _WIDTH, settings.training, seeds=10, effort=Effort(protocol, second.training, second.hidden))

@@ -7,7 +7,7 @@ import torch
 from vaelab.diagnostics.dimension import count_dimensions
 from vaelab.model import variance_ratios_of
 from vaelab.rows import rows_at_once
-from vaelab.training import evaluate
+from vaelab.training import mean_objective
 from vaelab_papers.job import Job
 
 
@@ -23,7 +23,7 @@ def measure(job: Job) -> dict[str, float]:
         every class.
     """
     model, batches = job.model.cpu(), job.batches  # trained on whichever device there was
-    terms = evaluate(model, batches)
+    terms = mean_objective(model, batches)
     ratios = variance_ratios_of(model, batches)
     dimension = count_dimensions(ratios, resamples=0)
     classes: dict[str, float] = {}

@@ -24,7 +24,7 @@ from vaelab_papers.table import Cell, Effort, Scale, Table
 _MOST_TOGETHER = 6  # beyond, a step's arithmetic outweighs its calls, and a group would keep other processes waiting
 
 
-class Training(NamedTuple):
+class Planned(NamedTuple):
     """One training: a cell and a seed."""
 
     cell: Cell
@@ -97,7 +97,7 @@ def run(
     path = folder / f"{table.results.replace('/', '-')}-{scale}.jsonl"
     settings = _settings(budget)
     found = {(r.cell, r.seed): r for r in read(path) if _completed(r.settings) == settings}
-    wanted = [Training(cell, seed) for cell in table.cells for seed in range(budget.seeds)]
+    wanted = [Planned(cell, seed) for cell in table.cells for seed in range(budget.seeds)]
     groups = _grouped(table, [one for one in wanted if (one.cell.name, one.seed) not in found])
     failed: list[tuple[str, BaseException]] = []
     for done, (group, outcome) in enumerate(_outcomes(table, scale, groups, min(processes, len(groups))), 1):
@@ -123,7 +123,7 @@ def read(path: Path) -> list[Result]:
     return [Result(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def train_group(table: Table, scale: str, group: Sequence[Training]) -> list[Result]:
+def train_group(table: Table, scale: str, group: Sequence[Planned]) -> list[Result]:
     """Train and measure models of equal shape, on one thread.
 
     Parameters
@@ -147,11 +147,11 @@ def train_group(table: Table, scale: str, group: Sequence[Training]) -> list[Res
     ]
 
 
-def _grouped(table: Table, trainings: Sequence[Training]) -> list[list[Training]]:
+def _grouped(table: Table, trainings: Sequence[Planned]) -> list[list[Planned]]:
     """Trainings that can share a step, in groups as even as can be; the largest first, so that none is left over."""
     if table.together is None:
         return [[one] for one in trainings]
-    alike: dict[str, list[Training]] = {}
+    alike: dict[str, list[Planned]] = {}
     for one in trainings:
         shape = {name: value for name, value in one.cell.axes.items() if name not in table.together}
         alike.setdefault(repr(shape), []).append(one)
@@ -163,8 +163,8 @@ def _grouped(table: Table, trainings: Sequence[Training]) -> list[list[Training]
 
 
 def _outcomes(
-    table: Table, scale: str, groups: Sequence[list[Training]], processes: int
-) -> Iterator[tuple[list[Training], list[Result] | BaseException]]:
+    table: Table, scale: str, groups: Sequence[list[Planned]], processes: int
+) -> Iterator[tuple[list[Planned], list[Result] | BaseException]]:
     """Yield each group with its results, or with what went wrong, as they finish."""
     if processes <= 1:
         for group in groups:
@@ -175,7 +175,7 @@ def _outcomes(
         return
     # not forked: a copy of a process that runs threads may hang
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting: dict[Future[list[Result]], list[Training]] = {
+        waiting: dict[Future[list[Result]], list[Planned]] = {
             pool.submit(train_group, table, scale, group): group for group in groups
         }
         for future in as_completed(waiting):

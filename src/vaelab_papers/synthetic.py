@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from vaelab.data.manifolds import Manifold, balanced_labels, check_noise, check_rows, generators
+from vaelab.data.manifolds import Manifold, balanced_labels, check_noise, check_size, generators
 from vaelab.errors import InputError
 
 WEIGHTS = (0.2, 0.3, 0.5, 0.3, 0.2)
@@ -67,7 +67,7 @@ def mixture_coordinates(
     InputError
         n or r below 1, a negative noise, a dtype that is not floating.
     """
-    check_rows(n, dtype)
+    check_size(n, dtype)
     check_noise(noise)
     if r < 1:
         raise InputError(f"r={r}", "r ≥ 1")
@@ -117,7 +117,7 @@ def sigmoid_manifold(
     InputError
         Sizes below 1, r > d, t > r, an unknown condition, a dtype that is not floating.
     """
-    check_rows(n, dtype)
+    check_size(n, dtype)
     _check_dimensions(d, r)
     if not 0 <= t <= r:
         raise InputError(f"t={t} with r={r}", "0 ≤ t ≤ r")
@@ -302,7 +302,7 @@ def arma_sequences(
     InputError
         A window below 2 or longer than the sequence, sizes below 1, r > d, a dtype that is not floating.
     """
-    check_rows(length, dtype)
+    check_size(length, dtype)
     _check_dimensions(d, r)
     if not 2 <= window <= length:
         raise InputError(f"window={window} with length={length}", "2 ≤ window ≤ length")

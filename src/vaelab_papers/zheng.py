@@ -72,7 +72,7 @@ def _vae(d: int, size: int, hidden: int, *, log_gamma: float = 0.0) -> VAE:
     )
 
 
-def _plain(cell: Cell, scale: Scale, seed: int) -> Job:
+def _sigmoid_job(cell: Cell, scale: Scale, seed: int) -> Job:
     d, r, size = (int(cell.number(axis)) for axis in ("d", "r", "κ"))
     with forked("cpu", seed, "zheng", cell.name):
         model = _vae(d, size, scale.hidden)
@@ -93,7 +93,7 @@ TABLE_1 = Table(
         for size, d, r, active, recon, kl, gamma, nelbo in _TABLE_1
     ),
     scales=_SCALES,
-    build=_plain,
+    build=_sigmoid_job,
     checks=(Check("active", "equal"), Check("nelbo", "at most")),
     together=("r",),
 )

@@ -48,7 +48,7 @@ def pictures(tmp_path_factory):
 
 
 def codes_of(folder, values):
-    trained = vaelab.runs.load(folder)
+    trained = vaelab.runs.read_run(folder)
     return trained.encode(torch.tensor(values)).numpy()
 
 
@@ -126,13 +126,13 @@ def test_rows_on_disk_are_read_and_written_in_blocks(table, tmp_path, monkeypatc
     for name in ("encode", "reconstruct"):
         original = getattr(Trained, name)
         monkeypatch.setattr(Trained, name, lambda self, x, c=None, f=original: sizes.append(len(x)) or f(self, x, c))
-    rows = output.rows_for(folder, vaelab.runs.load(folder), str(tmp_path / "v.npy"), 35).x
+    rows = output.rows_for(folder, vaelab.runs.read_run(folder), str(tmp_path / "v.npy"), 35).x
     assert isinstance(rows, MappedArray)
     for verb in ("encode", "reconstruct"):
         out = tmp_path / f"{verb}.{suffix}"
         assert run(verb, folder, tmp_path / "v.npy", "-n", 35, "-o", out) == 0
         found = np.load(out) if suffix == "npy" else pd.read_csv(out).to_numpy()
-        trained = vaelab.runs.load(folder)
+        trained = vaelab.runs.read_run(folder)
         expected = getattr(trained, verb)(torch.tensor(values[:35])).numpy()
         assert sizes[:5] == [10, 10, 10, 5, 35]
         sizes.clear()
@@ -145,7 +145,7 @@ def test_rows_on_disk_are_read_and_written_in_blocks(table, tmp_path, monkeypatc
 def test_no_rows_and_wrong_suffixes_are_refused_before_anything_is_computed(table, monkeypatch):
     folder, path, _ = table
     monkeypatch.setattr(Trained, "encode", lambda *_: pytest.fail("computed"))
-    trained = vaelab.runs.load(folder)
+    trained = vaelab.runs.read_run(folder)
     with pytest.raises(InputError, match="at least 1"):
         output.rows_for(folder, trained, str(path), 0)
     with pytest.raises(InputError, match=r"\.npy or \.csv"):

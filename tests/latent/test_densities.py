@@ -12,7 +12,7 @@ from vaelab.latent import (
     PriorDensity,
     SecondStage,
     build_flow,
-    compare,
+    compare_on_codes,
     density_from_state,
     fit_mixture,
 )
@@ -153,7 +153,7 @@ def test_a_flow_reads_sequences():
 def test_comparison_scores_codes_under_their_own_conditions(kind):
     own = codes(kind)
     densities = {name: build(name, kind).eval() for name in NAMES}
-    found = compare(densities, own, seed=3)
+    found = compare_on_codes(densities, own, seed=3)
     z, c = own.pairs(generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         wanted = {name: float(density.log_prob(z, c).double().mean()) for name, density in densities.items()}
@@ -161,8 +161,11 @@ def test_comparison_scores_codes_under_their_own_conditions(kind):
     if kind != "none":
         bare = Codes(own.loc, own.scale)
         with pytest.raises(InputError, match=r"without a condition|no condition"):
-            compare(densities, bare)
-        assert found.scores["gaussian"] > compare({"plain": fit_mixture(bare, single=True)}, own).scores["plain"] + 0.1
+            compare_on_codes(densities, bare)
+        assert (
+            found.scores["gaussian"]
+            > compare_on_codes({"plain": fit_mixture(bare, single=True)}, own).scores["plain"] + 0.1
+        )
 
 
 def test_a_generator_decodes_with_the_condition_and_checks_it_before_it_draws():

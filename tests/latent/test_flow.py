@@ -10,8 +10,8 @@ from torch import nn
 from torch.distributions import Normal
 
 from vaelab.errors import InputError, MissingExtraError
-from vaelab.latent import Codes, build_flow, compare, fit_mixture
-from vaelab.training import Compute, FitSettings, evaluate, fit
+from vaelab.latent import Codes, build_flow, compare_on_codes, fit_mixture
+from vaelab.training import Compute, FitSettings, fit, mean_objective
 
 
 def bent(latent_dim: int, condition_shape=(), *, strength: float = 0.5):
@@ -84,10 +84,10 @@ def test_training_finds_a_curve_that_follows_its_condition():
     history = fit(flow, train, settings, compute=Compute(accelerator="cpu"))
     assert history[-1]["loss"] < history[0]["loss"]
     linear = fit_mixture(train, single=True)
-    scores = compare({"gaussian": linear, "flow": flow}, test)
+    scores = compare_on_codes({"gaussian": linear, "flow": flow}, test)
     assert scores.best == "flow"
     assert scores.scores["flow"] > scores.scores["gaussian"] + 0.5
-    held_out = evaluate(flow, test)
+    held_out = mean_objective(flow, test)
     assert held_out["loss"] == pytest.approx(held_out["distortion"])
     with torch.no_grad():
         c = torch.tensor([[1.0], [-1.0]]).repeat(1500, 1)

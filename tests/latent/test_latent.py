@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture
 from helpers import Rows, curved_manifold, small_vae
 from vaelab import specs
 from vaelab.errors import InputError
-from vaelab.latent import Codes, Generator, Mixture, PriorDensity, SecondStage, compare
+from vaelab.latent import Codes, Generator, Mixture, PriorDensity, SecondStage, compare_on_codes
 from vaelab.metrics import energy_distance
 from vaelab.specs import Compute, Settings, build_second_stage
 from vaelab.training import FitSettings, fit
@@ -88,7 +88,7 @@ def test_second_stage_is_closer_to_the_codes_than_the_prior(ring, seed):
         for name, density in densities.items()
     }
     assert distance["second_stage"] < distance["prior"] / 3, distance
-    scores = compare(densities, ring).scores
+    scores = compare_on_codes(densities, ring).scores
     assert scores["second_stage"] > scores["prior"] + 0.3, scores
 
 
@@ -128,6 +128,6 @@ def test_comparison_prefers_the_simplest_of_those_that_cannot_be_told_apart(ring
     normal, curved = codes_of(torch.randn(3000, 2)), ring
     for codes, best in ((normal, "prior"), (curved, "mixture")):
         densities = {"prior": prior, "mixture": Mixture.fit(codes, components=5)}
-        found = compare(densities, codes)
+        found = compare_on_codes(densities, codes)
         assert found.best == best
         assert found.scores.keys() == densities.keys()

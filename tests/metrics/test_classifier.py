@@ -11,7 +11,7 @@ from vaelab.data import MappedArray, Scaling, as_batches, load
 from vaelab.errors import InputError
 from vaelab.metrics import classifier as module
 from vaelab.metrics.classifier import Classifier, train_classifier
-from vaelab.training import FitSettings, Hook, evaluate
+from vaelab.training import FitSettings, Hook, mean_objective
 
 
 class Count(Hook):
@@ -73,7 +73,7 @@ def test_digits_are_classified():
     digits = load("digits")
     scaling = Scaling.fit(digits.train.x, "image")
     network = train_classifier(digits.train.x, digits.train.labels, scaling, classes=10)
-    found = evaluate(network, as_batches(digits.test.x, digits.test.labels, scaling))
+    found = mean_objective(network, as_batches(digits.test.x, digits.test.labels, scaling))
     assert found["accuracy"] > 0.97
     assert found["loss"] == found["distortion"] < 0.15
 
@@ -83,7 +83,7 @@ def test_a_table_is_classified_and_standardised():
     scale = torch.tensor([1.0, 1e4, 1e-4])
     network, scaling = trained(x * scale + 1e5 * scale, labels)
     fresh, truth = two_blobs(50)
-    found = evaluate(network, as_batches(fresh * scale + 1e5 * scale, truth, scaling))
+    found = mean_objective(network, as_batches(fresh * scale + 1e5 * scale, truth, scaling))
     assert found["accuracy"] == 1
 
 

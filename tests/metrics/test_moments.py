@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vaelab.errors import InputError
-from vaelab.metrics.moments import Moments, check_rows
+from vaelab.metrics.moments import Moments, comparable
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -91,6 +91,6 @@ def test_wrong_rows_are_refused():
     with pytest.raises(InputError, match=r"1 row\(s\).*at least 2"):
         _ = Moments.of(x[:1]).covariance
     with pytest.raises(InputError, match=r"real and fake.*\(10, 3\) and \(10, 2\).*the same d"):
-        check_rows(x, x[:, :2], names=("real", "fake"))
+        comparable(x, x[:, :2], names=("real", "fake"))
     # large but finite values are no reason to refuse, even where their sum overflows
-    check_rows(torch.full((4, 2), 1e308, dtype=torch.float64), names=("x",))
+    comparable(torch.full((4, 2), 1e308, dtype=torch.float64), names=("x",))

@@ -13,7 +13,7 @@ from vaelab.model.contexts import evaluating
 from vaelab.nets import MLPDecoder
 from vaelab.specs import Compute
 from vaelab.training import FitSettings, fit
-from vaelab.training.evaluation import evaluate
+from vaelab.training.evaluation import mean_objective
 
 
 def modes(*modules):
@@ -138,10 +138,10 @@ def test_the_objective_of_unseen_rows_leaves_the_modes(finite):
     vae, x = frozen_vae(), torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
     before = modes(vae)
     if finite:
-        evaluate(vae, Rows(x))
+        mean_objective(vae, Rows(x))
     else:
         with pytest.raises(IndexError):
-            evaluate(vae, Unreadable(x))
+            mean_objective(vae, Unreadable(x))
     assert modes(vae) == before
 
 

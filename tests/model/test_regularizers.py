@@ -26,7 +26,7 @@ from vaelab.model import (
 )
 from vaelab.model.regularizers import WAE_SCALES, mmd
 from vaelab.nets import MLP, MLPDecoder, MLPEncoder
-from vaelab.training import Compute, FitSettings, evaluate, fit
+from vaelab.training import Compute, FitSettings, fit, mean_objective
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +152,7 @@ def test_the_programs_form_is_the_gradient_of_the_squared_norm_of_the_output():
 
 def test_penalties_are_evaluated_on_rows_held_out():
     model = autoencoder(JacobianPenalty(1.0, dimensions=4), MMD(1.0), CodeNorm(1.0))
-    found = evaluate(model, Rows(torch.rand(9, 4)), batch_size=4)
+    found = mean_objective(model, Rows(torch.rand(9, 4)), batch_size=4)
     assert set(found) >= {"jacobian", "mmd", "code_norm", "distortion"}
     assert found["loss"] == pytest.approx(sum(found[n] for n in ("jacobian", "mmd", "code_norm", "distortion")))
 

@@ -21,7 +21,7 @@ from vaelab.model import (
     draw,
 )
 from vaelab.nets import MLPDecoder, MLPEncoder
-from vaelab.training import Compute, FitSettings, evaluate, fit
+from vaelab.training import Compute, FitSettings, fit, mean_objective
 
 SHAPES = {
     "iso-i": {"diagonal": False, "per_sample": False},
@@ -247,7 +247,7 @@ def test_a_planted_variance_is_recovered_where_the_shape_can_express_it(shape, p
 
 def test_evaluation_of_a_variance_per_sample_runs_on_unseen_rows():
     vae = small_vae(variance=ProfiledVariance(per_sample=True, diagonal=True, floor=1e-6)).eval()
-    found = evaluate(vae, Rows(torch.randn(20, 6)))
+    found = mean_objective(vae, Rows(torch.randn(20, 6)))
     assert math.isfinite(found["loss"])
     assert found["loss"] == pytest.approx(found["distortion"] + found["kl"])
 

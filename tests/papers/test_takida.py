@@ -324,7 +324,7 @@ def test_presets_are_the_rows_of_the_table(data):
     if data is takida._CELEBA:  # colour images have no Bernoulli row in the paper
         del names["VAE, Bernoulli"]
     for model, name in names.items():
-        preset = presets.load(f"takida/{prefix}-{name}")
+        preset = presets.preset(f"takida/{prefix}-{name}")
         wanted = parse(Settings, rows[model])
         if isinstance(wanted.likelihood, WithVariance):
             wanted = wanted.set_params(likelihood__floor=preset.likelihood.floor)

@@ -199,7 +199,7 @@ def test_a_loaded_run_is_the_one_that_was_saved(trained, data, tmp_path):
     saved = copy.copy(trained)
     saved.densities = {name: law for name, law in trained.densities.items() if name != "elsewhere"}
     runs.save(saved, tmp_path)
-    again = runs.load(tmp_path)
+    again = runs.read_run(tmp_path)
     assert not any(part.training for part in again.vae.modules())
     assert (again.settings, again.facts) == (saved.settings, saved.facts)
     torch.testing.assert_close(again.reconstruct(data.test.x[:9]), saved.reconstruct(data.test.x[:9]))

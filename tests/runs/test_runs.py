@@ -16,8 +16,8 @@ from vaelab import runs, specs
 from vaelab.data import Dataset, TestSplit, TrainSplit, load
 from vaelab.errors import InputError, RunFolderError, VaelabError
 from vaelab.metrics import energy_distance
-from vaelab.presets import load as preset
 from vaelab.presets import names
+from vaelab.presets import preset as preset
 from vaelab.runs.execution import execute, prepare
 from vaelab.specs import MLP, Compute, FitSettings, Settings, build_vae
 from vaelab.training import checkpoint
@@ -59,7 +59,7 @@ def test_a_run_leaves_all_its_files(make, tmp_path):
     assert set(found.code_log_density) == {"prior", "gaussian", "mixture_2", "second_stage"}
     assert found.nelbo == pytest.approx(found.distortion + found.kl)
     assert any("dimensions" in line for line in runs.findings(trained, found))
-    again = runs.load(folder)
+    again = runs.read_run(folder)
     torch.testing.assert_close(again.sample(4, seed=3), trained.sample(4, seed=3))
     torch.testing.assert_close(again.encode(data.test.x), trained.encode(data.test.x))
 
@@ -81,7 +81,9 @@ def test_mse_and_nelbo_are_those_of_the_model():
 @pytest.mark.parametrize("stage", ["stage-one", "stage-two"])
 def test_an_interrupted_run_resumes_to_the_same_model(stage, tmp_path, monkeypatch):
     """Stopped right after the first state of a stage is written."""
-    monkeypatch.setattr(sys.modules[execute.__module__], "draw", lambda *a, **k: None)  # slow, and not what is compared
+    monkeypatch.setattr(
+        sys.modules[execute.__module__], "draw_pictures", lambda *a, **k: None
+    )  # slow, and not what is compared
     for name in ("whole", "cut"):
         prepare(tmp_path / name, table(), QUICK, {"data": "somewhere"})
     execute(tmp_path / "whole", table())
@@ -98,7 +100,7 @@ def test_an_interrupted_run_resumes_to_the_same_model(stage, tmp_path, monkeypat
             execute(tmp_path / "cut", table())
     assert not (tmp_path / "cut" / "model.safetensors").exists()
     with pytest.raises(RunFolderError, match="--resume"):
-        runs.load(tmp_path / "cut")
+        runs.read_run(tmp_path / "cut")
     execute(tmp_path / "cut", table(), resume=True)
     whole, resumed = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
     assert whole.read_bytes() == resumed.read_bytes()
@@ -123,7 +125,7 @@ def test_a_killed_run_resumes_to_the_same_model(wait_for, tmp_path):
     process.wait()
     assert not (tmp_path / "cut" / "model.safetensors").exists()
     with pytest.raises(RunFolderError, match="--resume"):
-        runs.load(tmp_path / "cut")
+        runs.read_run(tmp_path / "cut")
     resume = [sys.executable, "-m", "vaelab", "train", "--resume", str(tmp_path / "cut")]
     subprocess.run(resume, check=True, env=environment, capture_output=True)
     whole, resumed = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
@@ -143,7 +145,7 @@ def test_two_processes_make_one_run(tmp_path):
     done = subprocess.run([*TORCHRUN, *arguments, "--name", "two"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("training and") == 1, "more than one process printed"
-    one, two = (runs.load(tmp_path / name) for name in ("one", "two"))
+    one, two = (runs.read_run(tmp_path / name) for name in ("one", "two"))
     for key, value in one.vae.state_dict().items():
         torch.testing.assert_close(two.vae.state_dict()[key], value, rtol=1e-3, atol=1e-4, msg=key)
 

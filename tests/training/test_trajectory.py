@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers import Rows
-from vaelab.training import Compute, FitSettings, Hook, checkpoint, devices, evaluate, fit
+from vaelab.training import Compute, FitSettings, Hook, checkpoint, devices, fit, mean_objective
 from vaelab.training.settings import Schedule
 from vaelab.types import Objective, ParameterGroup, Trainable
 
@@ -141,18 +141,18 @@ def test_epochs_are_means_over_their_steps_and_held_out_rows():
             sum(float(p[1].sum()) for _, _, p in model.seen[part]) / STEPS_PER_EPOCH
         )
         assert record["loss"] == pytest.approx(record["distortion"] + record["one"] + record["two"])
-    assert history[-1]["held_out_loss"] == evaluate(model, held_out)["loss"]
+    assert history[-1]["held_out_loss"] == mean_objective(model, held_out)["loss"]
 
 
 def test_evaluation_is_the_mean_over_rows_in_uneven_blocks():
     model, data = Line(), rows(10, seed=2)
     noise_free = [p.detach() for p in model.parameters()]
-    found = evaluate(model, data, batch_size=4)
+    found = mean_objective(model, data, batch_size=4)
     assert found["one"] == pytest.approx(
         float(objective(*noise_free, data.x, torch.zeros(10, 2)).penalties["one"].mean())
     )
-    assert found == evaluate(model, data, batch_size=4)
-    assert found["distortion"] != evaluate(model, data, batch_size=4, seed=1)["distortion"]
+    assert found == mean_objective(model, data, batch_size=4)
+    assert found["distortion"] != mean_objective(model, data, batch_size=4, seed=1)["distortion"]
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def trained(monkeypatch, tmp_path, **changes):
         settings = FitSettings(**given)
         history = fit(model, data, settings, compute=compute, seed=seed, held_out=held_out, state_file=state)
     rates, losses = ([record[name] for record in history] for name in ("lr", "held_out_loss"))
-    ends_best = evaluate(model, held_out)["loss"] == min(losses) < losses[-1]
+    ends_best = mean_objective(model, held_out)["loss"] == min(losses) < losses[-1]
     return SimpleNamespace(
         model=model, history=history, rates=rates, ends_best=ends_best, saves=len(saves), compiled=compiled, asked=asked
     )

@@ -129,7 +129,7 @@ def test_models_from_folders_and_arrays(model, tmp_path):
     for other in (by_array, by_folder):
         assert other.scores["gaussian"].nats == pytest.approx(by_data.scores["gaussian"].nats, abs=1e-4)
     runs.save(by_data.trained, tmp_path / "better")
-    again = runs.load(tmp_path / "better")
+    again = runs.read_run(tmp_path / "better")
     assert set(again.densities) == set(FAST)
     assert torch.equal(again.sample(3, density="mixture_10"), by_data.trained.sample(3, density="mixture_10"))
 

@@ -15,7 +15,7 @@ from vaelab.model import VAE
 from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.specs import MLP, Compute, FitSettings, Settings
 from vaelab.verbs import Estimate, estimate_dimension, manifold_dimension
-from vaelab.verbs.search import Training
+from vaelab.verbs.search import Trial
 from vaelab_papers.synthetic import sigmoid_manifold
 
 QUICK = Settings(
@@ -44,7 +44,7 @@ def test_a_code_that_is_full_is_doubled_until_the_count_settles():
 def _estimate(dimension, losses, *, columns=10, ratios=(0.001, 0.001, 0.001, 1.0, 1.0, 1.0)):
     """κ → losses; all trainings have the same ratios."""
     trainings = {
-        size: tuple(Training(count_dimensions(torch.tensor([ratios[:size]])), loss) for loss in own)
+        size: tuple(Trial(count_dimensions(torch.tensor([ratios[:size]])), loss) for loss in own)
         for size, own in losses.items()
     }
     return Estimate(dimension, 6, trainings, columns, 1000)
@@ -80,7 +80,7 @@ def test_what_makes_an_estimate_doubtful_is_said():
     assert "κ is too small" in _estimate(6, {6: (0.0,)}, columns=9, ratios=(0.01,) * 6).warnings[0]
     few = dataclasses.replace(_estimate(3, {6: (0.0,)}), rows=40, notes=("noiseless",))
     assert few.warnings == ["40 rows are few for a training: the count may be off.", "noiseless"]
-    other = Training(count_dimensions(torch.tensor([[0.001, 1.0, 1.0, 1.0, 1.0, 1.0]])), 0.0)
+    other = Trial(count_dimensions(torch.tensor([[0.001, 1.0, 1.0, 1.0, 1.0, 1.0]])), 0.0)
     apart = dataclasses.replace(few, rows=900, notes=(), trainings={6: (*few.trainings[6], other)})
     assert apart.warnings == ["Seeds disagree: 3, 1. Train for longer."]
 

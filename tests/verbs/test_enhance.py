@@ -181,7 +181,7 @@ def test_a_training_and_its_folder_give_the_same(estimator, tmp_path, monkeypatc
     own = enhance(tmp_path / "run", densities=FAST, samples=200)
     own.save(tmp_path / "better")
     assert runs.read_config(tmp_path / "better")["data"] == {"data": "ring"}
-    assert runs.load(tmp_path / "better").facts.best_density == own.best
+    assert runs.read_run(tmp_path / "better").facts.best_density == own.best
     assert enhance(tmp_path / "run", X, densities=FAST, samples=200).distances == found.distances
 
 

@@ -25,7 +25,7 @@ def encode(
     from vaelab import runs
     from vaelab.cli.output import rows_for, write_codes
 
-    trained = runs.load(run)
+    trained = runs.read_run(run)
     write_codes(out, trained, rows_for(run, trained, data, n))
 
 

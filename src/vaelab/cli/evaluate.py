@@ -124,13 +124,13 @@ def _options(arguments: Arguments, watch: Watch) -> Options:
 def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Options) -> Report:
     from vaelab import runs
     from vaelab.verbs import evaluate
-    from vaelab.verbs.gallery import draw
+    from vaelab.verbs.gallery import draw_interpolations
 
     data = runs.data_of(runs.source_of(run)[1], home=arguments.home)
     report = evaluate(run, data, protocols=chosen, options=options)
     folder = arguments.out or run
     if len(arguments.runs) == 1 or arguments.out is None:
-        draw(runs.load(run), data, folder)
+        draw_interpolations(runs.read_run(run), data, folder)
         _write(folder, report)
     return report
 

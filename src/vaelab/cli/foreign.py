@@ -172,7 +172,7 @@ def rows_for_run(
             got = f"{folder}, which an estimator has saved without a note of its data"
             raise InputError(got, "--data, the rows that it was trained on", "Add --data X.npy.")
         return None, None
-    trained = runs.load(folder)
+    trained = runs.read_run(folder)
     if trained.settings.network.takes == "sequences":
         raise InputError(f"{data} for a run on sequences", "rows that stand alone", f"Use vaelab.load('{folder}').")
     if conditions is None and trained.conditioning is not None:

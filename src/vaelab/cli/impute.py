@@ -29,7 +29,7 @@ def impute(
     from vaelab import runs
     from vaelab.cli.output import rows_for, write_imputed
 
-    trained = runs.load(run)
+    trained = runs.read_run(run)
     write_imputed(out, trained, rows_for(run, trained, data, n), draws=draws, seed=seed)
 
 

@@ -25,7 +25,7 @@ def reconstruct(
     from vaelab import runs
     from vaelab.cli.output import rows_for, write_reconstructions
 
-    trained = runs.load(run)
+    trained = runs.read_run(run)
     write_reconstructions(out, trained, rows_for(run, trained, data, n))
 
 

@@ -37,7 +37,7 @@ def sample(
 
     if n < 1:
         raise InputError(f"-n {n}", "at least 1")
-    trained = runs.load(run)
+    trained = runs.read_run(run)
     c = trained.conditions(_spread(trained.conditioning, condition, n), n, spread=True)
     write_rows(out, trained, trained.sample(n, c, density=density, seed=seed))
 

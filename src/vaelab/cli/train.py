@@ -87,7 +87,7 @@ def _place(words: list[str]) -> str | None:
 
 def _defaults(preset: str | None, config: str | None) -> tuple[Settings, dict[str, Any]]:
     """Return the settings that flags change, and what is known of the data."""
-    settings = Settings() if preset is None else presets.load(preset)
+    settings = Settings() if preset is None else presets.preset(preset)
     if config is None:
         return settings, {}
     content = _read(Path(config))

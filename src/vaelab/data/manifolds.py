@@ -314,7 +314,7 @@ def generators(seed: int, count: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(int(own)) for own in seeds]
 
 
-def check_rows(n: int, dtype: torch.dtype, classes: int = 1) -> None:
+def check_size(n: int, dtype: torch.dtype, classes: int = 1) -> None:
     """Raise InputError unless there is a row for each class and a floating dtype."""
     if classes < 1:
         raise InputError("no classes", "at least one")
@@ -325,8 +325,8 @@ def check_rows(n: int, dtype: torch.dtype, classes: int = 1) -> None:
 
 
 def balanced_labels(n: int, classes: int, dtype: torch.dtype) -> Tensor:
-    """Return (n,) int64 labels 0, 1, …, 0, 1, …, after `check_rows`."""
-    check_rows(n, dtype, classes)
+    """Return (n,) int64 labels 0, 1, …, 0, 1, …, after `check_size`."""
+    check_size(n, dtype, classes)
     return torch.arange(n) % classes
 
 
@@ -338,7 +338,7 @@ def check_noise(noise: float) -> None:
 
 def _rows(n: int, own: int, d: int | None, noise: float, seed: int, dtype: torch.dtype) -> torch.Generator:
     """Check what all makers take, for a manifold in `own` dimensions, and return the generator of its points."""
-    check_rows(n, dtype)
+    check_size(n, dtype)
     if d is not None and d < own:
         raise InputError(f"d={d}", f"at least {own}, the dimensions that this manifold needs")
     check_noise(noise)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from vaelab import storage
@@ -220,7 +219,9 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """All numbers and verdicts as plain values; tensors become lists, what is not finite becomes None."""
         plain = {
-            one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name not in ("examples", "history")
+            one.name: storage.json_value(getattr(self, one.name))
+            for one in fields(self)
+            if one.name not in ("examples", "history")
         }
         return plain | {"healthy": self.healthy}
 
@@ -243,22 +244,3 @@ class Diagnosis:
             text = render(self)
         storage.write_text(path, text)
         return path
-
-
-def _plain(value: Any) -> Any:
-    """Values that JSON has."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Tensor):
-        return _plain(value.double().tolist() if value.is_floating_point() else value.tolist())
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _plain(value._asdict())
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, torch.Size):
-        return list(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value

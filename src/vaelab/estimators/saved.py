@@ -34,7 +34,7 @@ def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE:
         The folder is missing, unfinished, foreign, corrupt or from a newer version, or its networks are not given.
     """
     folder = Path(path)
-    trained: Trained = runs.load(folder, network=network)
+    trained: Trained = runs.read_run(folder, network=network)
     return estimator_of(trained, runs.read_config(folder).get("estimator", {}))
 
 

@@ -4,7 +4,7 @@ from vaelab.latent.codes import Codes
 from vaelab.latent.conditional import MIXTURES, check_mixture, density_from_state, fit_mixture, fit_named_mixture
 from vaelab.latent.densities import LatentDensity, PriorDensity, SecondStage
 from vaelab.latent.flow import Flow, build_flow
-from vaelab.latent.generator import Comparison, Generator, compare, row_scores, simplest_of_best
+from vaelab.latent.generator import Comparison, Generator, compare_on_codes, row_scores, simplest_of_best
 from vaelab.latent.joint import JointMixture
 from vaelab.latent.laws import LAWS, Law, Site, law_of
 from vaelab.latent.mixtures import Covariance, Mixture
@@ -28,7 +28,7 @@ __all__ = [
     "Site",
     "build_flow",
     "check_mixture",
-    "compare",
+    "compare_on_codes",
     "density_from_state",
     "fit_mixture",
     "fit_named_mixture",

@@ -67,14 +67,14 @@ class PriorDensity(LatentDensity):
 
     def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw (n, κ)."""
-        check_rows(c, n)
+        check_one_each(c, n)
         p = self.prior(c)
         noise = torch.randn(n, p.event_shape[0], generator=generator, device=p.mean.device, dtype=p.mean.dtype)
         return draw(p, noise)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) nats."""
-        check_rows(c, len(z))
+        check_one_each(c, len(z))
         return self.prior(c).log_prob(z)  # type: ignore[no-any-return]
 
 
@@ -98,12 +98,12 @@ class SecondStage(LatentDensity):
 
     def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw (n, κ)."""
-        check_rows(c, n)
+        check_one_each(c, n)
         return self.vae.sample(n, c, generator=generator, observation_noise=True)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) the second VAE's ELBO with one draw of u per code, nats; the draws are the same at every call."""
-        check_rows(c, len(z))
+        check_one_each(c, len(z))
         generator = stream(z.device, "second stage", len(z))
         noise = torch.randn(len(z), *self.vae.noise_shape, generator=generator, device=z.device).to(z.dtype)
         objective: Objective = self.vae(z, c, noise=noise)
@@ -111,14 +111,14 @@ class SecondStage(LatentDensity):
 
     def log_weight(self, z: Tensor, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """(n,) log [p(z | u) p(u) / q(u | z)] at one u ~ q(u | z), whose exponential has mean p(z)."""
-        check_rows(c, len(z))
+        check_one_each(c, len(z))
         noise = torch.randn(1, len(z), *self.vae.noise_shape, generator=generator, device=z.device)
         found = self.vae.importance(z, c, noise=noise)
         ratio: Tensor = found.log_likelihood + self.vae.prior(c).log_prob(found.z) - found.log_q
         return ratio[0]
 
 
-def check_rows(c: Tensor | None, rows: int) -> None:
+def check_one_each(c: Tensor | None, rows: int) -> None:
     """Refuse conditions that are not one per row; a single one would spread over all rows unseen."""
     if c is not None and (c.ndim < 2 or len(c) != rows):
         raise InputError(

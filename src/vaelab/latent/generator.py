@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.latent.codes import Codes
-from vaelab.latent.densities import LatentDensity, check_rows, clearly_better
+from vaelab.latent.densities import LatentDensity, check_one_each, clearly_better
 from vaelab.model import VAE
 from vaelab.model.contexts import evaluating
 
@@ -50,7 +50,7 @@ class Generator(nn.Module):
         InputError
             c is missing, not expected, of another width, or not one condition per row; nothing is drawn.
         """
-        check_rows(c, n)
+        check_one_each(c, n)
         kind = next(self.vae.parameters())
         with evaluating(self.vae, self.density):
             # one row through the decoder, which refuses a wrong condition
@@ -111,7 +111,7 @@ def simplest_of_best(scores: Mapping[str, Tensor]) -> str:
     return next(name for name, row in scores.items() if row is top or not clearly_better(top, row))
 
 
-def compare(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: int = 0) -> Comparison:
+def compare_on_codes(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: int = 0) -> Comparison:
     """Score densities, given from simple to complex, as `row_scores` does, and choose one.
 
     Raises

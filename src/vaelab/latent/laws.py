@@ -23,7 +23,7 @@ from vaelab.types import Trainable
 T = TypeVar("T", bound=Trainable)
 
 
-class Training(Protocol):
+class Trainer(Protocol):
     """Trains a model on codes and returns it; `stage` names it in records and files."""
 
     def __call__(self, model: T, length: FitSettings, stage: str, /) -> T:
@@ -65,7 +65,7 @@ class Law:
     """
 
     check: Callable[[Any, tuple[int, ...]], None]
-    fit: Callable[[Any, Codes, Site, Training], LatentDensity]
+    fit: Callable[[Any, Codes, Site, Trainer], LatentDensity]
     rebuild: Callable[[Any, Mapping[str, Tensor], Site], LatentDensity]
 
 
@@ -90,7 +90,7 @@ def _check_mixture(spec: specs.Density, condition_shape: tuple[int, ...]) -> Non
     check_mixture(spec.kind, condition_shape)
 
 
-def _fit_mixture(spec: specs.Density, codes: Codes, site: Site, train: Training) -> LatentDensity:
+def _fit_mixture(spec: specs.Density, codes: Codes, site: Site, train: Trainer) -> LatentDensity:
     given = (spec.components, spec.covariance) if isinstance(spec, specs.Mixture) else (None, None)
     return fit_named_mixture(codes, spec.kind, components=given[0], covariance=given[1], seed=site.settings.seed)
 
@@ -99,7 +99,7 @@ def _rebuild_mixture(spec: specs.Density, state: Mapping[str, Tensor], site: Sit
     return density_from_state(spec.kind, state)
 
 
-def _fit_second(spec: specs.SecondStage, codes: Codes, site: Site, train: Training) -> LatentDensity:
+def _fit_second(spec: specs.SecondStage, codes: Codes, site: Site, train: Trainer) -> LatentDensity:
     return SecondStage(train(_second(spec, site), spec.training, "stage two"))
 
 
@@ -115,7 +115,7 @@ def _rebuild_second(spec: specs.SecondStage, state: Mapping[str, Tensor], site: 
     return density
 
 
-def _fit_flow(spec: specs.Flow, codes: Codes, site: Site, train: Training) -> LatentDensity:
+def _fit_flow(spec: specs.Flow, codes: Codes, site: Site, train: Trainer) -> LatentDensity:
     mean, std = codes.moments()
     settings, shape = site.settings, site.condition_shape
     flow = build_flow(settings.latent_dim, condition_shape=shape, loc=mean, scale=std, seed=settings.seed)

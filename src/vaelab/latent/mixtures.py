@@ -162,7 +162,7 @@ def maximise(rows: Tensor, components: int, covariance: Covariance, seed: int) -
     """
     from sklearn.mixture import GaussianMixture
 
-    _check_rows(rows, components)
+    _check_enough(rows, components)
     # float64 and a ridge well above rounding, since idle dimensions make some covariances nearly alike
     model = GaussianMixture(
         components,
@@ -194,7 +194,7 @@ def infer(rows: Tensor, components: int, seed: int) -> Maximum:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import BayesianGaussianMixture
 
-    _check_rows(rows, components)
+    _check_enough(rows, components)
     model = BayesianGaussianMixture(
         n_components=components,
         covariance_type="full",
@@ -212,7 +212,7 @@ def infer(rows: Tensor, components: int, seed: int) -> Maximum:
     return Maximum(weights / weights.sum(), torch.as_tensor(model.means_), torch.as_tensor(model.covariances_))
 
 
-def _check_rows(rows: Tensor, components: int) -> None:
+def _check_enough(rows: Tensor, components: int) -> None:
     if len(rows) < max(components, 2):
         raise InputError(f"{len(rows)} codes", f"at least {max(components, 2)} for {components} components")
 

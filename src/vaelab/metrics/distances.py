@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import InputError
-from vaelab.metrics.moments import Moments, check_rows, check_widths
+from vaelab.metrics.moments import Moments, check_widths, comparable
 
 _PANEL = 256  # rows of pairs at a time, and columns of a triangular product
 _ENTRIES = 1 << 22  # most projected values held at once, 32 MB
@@ -148,11 +148,11 @@ def polynomial_mmd2(x: Tensor, y: Tensor, *, degree: int = 3, coef0: float = 1.0
     Raises
     ------
     InputError
-        See `vaelab.metrics.moments.check_rows`, or a degree below 1.
+        See `vaelab.metrics.moments.comparable`, or a degree below 1.
     """
     if degree < 1:
         raise InputError(f"degree={degree}", "an integer ≥ 1")
-    x, y = check_rows(x, y, names=("x", "y"), min_rows=2)
+    x, y = comparable(x, y, names=("x", "y"), min_rows=2)
     return _mmd2(x.double(), y.double(), lambda a, b: (a @ b.T).div_(a.shape[1]).add_(coef0).pow_(degree))
 
 
@@ -178,11 +178,11 @@ def kernel_distance(
     Raises
     ------
     InputError
-        See `vaelab.metrics.moments.check_rows`; no subsets, or fewer than two rows in each.
+        See `vaelab.metrics.moments.comparable`; no subsets, or fewer than two rows in each.
     """
     if subsets < 1 or subset_size < 2:
         raise InputError(f"subsets={subsets}, subset_size={subset_size}", "at least 1 subset of at least 2 rows")
-    x, y = check_rows(x, y, names=("x", "y"), min_rows=2)
+    x, y = comparable(x, y, names=("x", "y"), min_rows=2)
     size = min(subset_size, len(x), len(y))
     if size == len(x) == len(y):
         return KernelDistance(polynomial_mmd2(x, y), 0.0)
@@ -220,11 +220,11 @@ def sliced_wasserstein(
     Raises
     ------
     InputError
-        See `vaelab.metrics.moments.check_rows`; no projections.
+        See `vaelab.metrics.moments.comparable`; no projections.
     """
     if projections < 1:
         raise InputError(f"projections={projections}", "at least 1")
-    x, y = check_rows(x, y, names=("x", "y"))
+    x, y = comparable(x, y, names=("x", "y"))
     x, y = x.double(), y.double()
     generator = _fixed() if generator is None else generator
     directions = torch.randn(projections, x.shape[1], dtype=torch.float64, device=generator.device, generator=generator)
@@ -264,9 +264,9 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
     Raises
     ------
     InputError
-        See `vaelab.metrics.moments.check_rows`.
+        See `vaelab.metrics.moments.comparable`.
     """
-    x, y = check_rows(x, y, names=("x", "y"), min_rows=2)
+    x, y = comparable(x, y, names=("x", "y"), min_rows=2)
     return -_mmd2(*centred(x, y), lambda a, b: squared_distances(a, b).sqrt_())
 
 

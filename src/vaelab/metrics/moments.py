@@ -15,7 +15,7 @@ _ROWS = 512  # centred at a time: a block stays in the processor's cache
 _PANEL = 256  # columns at a time in a symmetric product: half the work of a full one, still large enough to be fast
 
 
-def check_rows(*sets: Tensor, names: tuple[str, ...], min_rows: int = 1) -> tuple[Tensor, ...]:
+def comparable(*sets: Tensor, names: tuple[str, ...], min_rows: int = 1) -> tuple[Tensor, ...]:
     """Refuse sets of rows that cannot be compared, before any work starts.
 
     Parameters
@@ -105,9 +105,9 @@ class Moments:
         Raises
         ------
         InputError
-            See `check_rows`.
+            See `comparable`.
         """
-        (features,) = check_rows(features, names=("features",))
+        (features,) = comparable(features, names=("features",))
         n, d = features.shape
         scatter = torch.zeros(d, d, dtype=torch.float64, device=features.device)
         mean, buffer = scatter.new_zeros(d), scatter.new_empty(min(n, _ROWS), d)

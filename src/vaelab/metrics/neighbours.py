@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaelab.errors import InputError
 from vaelab.metrics.distances import centred, squared_distances
-from vaelab.metrics.moments import check_rows
+from vaelab.metrics.moments import comparable
 
 _ENTRIES = 1 << 22  # most distances held at once, 32 MB
 _ROUNDING = 1e-13  # of a squared distance, relative to the squared norms of both rows
@@ -60,11 +60,11 @@ def neighbour_measures(real: Tensor, fake: Tensor, *, k_precision: int = 3, k_de
     Raises
     ------
     InputError
-        See `vaelab.metrics.moments.check_rows`; k below 1, or not more than k rows.
+        See `vaelab.metrics.moments.comparable`; k below 1, or not more than k rows.
     """
     if min(k_precision, k_density) < 1:
         raise InputError(f"k_precision={k_precision}, k_density={k_density}", "at least 1")
-    real, fake = check_rows(real, fake, names=("real", "fake"), min_rows=max(k_precision, k_density) + 1)
+    real, fake = comparable(real, fake, names=("real", "fake"), min_rows=max(k_precision, k_density) + 1)
     real, fake = centred(real, fake)
     real_radii = _radii(real, k_precision, k_density)
     fake_radii = _radii(fake, k_precision)[0]

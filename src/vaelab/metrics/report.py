@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
+from vaelab import storage
 from vaelab.errors import InputError
 
 TITLES = {
@@ -177,7 +178,7 @@ class Report:
         values = asdict(self)
         for entry, number in zip(values["rows"], self.rows, strict=True):
             entry["hash"] = number.hash
-        return json.loads(json.dumps(_plain(values)))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(storage.json_value(values)))  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         return self.table()
@@ -206,14 +207,6 @@ def merge(reports: Iterable[Report]) -> Report:
         whole.rows += [replace(number, row=f"{report.subject}: {number.row}") for number in report.rows]
         whole.notes += [f"{report.subject}: {note}" for note in report.notes]
     return whole
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: float, digits: int = 3) -> str:

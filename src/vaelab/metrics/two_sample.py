@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.metrics.moments import check_rows
+from vaelab.metrics.moments import comparable
 
 _FEWEST = 50  # rows of each kind: half of them still make two leaves
 
@@ -47,11 +47,11 @@ def two_sample_accuracy(real: Tensor, fake: Tensor, *, seed: int = 0) -> TwoSamp
     Raises
     ------
     InputError
-        See `vaelab.metrics.moments.check_rows`.
+        See `vaelab.metrics.moments.comparable`.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier  # slow to import
 
-    real, fake = check_rows(real, fake, names=("real", "fake"), min_rows=_FEWEST)
+    real, fake = comparable(real, fake, names=("real", "fake"), min_rows=_FEWEST)
     generator = torch.Generator().manual_seed(seed)
     size = min(len(real), len(fake))
     drawn = [x[torch.randperm(len(x), generator=generator)[:size].to(x.device)].double().cpu() for x in (real, fake)]

@@ -30,7 +30,7 @@ def names() -> list[str]:
     return sorted(_entries())
 
 
-def load(name: str) -> Settings:
+def preset(name: str) -> Settings:
     """Return the settings of a preset.
 
     Raises

@@ -7,7 +7,7 @@ from vaelab.lazy import attach
 if TYPE_CHECKING:
     from vaelab.runs.assessment import Assessment, assess, findings
     from vaelab.runs.execution import data_of, execute, first_process, prepare, source_of
-    from vaelab.runs.folder import load, read_config, save, versions, write_config
+    from vaelab.runs.folder import read_config, read_run, save, versions, write_config
     from vaelab.runs.pruning import prune
     from vaelab.runs.stages import FIRST, SECOND, train
     from vaelab.runs.trained import Facts, Trained
@@ -23,10 +23,10 @@ __all__ = [
     "execute",
     "findings",
     "first_process",
-    "load",
     "prepare",
     "prune",
     "read_config",
+    "read_run",
     "save",
     "source_of",
     "train",
@@ -47,10 +47,10 @@ __getattr__, __dir__ = attach(
         "execute": "vaelab.runs.execution",
         "findings": "vaelab.runs.assessment",
         "first_process": "vaelab.runs.execution",
-        "load": "vaelab.runs.folder",
         "prepare": "vaelab.runs.execution",
         "prune": "vaelab.runs.pruning",
         "read_config": "vaelab.runs.folder",
+        "read_run": "vaelab.runs.folder",
         "save": "vaelab.runs.folder",
         "source_of": "vaelab.runs.execution",
         "train": "vaelab.runs.stages",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from vaelab.data import Split
-from vaelab.latent import Codes, compare
+from vaelab.latent import Codes, compare_on_codes
 from vaelab.metrics import energy_distance
 from vaelab.model import FixedVariance, count_active, reconstruction_error, variance_ratios_of
 from vaelab.rows import blocks
@@ -90,7 +90,7 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
         gamma=None if variance is None else float(variance.gamma.mean()),
         active_dimensions=count_active(ratios),
         variance_ratios=ratios.tolist(),
-        code_log_density=compare(trained.densities, codes, seed=seed).scores,
+        code_log_density=compare_on_codes(trained.densities, codes, seed=seed).scores,
         code_distance=_distances(trained, codes, seed),
     )
 

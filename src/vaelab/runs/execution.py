@@ -13,7 +13,7 @@ from vaelab.data import Dataset, load
 from vaelab.errors import InputError, RunFolderError
 from vaelab.runs import folder as files
 from vaelab.runs.assessment import Assessment, assess
-from vaelab.runs.gallery import draw
+from vaelab.runs.gallery import draw_pictures
 from vaelab.runs.stages import check_densities, held_out_rows, schema_of, train
 from vaelab.runs.trained import Trained
 from vaelab.spec import parse
@@ -112,17 +112,17 @@ def execute(
     trained = train(data, settings, hooks=watching, states=folder / files.STATES, resume=resume)
     data = trained.conditioned(data)
     found = assess(trained, data.test, seed=settings.seed)
-    plain = train(data, _plain(settings), hooks=hooks) if source.get("plain") else None
+    plain = train(data, _plain_vae(settings), hooks=hooks) if source.get("plain") else None
     if main:
         for hook in hooks:
             hook.note("drawing pictures")
         files.save(trained, folder, {"data": source})
         storage.write_text(folder / files.RESULTS, json.dumps(found.as_dict(), indent=2) + "\n")
-        draw(trained, data, found, folder, plain=plain)
+        draw_pictures(trained, data, found, folder, plain=plain)
     return trained, found
 
 
-def _plain(settings: Settings) -> Settings:
+def _plain_vae(settings: Settings) -> Settings:
     """Return the settings of what most programs call a VAE: a squared-error loss, which is γ = 1; one stage."""
     kind = Mixed if settings.likelihood.takes == "columns" else Gaussian
     return settings.set_params(likelihood=kind(variance=Fixed(value=1.0)), densities=(), condition=None)

@@ -75,7 +75,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-    """Write what `load` needs, and the versions it was made with; `extra` are further sections of the config."""
+    """Write what `read_run` needs, and the versions it was made with; `extra` are further sections of the config."""
     tensors: dict[str, Tensor] = {f"vae/{name}": value for name, value in trained.vae.state_dict().items()}
     for name, density in trained.densities.items():
         tensors |= {f"density/{name}/{key}": value for key, value in density.state_dict().items()}
@@ -90,7 +90,7 @@ def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] 
     storage.write_text(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
 
 
-def load(folder: Path, *, network: object = None) -> Trained:
+def read_run(folder: Path, *, network: object = None) -> Trained:
     """Read a finished run, onto the CPU.
 
     Parameters

@@ -22,7 +22,9 @@ from vaelab.specs.densities import title_of
 from vaelab.training import read_records, stream
 
 
-def draw(trained: Trained, data: Dataset, found: Assessment, folder: Path, *, plain: Trained | None = None) -> None:
+def draw_pictures(
+    trained: Trained, data: Dataset, found: Assessment, folder: Path, *, plain: Trained | None = None
+) -> None:
     """Write samples, reconstructions, curves and the histogram of posterior variances as PNG files.
 
     Samples of a plain VAE stand beside the others if one is given.

@@ -14,7 +14,7 @@ from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, Schema, a
 from vaelab.data import split as split_rows
 from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare, law_of
+from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
 from vaelab.model import VAE, variance_ratios_of
 from vaelab.runs.trained import Facts, Trained
 from vaelab.specs import FitSettings, Settings, build_vae
@@ -194,7 +194,7 @@ def fit_densities(
     for law in ordered(settings.densities):
         fitted = fit_density(law, trained, codes, held_out, hooks=hooks, states=states, resume=resume)
         trained.densities[law.name] = fitted
-    facts.code_scores, facts.best_density = compare(trained.densities, held_out or codes, seed=settings.seed)
+    facts.code_scores, facts.best_density = compare_on_codes(trained.densities, held_out or codes, seed=settings.seed)
 
 
 def fit_density(

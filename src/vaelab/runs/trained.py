@@ -54,7 +54,7 @@ class Facts(BaseModel):
     code_scores
         Density → mean log-density of held-out codes in nats per code (a lower bound for the second stage).
     best_density
-        The simplest density that no other clearly beats; see `vaelab.latent.compare`.
+        The simplest density that no other clearly beats; see `vaelab.latent.compare_on_codes`.
     scored_on_training
         Whether there were no held-out rows, and the scores are those of fresh draws of training codes.
     """

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from vaelab.specs.densities import SecondStage
-from vaelab.specs.likelihoods import Facts
+from vaelab.specs.likelihoods import DataFacts
 from vaelab.specs.networks import LSTM, Shapes
 from vaelab.specs.settings import Settings
 
@@ -51,7 +51,7 @@ def build_vae(
     if mixed and not levels:
         levels = (0,) * event_shape[0]
     posterior = settings.posterior.build(settings.network.scale)
-    likelihood = settings.likelihood.build(Facts(event_shape, data_variance, levels))
+    likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels))
     with forked("cpu", settings.seed, "first stage"):
         shapes = Shapes(
             event_shape=(table_width(levels),) if mixed else event_shape,

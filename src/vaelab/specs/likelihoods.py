@@ -22,7 +22,7 @@ _FLOOR_OF_SINGLE = 1e-2
 
 
 @dataclass(frozen=True)
-class Facts:
+class DataFacts:
     """What a likelihood is built for.
 
     Attributes
@@ -52,7 +52,7 @@ class Variance(Value):
         """Return the smallest γ by default, relative to the variance of the data."""
         return FLOOR
 
-    def build(self, shape: VarianceShape, floor: float, facts: Facts) -> model.Variance:
+    def build(self, shape: VarianceShape, floor: float, facts: DataFacts) -> model.Variance:
         """Build it; `floor` is in the network's units squared."""
         raise NotImplementedError
 
@@ -78,7 +78,7 @@ class Profiled(Variance):
         """
         return _FLOOR_OF_SINGLE if shape == "diag-d" else FLOOR
 
-    def build(self, shape: VarianceShape, floor: float, facts: Facts) -> model.Variance:
+    def build(self, shape: VarianceShape, floor: float, facts: DataFacts) -> model.Variance:
         """Build it."""
         from vaelab.model import ProfiledVariance
 
@@ -92,7 +92,7 @@ class Learned(Variance):
     initial: float | None = Field(None, gt=0, description="where it starts; default: the variance of the data")
     lr_scale: float = Field(10.0, gt=0, description="its learning rate, relative to lr")
 
-    def build(self, shape: VarianceShape, floor: float, facts: Facts) -> model.Variance:
+    def build(self, shape: VarianceShape, floor: float, facts: DataFacts) -> model.Variance:
         """Build it."""
         from vaelab.model import DecodedVariance, LearnedVariance
 
@@ -121,7 +121,7 @@ class Fixed(Variance):
         if shape != "iso-i":
             raise ValueError(f"variance='fixed' is one number; leave shape={shape!r} out")
 
-    def build(self, shape: VarianceShape, floor: float, facts: Facts) -> model.Variance:
+    def build(self, shape: VarianceShape, floor: float, facts: DataFacts) -> model.Variance:
         """Build it."""
         from vaelab.model import FixedVariance
 
@@ -140,7 +140,7 @@ class Likelihood(Value):
     axis: ClassVar[str] = "likelihood"
     takes: ClassVar[Literal["pixels", "numbers", "columns"]] = "pixels"
 
-    def build(self, facts: Facts) -> model.Likelihood:
+    def build(self, facts: DataFacts) -> model.Likelihood:
         """Build it."""
         raise NotImplementedError
 
@@ -196,7 +196,7 @@ class Gaussian(WithVariance):
     kind: ClassVar[str] = "gaussian"
     takes: ClassVar[Literal["pixels", "numbers", "columns"]] = "numbers"
 
-    def build(self, facts: Facts) -> model.Likelihood:
+    def build(self, facts: DataFacts) -> model.Likelihood:
         """Build it; the mean of pixels goes through a sigmoid."""
         from vaelab import model
 
@@ -216,11 +216,11 @@ class Mixed(WithVariance):
             raise ValueError("likelihood='mixed' has the same variances for all rows; use shape='diag-i'")
         return self
 
-    def build(self, facts: Facts) -> model.Likelihood:
+    def build(self, facts: DataFacts) -> model.Likelihood:
         """Build it."""
         from vaelab import model
 
-        numbers = Facts((facts.levels.count(0),), facts.data_variance)
+        numbers = DataFacts((facts.levels.count(0),), facts.data_variance)
         variance = self.variance.build(self.shape, self.least(facts.data_variance), numbers)
         return model.Mixed(facts.levels, variance)
 
@@ -230,7 +230,7 @@ class Bernoulli(Likelihood):
 
     kind: ClassVar[str] = "bernoulli"
 
-    def build(self, facts: Facts) -> model.Likelihood:
+    def build(self, facts: DataFacts) -> model.Likelihood:
         """Build it."""
         from vaelab import model
 
@@ -242,7 +242,7 @@ class ContinuousBernoulli(Likelihood):
 
     kind: ClassVar[str] = "continuous_bernoulli"
 
-    def build(self, facts: Facts) -> model.Likelihood:
+    def build(self, facts: DataFacts) -> model.Likelihood:
         """Build it."""
         from vaelab import model
 
@@ -255,7 +255,7 @@ class LogisticMixture(Likelihood):
     kind: ClassVar[str] = "logistic_mixture"
     components: int = Field(10, ge=1, description="of the mixture")
 
-    def build(self, facts: Facts) -> model.Likelihood:
+    def build(self, facts: DataFacts) -> model.Likelihood:
         """Build it."""
         from vaelab import model
 

@@ -6,7 +6,7 @@ from vaelab.lazy import attach
 from vaelab.training.settings import Compute, FitSettings
 
 if TYPE_CHECKING:
-    from vaelab.training.evaluation import evaluate
+    from vaelab.training.evaluation import mean_objective
     from vaelab.training.hooks import Hook, JsonLines, Progress, Record, TensorBoard, describe, read_records
     from vaelab.training.loop import fit
     from vaelab.training.streams import forked, seed_of, stream
@@ -20,9 +20,9 @@ __all__ = [
     "Record",
     "TensorBoard",
     "describe",
-    "evaluate",
     "fit",
     "forked",
+    "mean_objective",
     "read_records",
     "seed_of",
     "stream",
@@ -31,7 +31,7 @@ __all__ = [
 _PLACES = {
     **dict.fromkeys(("Hook", "JsonLines", "Progress", "Record", "TensorBoard", "describe", "read_records"), "hooks"),
     **dict.fromkeys(("forked", "seed_of", "stream"), "streams"),
-    "evaluate": "evaluation",
+    "mean_objective": "evaluation",
     "fit": "loop",
 }
 __getattr__, __dir__ = attach(__name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()})

@@ -13,7 +13,9 @@ from vaelab.types import Batches, Objective, Trainable
 
 
 @torch.no_grad()
-def evaluate(model: Trainable, batches: Batches, *, seed: int = 0, batch_size: int | None = None) -> dict[str, float]:
+def mean_objective(
+    model: Trainable, batches: Batches, *, seed: int = 0, batch_size: int | None = None
+) -> dict[str, float]:
     """Return the mean objective in evaluation mode, with the same noise at every call.
 
     Parameters

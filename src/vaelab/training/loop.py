@@ -23,7 +23,7 @@ from vaelab.errors import InputError
 from vaelab.training import checkpoint
 from vaelab.training.checkpoint import TrainState
 from vaelab.training.devices import make_fabric
-from vaelab.training.evaluation import evaluate
+from vaelab.training.evaluation import mean_objective
 from vaelab.training.hooks import Hook, Record, Start
 from vaelab.training.ledger import Ledger
 from vaelab.training.schedules import factor_of, plateau
@@ -343,7 +343,7 @@ class _Training:
         record |= self.ledger.close_epoch()
         if self.held_out is not None:
             self._agree()
-            numbers = self.fabric.broadcast(evaluate(self.model, self.held_out, seed=self.seed))
+            numbers = self.fabric.broadcast(mean_objective(self.model, self.held_out, seed=self.seed))
             record |= {f"held_out_{name}": value for name, value in numbers.items()}
             if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
                 self.state.best_loss = numbers["loss"]

@@ -23,7 +23,7 @@ from vaelab.model import VAE
 from vaelab.runs import Trained
 from vaelab.specs import FitSettings, Isotropic, Settings
 from vaelab.types import Batches
-from vaelab.verbs.search import Search, Training, best_of, counts_of, other_estimates, varying
+from vaelab.verbs.search import Search, Trial, best_of, counts_of, other_estimates, varying
 from vaelab.verbs.subject import read
 
 DEFAULTS: dict[Kind, Settings] = {
@@ -181,7 +181,7 @@ class Estimate:
 
     dimension: int
     latent_dim: int
-    trainings: dict[int, tuple[Training, ...]]
+    trainings: dict[int, tuple[Trial, ...]]
     columns: int
     rows: int
     others: dict[str, float] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from vaelab.training import stream
 _ROWS, _STEPS = 6, 9
 
 
-def draw(trained: Trained, data: Dataset, folder: Path) -> None:
+def draw_interpolations(trained: Trained, data: Dataset, folder: Path) -> None:
     """Write ``interpolations.png``: decoded paths between codes of pairs of test images; nothing for tables.
 
     Under a condition, that of the first of each pair.

@@ -17,14 +17,14 @@ from vaelab.diagnostics.dimension import Dimension, dimensions_of
 from vaelab.errors import VaelabWarning
 from vaelab.specs import Settings
 from vaelab.training import stream
-from vaelab.training.evaluation import evaluate
+from vaelab.training.evaluation import mean_objective
 from vaelab.verbs.rows import part
 
 _MOST_ROWS = 5_000  # that other estimators, which compare all pairs, are given
 
 
 @dataclass(frozen=True)
-class Training:
+class Trial:
     """What one training says.
 
     Attributes
@@ -39,12 +39,12 @@ class Training:
     loss: float
 
 
-def counts_of(trainings: Sequence[Training]) -> tuple[int, ...]:
+def counts_of(trainings: Sequence[Trial]) -> tuple[int, ...]:
     """Return the count by the gap of each."""
     return tuple(one.dimension.by_gap for one in trainings)
 
 
-def best_of(trainings: Sequence[Training]) -> float:
+def best_of(trainings: Sequence[Trial]) -> float:
     """Return the lowest loss."""
     return min(one.loss for one in trainings)
 
@@ -55,16 +55,16 @@ class Search:
 
     def __init__(self, data: Dataset, settings: Settings, seeds: int, note: Callable[[str], None]) -> None:
         self.data, self.settings, self.seeds, self.note = data, settings, seeds, note
-        self.trainings: dict[int, tuple[Training, ...]] = {}
+        self.trainings: dict[int, tuple[Trial, ...]] = {}
         self.notes: dict[str, None] = {}
 
-    def train(self, size: int) -> tuple[Training, ...]:
+    def train(self, size: int) -> tuple[Trial, ...]:
         """Train all seeds with this code."""
         if size not in self.trainings:
             self.trainings[size] = tuple(self._one(size, seed) for seed in range(self.seeds))
         return self.trainings[size]
 
-    def _one(self, size: int, seed: int) -> Training:
+    def _one(self, size: int, seed: int) -> Trial:
         """Train once and count; warnings become notes, each once."""
         self.note(f"training with {size} latent dimensions, seed {seed + 1} of {self.seeds}")
         changes = {"latent_dim": size, "seed": self.settings.seed + seed, "densities": ()}
@@ -77,8 +77,8 @@ class Search:
             else:
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         batches = trained.batches_of(trained.conditioned(self.data).train)
-        loss = evaluate(trained.vae, batches.to(trained.device))["loss"]
-        return Training(dimensions_of(trained.vae, batches, groups={}).all, loss)
+        loss = mean_objective(trained.vae, batches.to(trained.device))["loss"]
+        return Trial(dimensions_of(trained.vae, batches, groups={}).all, loss)
 
 
 def varying(x: Rows) -> int:

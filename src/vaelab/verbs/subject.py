@@ -168,7 +168,7 @@ def trained_of(model: object) -> Trained:
     InputError
         It is none of these, or an estimator that is not fitted.
     """
-    found = runs.load(Path(model)) if isinstance(model, str | Path) else getattr(model, "trained_", model)
+    found = runs.read_run(Path(model)) if isinstance(model, str | Path) else getattr(model, "trained_", model)
     if not isinstance(found, Trained):
         got, wanted = f"a model of type {type(model).__name__}", "a fitted estimator, a run's folder, or a VAE"
         raise InputError(got, wanted, "Fit it first.")

@@ -14,7 +14,7 @@ from vaelab.diagnostics.adapters.of_diffusers import of_diffusers
 from vaelab.diagnostics.adapters.of_modules import of_modules
 from vaelab.diagnostics.adapters.of_pythae import of_pythae
 from vaelab.diagnostics.adapters.of_sklearn import of_sklearn
-from vaelab.diagnostics.adapters.reading import REMEDY, Reading
+from vaelab.diagnostics.adapters.reading import REMEDY, PosteriorReading
 from vaelab.diagnostics.adapters.wrapping import LikelihoodName, Wrapped
 from vaelab.errors import InputError
 from vaelab.model import KL, VAE, Bernoulli, FixedVariance, Gaussian
@@ -150,7 +150,7 @@ def _tried(role: str, call: Callable[[], T], given: Tensor, wrapped: Wrapped) ->
         raise InputError(got, f"a {role} for these rows", f"Pass rows as in its training.{kind} {REMEDY}") from error
 
 
-def _encoded(encoder: ForeignEncoder, x: Tensor) -> Reading:
+def _encoded(encoder: ForeignEncoder, x: Tensor) -> PosteriorReading:
     reading = encoder.read(x)
     if reading.mean.ndim < 1 or len(reading.mean) != len(x):
         raise InputError(f"codes of shape {tuple(reading.mean.shape)} for {len(x)} rows", "one code per row", REMEDY)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
 from vaelab.diagnostics.adapters.differences import central_difference, differenced, forward_mode
-from vaelab.diagnostics.adapters.reading import Reading, read_mean, read_posterior
+from vaelab.diagnostics.adapters.reading import PosteriorReading, read_mean, read_posterior
 from vaelab.diagnostics.adapters.wrapping import Spread
 from vaelab.errors import InputError
 
@@ -66,7 +66,7 @@ class ForeignEncoder(_Foreign):
         self.variance = variance
         self.event_shape = tuple(like.shape[1:])
 
-    def read(self, x: Tensor) -> Reading:
+    def read(self, x: Tensor) -> PosteriorReading:
         """Return what the function says of rows, in its own type."""
         return read_posterior(self._called(x), self.variance)
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaelab.diagnostics.adapters.reading import Reading, read_mean, read_posterior
+from vaelab.diagnostics.adapters.reading import PosteriorReading, read_mean, read_posterior
 from vaelab.diagnostics.adapters.wrapping import Wrapped
 from vaelab.errors import InputError
 
@@ -69,7 +69,7 @@ class _Encode(_Scaled):
     """(B, C, H, W) images to scaled means, and logarithms of standard deviations where there are any."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        found: Reading = read_posterior(self.model.encode(x), "log_variance")
+        found: PosteriorReading = read_posterior(self.model.encode(x), "log_variance")
         factor = self._along(self.factor, found.mean)
         mean = (found.mean - self._along(self.shift, found.mean)) * factor
         return (mean,) if found.log_std is None else (mean, found.log_std + factor.log())

@@ -33,7 +33,7 @@ _OUTPUTS = ("reconstruction", "sample", "recon_x", "mean", "loc")
 REMEDY = "Give vaelab.wrap(encode=..., decode=...) functions that return (mean, log-variance) and the mean of x."
 
 
-class Reading(NamedTuple):
+class PosteriorReading(NamedTuple):
     """A Gaussian posterior of B rows.
 
     Attributes
@@ -69,7 +69,7 @@ class Reading(NamedTuple):
         return mean if self.log_std is None else torch.cat([mean, self.log_std.reshape(rows, -1)], 1)
 
 
-def read_posterior(result: object, variance: Spread) -> Reading:
+def read_posterior(result: object, variance: Spread) -> PosteriorReading:
     """Read what an encoder returns.
 
     Parameters
@@ -88,7 +88,7 @@ def read_posterior(result: object, variance: Spread) -> Reading:
         return _of_distribution(result)
     code = _tensor(result)
     if code is not None:
-        return Reading(code)
+        return PosteriorReading(code)
     for name in _NESTED:
         inner = _field(result, name)
         if inner is not None:
@@ -99,7 +99,7 @@ def read_posterior(result: object, variance: Spread) -> Reading:
             spread = _tensor(_field(result, name))
             if spread is not None:
                 return _paired(found, spread, meaning)
-        return Reading(found)
+        return PosteriorReading(found)
     if isinstance(result, tuple | list) and len(result) == 1:
         return read_posterior(result[0], variance)
     if isinstance(result, tuple | list) and len(result) == 2:
@@ -129,9 +129,9 @@ def read_mean(result: object) -> Tensor:
     return mean
 
 
-def _of_distribution(q: Distribution) -> Reading:
+def _of_distribution(q: Distribution) -> PosteriorReading:
     if isinstance(q, MultivariateNormal | LowRankMultivariateNormal):
-        return Reading(q.mean, scale_tril=q.scale_tril)
+        return PosteriorReading(q.mean, scale_tril=q.scale_tril)
     base: Distribution = q
     while isinstance(base, Independent):
         base = base.base_dist
@@ -140,17 +140,17 @@ def _of_distribution(q: Distribution) -> Reading:
     raise InputError(f"a posterior of type {type(q).__name__}", "a Gaussian one", REMEDY)
 
 
-def _paired(mean: Tensor, spread: Tensor, meaning: Spread) -> Reading:
+def _paired(mean: Tensor, spread: Tensor, meaning: Spread) -> PosteriorReading:
     if mean.shape != spread.shape:
         got = f"an encoder whose means are of shape {tuple(mean.shape)} and whose spreads of {tuple(spread.shape)}"
         raise InputError(got, "one shape", REMEDY)
     if meaning == "log_std":
-        return Reading(mean, spread)
+        return PosteriorReading(mean, spread)
     if meaning == "log_variance":
-        return Reading(mean, 0.5 * spread)
+        return PosteriorReading(mean, 0.5 * spread)
     if not bool(spread.any()):
-        return Reading(mean)
-    return Reading(mean, spread.log() if meaning == "std" else 0.5 * spread.log())
+        return PosteriorReading(mean)
+    return PosteriorReading(mean, spread.log() if meaning == "std" else 0.5 * spread.log())
 
 
 def _tensor(value: object) -> Tensor | None:

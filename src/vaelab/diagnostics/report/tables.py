@@ -21,14 +21,14 @@ _MOST_ITEMS = 12
 
 
 @dataclass(frozen=True)
-class Cell:
+class ReportCell:
     """What is shown, and what rows are sorted by."""
 
     text: str
     key: float | str
 
     @classmethod
-    def of(cls, value: float | str | None) -> Cell:
+    def of(cls, value: float | str | None) -> ReportCell:
         """Write a number to three digits; one that is missing sorts last."""
         if isinstance(value, str):
             return cls(value, value)
@@ -37,7 +37,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table of the page.
 
     Attributes
@@ -53,7 +53,7 @@ class Table:
     title: str
     caption: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[ReportCell, ...], ...]
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -64,13 +64,13 @@ class Table:
         )
 
 
-def tables(diagnosis: Diagnosis) -> list[Table]:
+def tables(diagnosis: Diagnosis) -> list[ReportTable]:
     """All tables whose measures are there."""
     found = [_dimensions(diagnosis), _densities(diagnosis), _smoothness(diagnosis), _numbers(diagnosis)]
     return [table for table in found if table is not None and table.rows]
 
 
-def _dimensions(diagnosis: Diagnosis) -> Table | None:
+def _dimensions(diagnosis: Diagnosis) -> ReportTable | None:
     """List a row per latent dimension, those in use first."""
     measures, size = diagnosis.measures, diagnosis.latent_dim
     columns: dict[str, Tensor] = {}
@@ -92,17 +92,19 @@ def _dimensions(diagnosis: Diagnosis) -> Table | None:
         return None
     by = columns.get("λ", -columns["KL, nats"] if "KL, nats" in columns else torch.arange(size))
     order = by.argsort()[:_MOST_ROWS].tolist()
-    rows = tuple((Cell.of(float(j)), *(Cell.of(float(values[j])) for values in columns.values())) for j in order)
+    rows = tuple(
+        (ReportCell.of(float(j)), *(ReportCell.of(float(values[j])) for values in columns.values())) for j in order
+    )
     caption = (
         "λ is the posterior's variance over the prior's, near 0 in use and near 1 idle; KS is the Kolmogorov–Smirnov "
         "distance of codes from a density, 0 if alike."
     )
     if size > len(order):
         caption += f" The {len(order)} most used of {size} dimensions; the JSON report has all."
-    return Table("Latent dimensions", caption, ("Dimension", *columns), rows)
+    return ReportTable("Latent dimensions", caption, ("Dimension", *columns), rows)
 
 
-def _densities(diagnosis: Diagnosis) -> Table | None:
+def _densities(diagnosis: Diagnosis) -> ReportTable | None:
     """List a row per density that samples may be drawn from."""
     matches = diagnosis.measures.aggregated.matches if diagnosis.measures.aggregated is not None else {}
     rates = diagnosis.measures.manifold.rates if diagnosis.measures.manifold is not None else {}
@@ -114,16 +116,16 @@ def _densities(diagnosis: Diagnosis) -> Table | None:
             told = None if match.accuracy is None else match.accuracy.accuracy
             values = [match.energy, match.floor, match.share, told, float(match.ks.max())]
         label = name.replace("_", " ") + (" (this model's)" if name == diagnosis.sampler else "")
-        rows.append((Cell.of(label), *(Cell.of(one) for one in (*values, rates.get(name)))))
+        rows.append((ReportCell.of(label), *(ReportCell.of(one) for one in (*values, rates.get(name)))))
     columns = ("Density", "Energy distance", "Codes to codes", "Share", "Told apart", "Worst KS", "Off the manifold")
     caption = (
         "How far codes are from each density; told apart is a classifier's accuracy, 0.5 by chance; off the manifold "
         "is the share of decoded draws that are unlike any reconstruction."
     )
-    return Table("Densities", caption, columns, tuple(rows))
+    return ReportTable("Densities", caption, columns, tuple(rows))
 
 
-def _smoothness(diagnosis: Diagnosis) -> Table:
+def _smoothness(diagnosis: Diagnosis) -> ReportTable:
     """List how smooth the decoder is, what its code says, and what noise on the code costs."""
     found, fit = diagnosis.measures.smoothness, diagnosis.measures.reconstruction
     rows: list[tuple[str, Mean]] = []
@@ -150,22 +152,23 @@ def _smoothness(diagnosis: Diagnosis) -> Table:
     # what is the same for all rows has an error by rounding alone
     errors = (0.0 if one.error < 1e-12 * abs(one.value) else one.error for _, one in rows)
     cells = tuple(
-        (Cell.of(name), Cell.of(one.value), Cell.of(error)) for (name, one), error in zip(rows, errors, strict=True)
+        (ReportCell.of(name), ReportCell.of(one.value), ReportCell.of(error))
+        for (name, one), error in zip(rows, errors, strict=True)
     )
-    return Table("Smoothness and noise on the code", caption, ("Quantity", "Value", "Standard error"), cells)
+    return ReportTable("Smoothness and noise on the code", caption, ("Quantity", "Value", "Standard error"), cells)
 
 
-def _numbers(diagnosis: Diagnosis) -> Table:
+def _numbers(diagnosis: Diagnosis) -> ReportTable:
     """Every single number of the measures."""
     rows = [
-        (Cell.of(measure.replace("_", " ")), Cell.of(name), Cell.of(value))
+        (ReportCell.of(measure.replace("_", " ")), ReportCell.of(name), ReportCell.of(value))
         for measure, name, value in _walked(diagnosis)
     ]
     caption = (
         "Every number that was measured, in the network's units and in nats; the JSON report has them unrounded, "
         "with all lists."
     )
-    return Table("All numbers", caption, ("Measure", "Quantity", "Value"), tuple(rows))
+    return ReportTable("All numbers", caption, ("Measure", "Quantity", "Value"), tuple(rows))
 
 
 def _walked(diagnosis: Diagnosis) -> Iterator[tuple[str, str, float | str | None]]:
