@@ -16,6 +16,51 @@ def rows_at_once(event_shape: tuple[int, ...], most: int = 1000) -> int:
     return max(1, min(most, 1_000_000 // max(1, torch.Size(event_shape).numel())))
 
 
+class RunningVariance:
+    """Mean and variance of every dimension over all rows seen, float64.
+
+    T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
+    1979: blocks are centred before they are squared, so that a large mean costs no digits.
+
+    Parameters
+    ----------
+    gaps
+        Whether NaN stands for an entry that is missing, and is left out.
+
+    Attributes
+    ----------
+    count
+        (d,) entries seen.
+    """
+
+    def __init__(self, *, gaps: bool = False) -> None:
+        self.gaps = gaps
+        self.count = self._mean = self._sum = torch.zeros((), dtype=torch.float64)
+
+    def add(self, values: Tensor) -> None:
+        """Take in (B, d) rows."""
+        values = values.double()
+        missing = values.isnan() if self.gaps else torch.zeros_like(values, dtype=torch.bool)
+        n = (~missing).sum(0)
+        mean = torch.where(missing, 0.0, values).sum(0) / n.clamp(min=1)
+        own = torch.where(missing, 0.0, values - mean).square().sum(0)
+        step, total = mean - self._mean, self.count + n
+        share = n / total.clamp(min=1)
+        self._sum = self._sum + own + step.square() * (self.count * share)
+        self._mean = self._mean + step * share
+        self.count = total
+
+    @property
+    def mean(self) -> Tensor:
+        """(d,) means, on the CPU."""
+        return self._mean.cpu()
+
+    @property
+    def variance(self) -> Tensor:
+        """(d,) mean squared deviations from the mean, on the CPU; NaN where there is no entry."""
+        return (self._sum / self.count).cpu()
+
+
 def spans(n: int, size: int) -> Iterator[slice]:
     """Divide n rows into slices of `size`; the last may be shorter."""
     return (slice(start, min(start + size, n)) for start in range(0, n, size))

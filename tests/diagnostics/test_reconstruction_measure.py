@@ -8,7 +8,6 @@ import torch
 from helpers import Rows, small_vae
 from oracle_models import exact_rows, probabilistic_pca, silent
 from vaelab.diagnostics.measures import generalisation, reconstruction, residuals
-from vaelab.diagnostics.measures.running import RunningVariance
 from vaelab.errors import InputError
 from vaelab.model import (
     VAE,
@@ -21,6 +20,7 @@ from vaelab.model import (
     ProfiledVariance,
 )
 from vaelab.nets import MLPDecoder, MLPEncoder
+from vaelab.rows import RunningVariance
 
 VARIANCES = torch.tensor([6.0, 3.0, 0.5, 0.5, 0.5], dtype=torch.float64)
 GAMMA, D, N = 0.5, 5, 2000

@@ -19,6 +19,7 @@ from torch import Tensor
 from vaelab.data.checks import GAPS_REMEDY, REMEDY, check_finite
 from vaelab.data.mapped import Rows, blocks
 from vaelab.errors import InputError, VaelabWarning
+from vaelab.rows import RunningVariance
 
 Kind = Literal["image", "table"]
 
@@ -267,29 +268,21 @@ def _image_map(x: Rows) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _table_map(x: Rows, columns: Sequence[str] | None, levels: Sequence[int] | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and standard deviation per column, merged over blocks (Chan, Golub & LeVeque 1983, eq. 2.1)."""
-    d = x.shape[1]
-    n, mean, squares = torch.zeros(3, d, dtype=torch.float64)
-    low, high = torch.full_like(mean, math.inf), torch.full_like(mean, -math.inf)
+    """Mean and standard deviation per column, over blocks of rows."""
+    d, spread = x.shape[1], RunningVariance(gaps=True)
+    low, high = torch.full((d,), math.inf, dtype=torch.float64), torch.full((d,), -math.inf, dtype=torch.float64)
     for raw in blocks(x):
         block = raw.cpu().double()
-        missing = block.isnan()
-        m = (~missing).sum(0)
-        centre = block.nansum(0) / m.clamp(min=1)
-        delta = centre - mean
-        both = (n + m).clamp(min=1)
-        squares += torch.where(missing, 0.0, block - centre).square().sum(0) + delta.square() * (n * m / both)
-        mean += delta * (m / both)
+        spread.add(block)
         low = torch.minimum(low, block.nan_to_num(nan=math.inf).amin(0))
         high = torch.maximum(high, block.nan_to_num(nan=-math.inf).amax(0))
-        n += m
     category = torch.tensor([count > 0 for count in levels] if levels else [False] * d)
     names = [columns[i] if columns else str(i) for i in range(d)]
-    empty = [names[i] for i in (n == 0).nonzero().flatten().tolist()]
+    empty = [names[i] for i in (spread.count == 0).nonzero().flatten().tolist()]
     if empty:
         raise InputError(f"column(s) {', '.join(empty)} without any entry", "something in every column", "Drop them.")
     constant = (low == high) & ~category  # exact, where a standard deviation of 1e-17 would not be zero
-    scale = (squares / n).sqrt()
+    mean, scale = spread.mean, spread.variance.sqrt()
     scale = torch.where(scale > 0, scale, high - low)  # squares of tiny numbers vanish
     mean, scale = torch.where(constant, low, mean), torch.where(constant, 1.0, scale)
     mean, scale = torch.where(category, 0.0, mean), torch.where(category, 1.0, scale)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -20,62 +20,14 @@ from vaelab.data.cells import container_of, is_frame
 from vaelab.data.checks import GAPS_REMEDY, MIXED, REMEDY, check_array, check_dense, check_shape, frame_values
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
+from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, seed_of
 from vaelab.model import count_active
 from vaelab.runs.trained import Trained
-from vaelab.spec import nested, parse, unknown
-from vaelab.specs import FitSettings, Likelihood, Own, Settings
+from vaelab.specs import Likelihood
 from vaelab.training import Progress, stream
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
-
-LARGEST_SEED = 2**31 - 1
-_OWN = ("random_state", "score_draws", "verbose")
-_LENGTHS = ("epochs", "batch_size", "lr")  # arguments that are settings of `training`
-
-
-class Specified(BaseEstimator):  # type: ignore[misc]
-    """Arguments that are settings, or that hold some."""
-
-    _defaults: ClassVar[Mapping[str, object]] = {}  # settings where no argument says otherwise
-
-    def settings(self, seed: int = 0) -> Settings:
-        """Return the arguments as settings.
-
-        Raises
-        ------
-        InputError
-            An unknown value, or a contradiction.
-        """
-        given = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
-        return settings_of({**self._defaults, **{k: v for k, v in given.items() if v is not None}}, seed)
-
-    def set_params(self, **params: Any) -> Self:
-        """Set arguments, or settings inside one: ``training__lr``, ``likelihood__shape``, ``penalties__kl__weight``.
-
-        What an argument was stays as it is: it is replaced by a changed one.
-
-        Raises
-        ------
-        InputError
-            An unknown name, or a value inside that does not fit.
-        """
-        plain, inner = nested(params)
-        known = self.get_params(deep=False)
-        if wrong := [name for name in {**plain, **inner} if name not in known]:
-            raise InputError(*unknown(wrong, known, of=type(self).__name__))
-        super().set_params(**plain)
-        for name, changes in inner.items():
-            now = self.settings().set_params(**{f"{name}__{each}": value for each, value in changes.items()})
-            if name == "training":  # what is given beside it would win
-                super().set_params(**{each: None for each in _LENGTHS if each in changes})
-            setattr(self, name, getattr(now, name))
-        return self
-
-    @property
-    def conditional(self) -> bool:
-        """Whether y is a condition."""
-        return getattr(self, "condition", None) is not None
 
 
 class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  # type: ignore[misc]
@@ -368,44 +320,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         tags.target_tags.required = self.conditional
         tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = self._mixed
         return tags
-
-
-def settings_of(arguments: Mapping[str, Any], seed: int) -> Settings:
-    """Return settings of arguments, of which None is for the default.
-
-    Raises
-    ------
-    InputError
-        An unknown value, or a contradiction.
-    """
-    given = {name: value for name, value in arguments.items() if value is not None}
-    lengths = {name: given.pop(name) for name in _LENGTHS if name in given}
-    training = given.get("training", FitSettings())
-    training = training if isinstance(training, FitSettings) else parse(FitSettings, training)
-    network = given.get("network")
-    if isinstance(network, str) and ":" in network:  # named by the caller, so it may be imported
-        given["network"] = Own(place=network).imported()
-    return parse(Settings, {**given, "training": training.set_params(**lengths), "seed": seed})
-
-
-def keep_arguments(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:
-    """Set every argument of ``__init__`` as it was given, as scikit-learn wants."""
-    for name, value in arguments.items():
-        if name != "self":
-            setattr(estimator, name, value)
-
-
-def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """Return the seed that a ``random_state`` stands for."""
-    if isinstance(random_state, int | np.integer):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(LARGEST_SEED))
-
-
-def check_count(name: str, value: object) -> None:
-    """Refuse what is no whole number of at least 1."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name}={value!r}", "a whole number of at least 1")
 
 
 def _required(y: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, final
 
 import numpy as np
 
-from vaelab.estimators.base import Estimator, keep_arguments
+from vaelab.estimators.base import Estimator
+from vaelab.estimators.specified import keep_arguments
 from vaelab.specs import Compute, Condition, FitSettings, Likelihood, Network, Penalty, Posterior
 
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, final
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from vaelab.estimators.base import Estimator, keep_arguments
+from vaelab.estimators.base import Estimator
+from vaelab.estimators.specified import keep_arguments
 from vaelab.specs import (
     CodeNorm,
     Compute,

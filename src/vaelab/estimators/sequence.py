@@ -17,7 +17,7 @@ from vaelab import runs
 from vaelab.data import Conditioning, Dataset, Ragged, TestSplit, TrainSplit, Windows
 from vaelab.data.sequences import advance, context_of, latest_windows, target_rows
 from vaelab.errors import InputError
-from vaelab.estimators.base import LARGEST_SEED, Specified, check_count, keep_arguments, seed_of, settings_of
+from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, keep_arguments, seed_of, settings_of
 from vaelab.model import count_active
 from vaelab.runs.trained import Trained
 from vaelab.specs import LSTM, Compute, FitSettings, Gaussian, Likelihood, Penalty, Settings

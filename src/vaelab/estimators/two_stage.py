@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from vaelab.errors import InputError
-from vaelab.estimators.base import Estimator, keep_arguments
+from vaelab.estimators.base import Estimator
+from vaelab.estimators.specified import keep_arguments
 from vaelab.specs import Compute, Condition, Density, FitSettings, Likelihood, Network, Penalty, Posterior, Settings
 
 

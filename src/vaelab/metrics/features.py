@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vaelab import storage
 from vaelab.errors import InputError, VaelabError
 from vaelab.metrics.classifier import Classifier
-from vaelab.metrics.moments import Moments
+from vaelab.metrics.moments import Moments, principal_axes
 from vaelab.model.contexts import evaluating
 
 Extractor = Callable[[Tensor], Tensor]
@@ -133,14 +133,7 @@ def _principal(blocks: Iterator[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         values, vectors = torch.linalg.eigh(moments.covariance)
         return moments.mean, values.flip(0), vectors.flip(1)
     rows = _enough(itertools.chain([first], blocks), max(2, _MOST_NUMBERS // first.shape[1]))
-    mean = rows.mean(0)
-    rows -= mean
-    # the few rows' inner products have the same eigenvalues as the many columns' covariance
-    values, left = torch.linalg.eigh(rows @ rows.T / (len(rows) - 1))
-    values, left = values.flip(0), left.flip(1)
-    alive = values > 1e-12 * values[0]
-    directions = rows.T @ left[:, alive]
-    return mean, values[alive], directions / directions.norm(dim=0)
+    return principal_axes(rows)
 
 
 def _enough(blocks: Iterable[Tensor], most: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from vaelab.errors import InputError
 
 _ROWS = 512  # centred at a time: a block stays in the processor's cache
+_ALIVE = 1e-12  # least variance along an axis, relative to the largest
 _PANEL = 256  # columns at a time in a symmetric product: half the work of a full one, still large enough to be fast
 
 
@@ -194,3 +195,27 @@ def mirror(total: Tensor) -> None:
         square = total[start:stop, start:stop]
         square.copy_(square.tril() + square.tril(-1).T)
         total[:start, start:stop] = total[start:stop, :start].T
+
+
+def principal_axes(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variances in descending order, and unit directions of rows, on the smaller side of the matrix.
+
+    Parameters
+    ----------
+    rows
+        (n, d) floating point, n ≥ 2.
+
+    Returns
+    -------
+    mean, values, axes
+        (d,), (k,) and (d, k) float64; directions along which the rows do not vary are left out, so k may be 0.
+    """
+    mean = rows.double().mean(0)
+    centred = rows.double() - mean
+    few = len(rows) < rows.shape[1]
+    products = centred @ centred.T if few else centred.T @ centred
+    values, vectors = torch.linalg.eigh(products / max(len(rows) - 1, 1))
+    kept = (values > _ALIVE * values[-1]).nonzero()[:, 0].flip(0)
+    axes = vectors[:, kept]
+    # the few rows' inner products have the same eigenvalues as the many columns' covariance
+    return mean, values[kept], torch.nn.functional.normalize(centred.T @ axes, dim=0) if few else axes

@@ -7,10 +7,10 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from vaelab.metrics.moments import principal_axes
+
 ENOUGH = 1000
 """Rows that a frame is fitted on: what it costs is then bounded by a decomposition of this size."""
-
-_ALIVE = 1e-12  # least variance along an axis, relative to the largest
 
 
 class Frame(NamedTuple):
@@ -30,16 +30,8 @@ class Frame(NamedTuple):
     @classmethod
     def of(cls, rows: Tensor, most: int) -> Self:
         """Fit to the first `ENOUGH` of (n, d) rows."""
-        rows = rows[:ENOUGH].double()
-        mean = rows.mean(0)
-        centred = rows - mean
-        few = len(rows) < rows.shape[1]
-        products = centred @ centred.T if few else centred.T @ centred
-        values, vectors = torch.linalg.eigh(products)
-        kept = (values > _ALIVE * values[-1]).nonzero()[:, 0].flip(0)[:most]
-        axes = vectors[:, kept]
-        # the few rows' inner products have the same eigenvalues as the many columns' covariance
-        return cls(mean, torch.nn.functional.normalize(centred.T @ axes, dim=0) if few else axes)
+        mean, _, axes = principal_axes(rows[:ENOUGH])
+        return cls(mean, axes[:, :most])
 
     def coordinates(self, rows: Tensor) -> Tensor:
         """(n, d) → (n, k), float64."""

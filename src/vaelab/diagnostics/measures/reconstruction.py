@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from vaelab.diagnostics.measures.checks import check_rows
-from vaelab.diagnostics.measures.running import RunningVariance
 from vaelab.diagnostics.row_means import Mean, over_rows
 from vaelab.model import VAE, Variance, draw
+from vaelab.rows import RunningVariance
 from vaelab.types import Batches
 
 

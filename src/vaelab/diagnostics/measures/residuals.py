@@ -22,9 +22,9 @@ from torch import Tensor
 
 from vaelab.diagnostics.measures.checks import check_rows
 from vaelab.diagnostics.measures.parallel_analysis import parallel_analysis
-from vaelab.diagnostics.measures.running import RunningVariance
 from vaelab.diagnostics.row_means import Mean, over_rows
 from vaelab.model import VAE, draw
+from vaelab.rows import RunningVariance
 from vaelab.training import stream
 from vaelab.types import Batches
 
