@@ -101,6 +101,12 @@ class Trainable(nn.Module, ABC):
         """Return the steps that alternate with the main one, as a critic's with an encoder's; none by default."""
         return []
 
+    def begin_step(self, share: float) -> None:
+        """Hear, before every step, which share of the training's steps is done; nothing by default."""
+
+    def settle(self, held_out: Batches, *, generator: torch.Generator) -> None:
+        """Set what is no weight from rows that are not trained on, before these are scored; nothing by default."""
+
     def summary(self, readings: Mapping[str, Tensor]) -> dict[str, float]:
         """Turn averaged readings into the numbers worth logging."""
         return {name: float(value) for name, value in readings.items() if value.numel() == 1}

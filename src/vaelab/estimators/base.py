@@ -223,6 +223,46 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         x = self._validated(X, reset=False)
         return self.trained_.bound(x, self.score_noise_, self.trained_.conditions(y, len(x))).cpu().numpy()
 
+    @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
+    def log_likelihood(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        k: int = 100,
+        density: str = "prior",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray[Any, Any]:
+        """(n,) importance-weighted lower bound on log p(x) in nats, in X's own units; the higher k, the tighter.
+
+        log p(x) ≥ E log (1/k) Σ p(x | z) p(z) / q(z | x) over k draws of z (Y. Burda, R. Grosse, R. Salakhutdinov,
+        "Importance Weighted Autoencoders", ICLR 2016, eq. 8). k = 1 is the bound of `score_samples`, of one draw.
+
+        Parameters
+        ----------
+        X, y
+            Rows, and conditions as in `fit`.
+        k
+            Draws of z per row.
+        density
+            Name of a latent density that takes the place of p(z), or ``"auto"``.
+        random_state
+            Seed or generator of the draws; ``self.random_state`` if None.
+
+        Raises
+        ------
+        InputError
+            k below 1, an unknown density, or rows that do not fit.
+        """
+        check_is_fitted(self)
+        check_count("k", k)
+        x = self._validated(X, reset=False)
+        source = self.random_state if random_state is None else random_state
+        trained = self.trained_
+        return trained.log_likelihood(
+            x, trained.conditions(y, len(x)), k=k, density=density, seed=seed_of(source)
+        ).numpy()
+
     def impute(
         self, X: Any, y: Any = None, *, draws: int = 100, random_state: int | np.random.RandomState | None = None
     ) -> Any:

@@ -38,6 +38,8 @@ from vaelab.rows import blocks
 from vaelab.types import Batches, Objective, ParameterGroup, Step, Trainable
 
 _DECOMPOSED = 64  # rows of a training batch
+_SEEN = 20  # unseen rows that weigh as much as all training rows, where dimensions are told apart
+_TINY = 1e-30  # squared error
 
 
 class Axes(TypedDict, total=False):
@@ -217,6 +219,11 @@ class VAE(Trainable):
         together: Tensor = self.decoder(torch.cat(zs), own).to(x.dtype).unflatten(0, (len(zs), len(x)))
         return together
 
+    def begin_step(self, share: float) -> None:
+        """Tell the likelihood's variance, which may start from a given value."""
+        if self.likelihood.variance is not None:
+            self.likelihood.variance.begin_step(share)
+
     def steps_before(self) -> list[Step]:
         """Those of the regularisers, on the codes of the batch as they are before the networks move."""
         own = zip(self._regularizers(), pairwise(accumulate(self._noise_counts())), strict=True)
@@ -359,15 +366,52 @@ class VAE(Trainable):
             numbers["active_dimensions"] = count_active(readings["variance_ratio"])
         return numbers
 
+    def settle(self, held_out: Batches, *, generator: torch.Generator) -> None:
+        """Set a profiled γ from held-out rows."""
+        self.calibrate(held_out, generator=generator)
+
     @torch.no_grad()
-    def calibrate(self, batches: Batches, *, batch_size: int | None = None, generator: torch.Generator) -> None:
-        """Set a profiled γ from all training data, with fresh z (Takida et al. 2022, section 4).
+    def calibrate(
+        self,
+        batches: Batches,
+        *,
+        unseen: Batches | None = None,
+        batch_size: int | None = None,
+        generator: torch.Generator,
+    ) -> None:
+        """Set a profiled γ from data, with fresh z (Takida et al. 2022, section 4, where these are the training data).
+
+        Training rows are rebuilt better than others, and a γ that is too small for those costs them their error over
+        it. So where there are rows that were not trained on, γ is their mean squared error; of a γ per dimension the
+        few rows say the level, and the training rows help to say how dimensions differ.
 
         Other likelihoods and variances are left as they are. Entries that are missing (NaN) are left out.
         """
         variance = self.likelihood.variance
         if variance is None or not self.likelihood.calibrates:
             return
+        total, count = self._squared_errors(batches, batch_size, generator)
+        if unseen is not None:
+            apart, number = self._squared_errors(unseen, batch_size, generator)
+            if not variance.diagonal:
+                total, count = apart, number
+            else:
+                seen, found = (
+                    (total / count.clamp(min=1)).clamp(min=_TINY),
+                    (apart / number.clamp(min=1)).clamp(min=_TINY),
+                )
+                level = (found.log() - seen.log())[number > 0].mean()
+                logs = (number * found.log() + _SEEN * (seen.log() + level)) / (number + _SEEN)
+                variance.calibrate(logs.exp())
+                return
+        if not variance.diagonal:  # every observed entry counts the same, however many its column has
+            total, count = total.sum(), count.sum()
+        variance.calibrate(total / count.clamp(min=1))
+
+    def _squared_errors(
+        self, batches: Batches, batch_size: int | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return sums over rows of squared errors, and how many entries they are of."""
         device = next(self.parameters()).device
         total, count = torch.zeros((), device=device), torch.zeros((), device=device)
         finite = torch.ones((), dtype=torch.bool, device=device)
@@ -382,6 +426,4 @@ class VAE(Trainable):
                 count = count + (~squared.isnan()).sum(0)
         if not bool(finite):
             raise NonFiniteObjectiveError("The decoder's output is not finite, so that no variance can be set from it.")
-        if not variance.diagonal:  # every observed entry counts the same, however many its column has
-            total, count = total.sum(), count.sum()
-        variance.calibrate(total / count.clamp(min=1))
+        return total, count

@@ -35,6 +35,8 @@ from torch import Tensor, nn
 from vaelab.errors import InputError
 from vaelab.types import ParameterGroup
 
+_HELD = 0.3  # share of a training's steps for which γ is held down
+
 
 def mean_over_processes(value: Tensor) -> Tensor:
     """Average a detached tensor over the processes of a data-parallel run; itself in a single process."""
@@ -85,6 +87,9 @@ class Variance(nn.Module, ABC):
         raw
             What `split` has set apart of the decoder's output.
         """
+
+    def begin_step(self, share: float) -> None:
+        """Hear which share of a training's steps is done; nothing by default."""
 
     def outputs(self, channels: int) -> int:
         """Return the number of channels (columns of a table) that a decoder must emit for this many of the data's."""
@@ -274,6 +279,10 @@ class ProfiledVariance(Variance):
     floor
         Smallest γ for Iso-I, and added to the mean squared error for the other shapes (the paper's program: 1e-6 on
         pixels in [0, 1]).
+    start
+        γ is at most this for the first 30 % of a training's steps; None for no such limit. With z unused, γ at the
+        variance of the data is a saddle of the objective, which training does not leave where a linear code has
+        nothing to gain, as on a sphere or a roll whose columns are standardised. A small γ leaves it.
 
     Raises
     ------
@@ -284,13 +293,21 @@ class ProfiledVariance(Variance):
     _gamma: Tensor
     calibrates = True
 
-    def __init__(self, *, diagonal: bool = False, per_sample: bool = False, floor: float = 0.0) -> None:
+    def __init__(
+        self, *, diagonal: bool = False, per_sample: bool = False, floor: float = 0.0, start: float | None = None
+    ) -> None:
         super().__init__()
+        self.start = None if start is None else max(_checked("start", start), floor)
+        self._ceiling: float | None = None
         if diagonal and per_sample and not floor > 0:
             remedy = "Pass floor=1e-6, for pixels in [0, 1]."
             raise InputError("a variance per row and dimension without a floor, which has no limit", "a floor", remedy)
         self.floor, self.diagonal, self.per_sample = float(floor), diagonal, per_sample
         self.register_buffer("_gamma", torch.tensor(1.0))
+
+    def begin_step(self, share: float) -> None:
+        """Hold γ down for the first part of a training."""
+        self._ceiling = self.start if share < _HELD else None
 
     @property
     def gamma(self) -> Tensor:
@@ -305,6 +322,8 @@ class ProfiledVariance(Variance):
         if self.per_sample:
             gamma = gamma if self.diagonal else gamma.mean(tuple(range(1, gamma.ndim)), keepdim=True)
             gamma = gamma + self.floor
+            if self._ceiling is not None:
+                gamma = gamma.clamp(max=self._ceiling)
             if self.training:
                 self._keep(gamma.mean(0) if self.diagonal else gamma.mean())
             return gamma
@@ -312,6 +331,8 @@ class ProfiledVariance(Variance):
             gamma = mean_over_processes(gamma.mean(0)) + self.floor
         else:
             gamma = mean_over_processes(gamma.mean()).clamp(min=self.floor)
+        if self._ceiling is not None:
+            gamma = gamma.clamp(max=self._ceiling)
         self._keep(gamma)
         return _spread(gamma, squared_error)
 

@@ -135,6 +135,10 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
         cost = f"{found.nelbo:.1f} nats each (−ELBO: {found.distortion:.1f} distortion + {found.kl:.1f} KL)"
         label = f" This is no log-density: {found.caveat}." if found.caveat else ""
         lines.append(f"Unseen rows cost {cost}.{label}")
+    gain = facts.gaussian_gain
+    if gain is not None:
+        better = f"Unseen rows are worth {gain.value:.2f} ± {gain.error:.2f} nats more than to a single Gaussian."
+        lines.append(gain.doubt or better)
     if len(trained.densities) > 1:
         lines.append(_on_densities(trained, found))
     return lines

@@ -16,14 +16,17 @@ from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
 from vaelab.model import VAE, variance_ratios_of
+from vaelab.runs.baseline import Gain, gain_over_gaussian
 from vaelab.runs.trained import Facts, Trained
-from vaelab.specs import FitSettings, Settings, build_vae
+from vaelab.specs import FitSettings, Profiled, Settings, build_vae
+from vaelab.specs import Gaussian as GaussianSpec
 from vaelab.specs.densities import Density, ordered
 from vaelab.specs.likelihoods import WithVariance
 from vaelab.training import Hook, fit, stream
 from vaelab.types import Batches, Trainable
 
-FIRST, SECOND = "stage one", "stage two"
+FIRST, AGAIN, SECOND = "stage one", "stage one again", "stage two"
+_LOW = 0.01  # first γ of a training that is tried again, relative to the variance of the data
 
 _MOST_HELD_OUT = 5_000
 T = TypeVar("T", bound=Trainable)
@@ -78,8 +81,23 @@ def train(
     conditioning = data.conditioning if settings.conditional else None
     shape = () if conditioning is None else conditioning.shape
     check_densities(settings.densities, shape)
-    vae = build_vae(settings, data.event_shape, data_variance=facts.data_variance, condition_shape=shape, levels=levels)
-    _fit(vae, batches, rest, settings, settings.training, FIRST, hooks, states, resume=resume)
+
+    def first_stage(settings: Settings, stage: str) -> tuple[VAE, Gain | None]:
+        """Train a VAE; of the same seed, so that only the settings differ."""
+        variance = facts.data_variance
+        vae = build_vae(settings, data.event_shape, data_variance=variance, condition_shape=shape, levels=levels)
+        _fit(vae, batches, rest, settings, settings.training, stage, hooks, states, resume=resume)
+        return vae, gain_over_gaussian(vae, batches, rest, seed=settings.seed)
+
+    vae, gain = first_stage(settings, FIRST)
+    again = _from_below(settings)
+    if gain is not None and gain.doubt and again is not None:
+        other, found = first_stage(again, AGAIN)
+        if found is not None and found.value > gain.value:
+            vae, gain = other, found
+    facts.gaussian_gain = gain
+    if gain is not None and gain.doubt:
+        warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
     _warn_of_blank(vae, settings, facts.data_variance)
     trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning, schema)
     facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())
@@ -87,6 +105,17 @@ def train(
         codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
         fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)
     return trained
+
+
+def _from_below(settings: Settings) -> Settings | None:
+    """Return settings whose γ starts low, which leaves the saddle where z is unused; None where γ is not profiled."""
+    likelihood = settings.likelihood
+    if not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
+        return None
+    if likelihood.variance.start is not None or likelihood.shape.endswith("-d"):
+        return None
+    lower = likelihood.set_params(variance=likelihood.variance.set_params(start=_LOW))
+    return settings.model_copy(update={"likelihood": lower})
 
 
 def schema_of(data: Dataset, settings: Settings) -> Schema | None:
@@ -130,7 +159,7 @@ def _fit(
     *,
     resume: bool,
 ) -> None:
-    """Train one stage, then set a profiled γ from all its training data."""
+    """Train one stage, then set a profiled γ, from rows that were set aside where there are any."""
     if held_out is None and length.schedule.kind == "plateau":
         text = f"{stage}: too few rows to hold any out, which schedule='plateau' watches; the learning rate stays."
         warnings.warn(text, VaelabWarning, stacklevel=4)
@@ -150,7 +179,11 @@ def _fit(
     if not isinstance(model, VAE):
         return
     device = next(model.parameters()).device
-    model.calibrate(batches.to(device), generator=stream(device, settings.seed, stage, "calibrate"))
+    model.calibrate(
+        batches.to(device),
+        unseen=None if held_out is None else held_out.to(device),
+        generator=stream(device, settings.seed, stage, "calibrate"),
+    )
     variance = model.likelihood.variance
     if variance is not None and variance.at_floor:
         warnings.warn(

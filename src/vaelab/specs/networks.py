@@ -15,6 +15,7 @@ from vaelab.spec import Value
 if TYPE_CHECKING:
     from torch import nn
 
+Activation = Literal["relu", "leaky_relu", "prelu", "silu", "tanh"]
 Takes = Literal["tables", "images", "sequences", "anything"]
 
 
@@ -118,16 +119,30 @@ class MLP(Network):
     takes: ClassVar[Takes] = "anything"
     least_batch: ClassVar[int] = 1
     hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths")
+    activation: Activation = Field("relu", description="after each hidden layer")
+    skip: bool = Field(False, description="let the input join the last hidden layer")
 
     def build(self, shapes: Shapes) -> tuple[nn.Module, nn.Module]:
         """Build both, the decoder with the widths in reverse."""
         from vaelab import nets
 
-        width = shapes.condition_dim
-        return (
-            nets.MLPEncoder(shapes.event_shape, shapes.encoder_outputs, hidden=self.hidden, condition_dim=width),
-            nets.MLPDecoder(shapes.latent_dim, shapes.decoder_shape, hidden=self.hidden[::-1], condition_dim=width),
+        encoder = nets.MLPEncoder(
+            shapes.event_shape,
+            shapes.encoder_outputs,
+            hidden=self.hidden,
+            skip=self.skip,
+            activation=self.activation,
+            condition_dim=shapes.condition_dim,
         )
+        decoder = nets.MLPDecoder(
+            shapes.latent_dim,
+            shapes.decoder_shape,
+            hidden=self.hidden[::-1],
+            skip=self.skip,
+            activation=self.activation,
+            condition_dim=shapes.condition_dim,
+        )
+        return encoder, decoder
 
 
 class LSTM(Network):

@@ -306,6 +306,7 @@ class _Training:
                 factor = self.factor(state.step) * self._plateau * self.settings.lr
                 for group in adam.param_groups:
                     group["lr"] = factor * group["lr_scale"]
+                self.model.begin_step(state.step / self.plan.steps)
                 losses = {}
                 for step in before:
                     with fabric.autocast():
@@ -343,6 +344,8 @@ class _Training:
         record |= self.ledger.close_epoch()
         if self.held_out is not None:
             self._agree()
+            device = self.fabric.device
+            self.model.settle(self.held_out, generator=stream(device, self.seed, self.stage, "settle", epoch))
             numbers = self.fabric.broadcast(mean_objective(self.model, self.held_out, seed=self.seed))
             record |= {f"held_out_{name}": value for name, value in numbers.items()}
             if self.settings.keep_best and numbers["loss"] < self.state.best_loss:

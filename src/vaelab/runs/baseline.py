@@ -1,0 +1,104 @@
+"""A single Gaussian beside a VAE on unseen rows: the least that a training has to beat."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor
+
+from vaelab.model import VAE, row_terms, variance_ratios_of
+from vaelab.rows import blocks
+from vaelab.training import stream
+from vaelab.types import Batches
+
+_MOST_ROWS, _MOST_COLUMNS = 20_000, 300  # that a covariance is fitted to
+_LEAST_ROWS = 20  # unseen ones
+_DRAWS = 8  # of z per row
+_UNUSED = 0.9  # variance ratio from which a dimension carries less than a twentieth of a nat
+
+
+class Gain(NamedTuple):
+    """Nats per unseen row by which the ELBO of a VAE is above the log-density of a Gaussian.
+
+    Attributes
+    ----------
+    value, error
+        Mean, and its standard error over rows.
+    unused
+        Whether the VAE's code carries next to nothing.
+    """
+
+    value: float
+    error: float
+    unused: bool
+
+    @property
+    def doubt(self) -> str:
+        """What is wrong, in sentences; empty if nothing is. To be as good as a Gaussian is right for linear data."""
+        beside = (
+            f"unseen rows are worth {self.value:+.2f} ± {self.error:.2f} nats to the VAE, beyond those to a Gaussian"
+        )
+        if self.unused and self.value <= 2 * self.error:
+            return (
+                f"Training found nothing: the code is unused, and {beside} of the data's covariance. Dimensions and "
+                "samples are not to be trusted. Give it more epochs or rows, or use the Gaussian."
+            )
+        if self.value < -2 * self.error:
+            return (
+                f"A single Gaussian explains the data better: {beside} of the data's covariance. Give it more rows, or "
+                "use the Gaussian, or a mixture."
+            )
+        return ""
+
+
+def gain_over_gaussian(vae: VAE, train: Batches, unseen: Batches | None, *, seed: int) -> Gain | None:
+    """Compare a VAE of a table with N(mean, covariance) of its training rows, on rows that neither has seen.
+
+    The covariance is that of O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional covariance
+    matrices", 2004.
+
+    Returns
+    -------
+    Gain or None
+        None where the comparison says nothing: fewer than 20 unseen rows, more than 300 columns, conditions, gaps, or a
+        likelihood without a γ that is the same for all rows.
+    """
+    variance = vae.likelihood.variance
+    plain = variance is not None and not variance.per_sample and variance.outputs(1) == 1
+    if unseen is None or len(unseen) < _LEAST_ROWS or not plain or vae.posterior.degenerate:
+        return None
+    if len(train.event_shape) != 1 or not 1 < train.event_shape[0] <= _MOST_COLUMNS:
+        return None
+    device = next(vae.parameters()).device
+    x, c = train.take(torch.arange(min(len(train), _MOST_ROWS), device=device))
+    x = x.double().cpu()
+    if c is not None or not bool(x.isfinite().all()) or x.shape[1:] != train.event_shape:
+        return None
+    covariance = torch.from_numpy(ledoit_wolf(x.numpy())[0])
+    factor, failed = torch.linalg.cholesky_ex(covariance + 1e-9 * covariance.diagonal().mean() * torch.eye(x.shape[1]))
+    if int(failed):
+        return None
+    mean, parts = x.mean(0), []
+    for _, own, _, generator in blocks(unseen, device, draws=lambda start: stream(device, seed, "baseline", start)):
+        with torch.no_grad():
+            parts.append(_elbo(vae, own, generator) - _log_normal(own.double().cpu(), mean, factor))
+    gains = torch.cat(parts)
+    unused = bool((variance_ratios_of(vae, unseen).mean(0) > _UNUSED).all())
+    return Gain(float(gains.mean()), float(gains.std() / math.sqrt(len(gains))), unused)
+
+
+def _elbo(vae: VAE, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    noise = torch.randn(_DRAWS, len(x), vae.latent_dim, generator=generator, device=x.device)
+    terms = [row_terms(vae, x, None, each) for each in noise]
+    return -torch.stack([each.distortion + each.kl for each in terms]).mean(0).cpu()
+
+
+def _log_normal(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
+    """(n,) log-density under a Gaussian with this Cholesky factor."""
+    scaled = torch.linalg.solve_triangular(factor, (x - mean).T, upper=False)
+    constant = factor.diagonal().log().sum() + 0.5 * len(mean) * math.log(2 * math.pi)
+    found: Tensor = -0.5 * scaled.square().sum(0) - constant
+    return found
