@@ -97,6 +97,11 @@ REACHES = {
         lambda: [widths(part) for part in (vae(network="mlp([7, 9])").encoder, vae(network="mlp([7, 9])").decoder)],
         [[7, 9, 8], [9, 7, 5]],
     ),
+    ("network", "mlp", "activation"): (
+        lambda: any(isinstance(part, torch.nn.SiLU) for part in vae(network="mlp([7], activation=silu)").modules()),
+        True,
+    ),
+    ("network", "mlp", "skip"): (lambda: vae(network="mlp([7], skip=true)").encoder.head.skip, True),
     ("network", "lstm", "units"): (
         lambda: {m.hidden_size for m in sequential().modules() if isinstance(m, torch.nn.LSTM)},
         {11},
@@ -160,6 +165,7 @@ REACHES = {
         lambda: vae(IMAGE, likelihood="logistic_mixture(3)").likelihood.components,
         3,
     ),
+    ("variance", "profiled", "start"): (lambda: gaussian("gaussian(profiled(start=0.25))").start, 0.5),
     ("variance", "learned", "initial"): (lambda: float(gaussian("gaussian(learned(initial=3))").gamma), 3.0),
     ("variance", "learned", "lr_scale"): (
         lambda: vae(likelihood="gaussian(learned(lr_scale=5))").parameter_groups()[-1].lr_scale,

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from vaelab.model import VAE
     from vaelab.specs import Settings
     from vaelab.training import FitSettings, fit
-    from vaelab.verbs import compare, compare_densities, estimate_dimension, evaluate, manifold_dimension
+    from vaelab.verbs import (
+        compare,
+        compare_densities,
+        estimate_dimension,
+        evaluate,
+        local_dimension,
+        manifold_dimension,
+    )
     from vaelab.verbs.diagnosis import diagnose
     from vaelab.verbs.enhancement import enhance
     from vaelab.verbs.pruning import prune
@@ -43,6 +50,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "local_dimension",
     "manifold_dimension",
     "prune",
     "recalibrate",
@@ -67,6 +75,7 @@ _PLACES = {
     "enhance": "verbs",
     "estimate_dimension": "verbs",
     "evaluate": "verbs",
+    "local_dimension": "verbs",
     "manifold_dimension": "verbs",
     "wrap": "diagnostics.adapters",
     "VAE": "model",

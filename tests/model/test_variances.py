@@ -323,3 +323,33 @@ def test_floors_hold_and_a_profiled_variance_has_no_gradient():
         gamma = profiled.train()(errors)
         assert (gamma == 0.25).all()
         assert not gamma.requires_grad
+
+
+def test_a_start_holds_the_variance_down_for_the_first_part_of_a_training():
+    squared = torch.full((6, 3), 4.0)
+    held = ProfiledVariance(start=0.5).train()
+    for share, wanted in ((0.0, 0.5), (0.29, 0.5), (0.3, 4.0), (0.9, 4.0)):
+        held.begin_step(share)
+        assert float(held(squared)) == wanted
+    held.begin_step(0.0)
+    assert float(held(squared / 100)) == pytest.approx(0.04)  # below the start it is the error
+    assert ProfiledVariance(start=1e-9, floor=1e-3).start == 1e-3
+    with pytest.raises(InputError, match="start=0"):
+        ProfiledVariance(start=0.0)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_unseen_rows_raise_a_variance_and_never_lower_it(diagonal):
+    """Errors of unseen rows are twice those seen, or half of them."""
+    vae = small_vae(3, 2)
+    vae = vae.replace(likelihood=Gaussian(ProfiledVariance(diagonal=diagonal)))
+    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+
+    def gamma(seen, unseen):
+        vae.calibrate(Rows(seen), unseen=unseen, generator=torch.Generator().manual_seed(1))
+        return vae.likelihood.variance.gamma
+
+    alone = gamma(x, None).clone()
+    assert (gamma(x, Rows(3 * x)) > 2 * alone).all()
+    torch.testing.assert_close(gamma(x, Rows(x / 3)).log().mean(), alone.log().mean(), atol=0.5, rtol=0)
+    assert float(gamma(x, Rows(x / 3)).mean()) >= 0.4 * float(alone.mean())

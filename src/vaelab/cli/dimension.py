@@ -13,9 +13,9 @@ from vaelab.errors import InputError, VaelabWarning
 
 def dimension(
     data: tyro.conf.Positional[str],
-    seeds: int = 3,
+    seeds: int = 1,
     epochs: int | None = None,
-    latent_dim: int = 8,
+    latent_dim: int | None = None,
     label_column: str | None = None,
     home: Path | None = None,
 ) -> None:
@@ -26,12 +26,12 @@ def dimension(
             on which models are trained.
         seeds: trainings per size of code.
         epochs: of a training; left out: to suit the data.
-        latent_dim: size of the first code; it is doubled until at least half of it stays idle.
+        latent_dim: size of the first code, which is doubled until half of it stays idle; left out: to suit the data.
         label_column: column of a table to leave out.
         home: folder with a sub-folder per named data set.
     """
     if (Path(data) / "config.yaml").is_file():
-        if (seeds, epochs, latent_dim, label_column) != (3, None, 8, None):
+        if (seeds, epochs, latent_dim, label_column) != (1, None, None, None):
             raise InputError(f"options of a training for {data}, a run", "the run alone", "Leave them out.")
         _of_run(Path(data), home)
         return
@@ -39,7 +39,9 @@ def dimension(
     from vaelab.verbs.dimension import DEFAULTS, estimate_dimension
 
     rows = load(data, home=home, label_column=label_column)
-    settings = DEFAULTS[rows.kind].set_params(latent_dim=latent_dim, training__epochs=epochs)
+    given = {"latent_dim": latent_dim, "training__epochs": epochs}
+    known = {name: value for name, value in given.items() if value is not None}
+    settings = DEFAULTS[rows.kind].set_params(**known) if known else None
     found = estimate_dimension(rows, settings=settings, seeds=seeds, note=lambda text: print(text, file=sys.stderr))
     print(f"{data}: {found}")
 

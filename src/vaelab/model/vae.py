@@ -381,9 +381,9 @@ class VAE(Trainable):
     ) -> None:
         """Set a profiled γ from data, with fresh z (Takida et al. 2022, section 4, where these are the training data).
 
-        Training rows are rebuilt better than others, and a γ that is too small for those costs them their error over
-        it. So where there are rows that were not trained on, γ is their mean squared error; of a γ per dimension the
-        few rows say the level, and the training rows help to say how dimensions differ.
+        Training rows are rebuilt better than others, which a γ that is too small for them costs their error over it.
+        So where there are rows that were not trained on, γ is their mean squared error, if that is the larger one; of a
+        γ per dimension the few rows say the level, and the training rows help to say how dimensions differ.
 
         Other likelihoods and variances are left as they are. Entries that are missing (NaN) are left out.
         """
@@ -391,22 +391,21 @@ class VAE(Trainable):
         if variance is None or not self.likelihood.calibrates:
             return
         total, count = self._squared_errors(batches, batch_size, generator)
-        if unseen is not None:
-            apart, number = self._squared_errors(unseen, batch_size, generator)
-            if not variance.diagonal:
-                total, count = apart, number
-            else:
-                seen, found = (
-                    (total / count.clamp(min=1)).clamp(min=_TINY),
-                    (apart / number.clamp(min=1)).clamp(min=_TINY),
-                )
-                level = (found.log() - seen.log())[number > 0].mean()
-                logs = (number * found.log() + _SEEN * (seen.log() + level)) / (number + _SEEN)
-                variance.calibrate(logs.exp())
-                return
         if not variance.diagonal:  # every observed entry counts the same, however many its column has
             total, count = total.sum(), count.sum()
-        variance.calibrate(total / count.clamp(min=1))
+        seen = total / count.clamp(min=1)
+        if unseen is None:
+            variance.calibrate(seen)
+            return
+        apart, number = self._squared_errors(unseen, batch_size, generator)
+        if not variance.diagonal:
+            apart, number = apart.sum(), number.sum()
+        seen, found = seen.clamp(min=_TINY).log(), (apart / number.clamp(min=1)).clamp(min=_TINY).log()
+        # a few unseen rows may be easy ones by chance, but none is easier than those trained on
+        found = torch.maximum(found, seen)
+        level = (found - seen)[number > 0].mean().nan_to_num()
+        share = number.double() / (number + _SEEN) if variance.diagonal else 0.0
+        variance.calibrate(torch.lerp(seen + level, found, share).exp())
 
     def _squared_errors(
         self, batches: Batches, batch_size: int | None, generator: torch.Generator

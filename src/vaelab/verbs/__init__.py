@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from vaelab.verbs.comparison import compare
     from vaelab.verbs.densities import DensityComparison, compare_densities
     from vaelab.verbs.diagnosis import diagnose
-    from vaelab.verbs.dimension import Estimate, estimate_dimension, manifold_dimension
+    from vaelab.verbs.dimension import Estimate, estimate_dimension, local_dimension, manifold_dimension
     from vaelab.verbs.enhancement import Enhanced, enhance
     from vaelab.verbs.evaluation import evaluate
     from vaelab.verbs.options import Options
@@ -24,6 +24,7 @@ __all__ = [
     "enhance",
     "estimate_dimension",
     "evaluate",
+    "local_dimension",
     "manifold_dimension",
 ]
 
@@ -40,6 +41,7 @@ __getattr__, __dir__ = attach(
         "enhance": "vaelab.verbs.enhancement",
         "estimate_dimension": "vaelab.verbs.dimension",
         "evaluate": "vaelab.verbs.evaluation",
+        "local_dimension": "vaelab.verbs.dimension",
         "manifold_dimension": "vaelab.verbs.dimension",
     },
 )

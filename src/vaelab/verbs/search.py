@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import statistics
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,20 @@ from vaelab import runs
 from vaelab.data import Dataset, Rows, blocks
 from vaelab.data.mapped import in_memory
 from vaelab.diagnostics.dimension import Dimension, dimensions_of
-from vaelab.errors import VaelabWarning
+from vaelab.diagnostics.local_dimension import LocalDimension, local_dimension
+from vaelab.diagnostics.neighbour_dimension import levina_bickel, two_nn
+from vaelab.errors import InputError, VaelabWarning
+from vaelab.model import Gaussian
+from vaelab.runs import Trained
 from vaelab.specs import Settings
 from vaelab.training import stream
 from vaelab.training.evaluation import mean_objective
+from vaelab.types import Batches
 from vaelab.verbs.rows import part
 
-_MOST_ROWS = 5_000  # that other estimators, which compare all pairs, are given
+_MOST_ROWS = 5_000  # that other estimators, which compare neighbours, are given
+_AROUND = 500  # rows that dimensions are counted around
+_NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
 
 
 @dataclass(frozen=True)
@@ -33,15 +40,24 @@ class Trial:
         Its count.
     loss
         Mean objective of the training rows, nats in the network's units: the −ELBO where the KL has weight 1.
+    local
+        Counts around rows; None where the noise is so large that they mean nothing, or the likelihood has none.
     """
 
     dimension: Dimension
     loss: float
+    local: LocalDimension | None = None
 
 
 def counts_of(trainings: Sequence[Trial]) -> tuple[int, ...]:
     """Return the count by the gap of each."""
     return tuple(one.dimension.by_gap for one in trainings)
+
+
+def local_of(trainings: Sequence[Trial]) -> float | None:
+    """Return the median over trainings of the mean count around rows; None where one has none."""
+    means = [one.local.mean for one in trainings if one.local is not None]
+    return statistics.median(means) if len(means) == len(trainings) else None
 
 
 def best_of(trainings: Sequence[Trial]) -> float:
@@ -78,7 +94,18 @@ class Search:
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         batches = trained.batches_of(trained.conditioned(self.data).train)
         loss = mean_objective(trained.vae, batches.to(trained.device))["loss"]
-        return Trial(dimensions_of(trained.vae, batches, groups={}).all, loss)
+        return Trial(dimensions_of(trained.vae, batches, groups={}).all, loss, _around(trained, batches))
+
+
+def _around(trained: Trained, batches: Batches) -> LocalDimension | None:
+    """Count around rows, where a direction can stand out of the noise."""
+    vae, facts = trained.vae, trained.facts
+    if facts.kind != "table" or trained.conditioning is not None or not isinstance(vae.likelihood, Gaussian):
+        return None
+    variance = vae.likelihood.variance
+    if vae.posterior.degenerate or variance.per_sample or float(variance.gamma.mean()) > _NOISY * facts.data_variance:
+        return None
+    return local_dimension(vae, batches, rows=_AROUND)
 
 
 def varying(x: Rows) -> int:
@@ -92,12 +119,14 @@ def varying(x: Rows) -> int:
 
 
 def other_estimates(data: Dataset) -> dict[str, float]:
-    """Estimates of scikit-dimension (TwoNN, maximum likelihood), on at most 5,000 rows."""
-    if importlib.util.find_spec("skdim") is None:
-        return {}
-    from skdim.id import MLE, TwoNN
-
+    """Estimates from distances to neighbours, on at most 5,000 rows; none of very few."""
     # at random, since files are often sorted
     index = torch.randperm(len(data.train), generator=stream("cpu", 0, "rows", "dimension"))[:_MOST_ROWS]
-    x = in_memory(part(data.train.x, index.sort().values)).flatten(1).double().numpy()
-    return {"TwoNN": float(TwoNN().fit(x).dimension_), "MLE": float(MLE().fit(x).dimension_)}
+    x = in_memory(part(data.train.x, index.sort().values)).flatten(1).double()
+    x = x[x.isfinite().all(1)]
+    spread = x.std(0) if len(x) > 1 else x.new_zeros(x.shape[1])
+    scaled = ((x - x.mean(0)) / spread.where(spread > 0, 1.0)).numpy() if data.kind == "table" else x.numpy()
+    try:
+        return {"TwoNN": two_nn(scaled), "maximum likelihood": levina_bickel(scaled)}
+    except InputError:
+        return {}

@@ -120,7 +120,7 @@ def optimality(vae: VAE, batches: Batches, *, rows: int = 64, most_axes: int = 6
     def columns(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
         at_once = max(1, _COLUMNS // (kept * x[0].numel()))
         parts = (
-            _products(vae, part, None if c is None else c[start : start + at_once], axes)
+            jacobian_products(vae, part, None if c is None else c[start : start + at_once], axes)
             for start, part in zip(range(0, len(x), at_once), x.split(at_once), strict=True)
         )
         return torch.cat(list(parts))
@@ -155,7 +155,7 @@ def _smallest(ratios: Tensor, most: int, seed: int) -> Tensor:
     return order[ratios[order].argsort(stable=True)[:most]].sort().values
 
 
-def _products(vae: VAE, x: Tensor, c: Tensor | None, axes: Tensor) -> Tensor:
+def jacobian_products(vae: VAE, x: Tensor, c: Tensor | None, axes: Tensor) -> Tensor:
     """(B, k² + 1) inner products of the columns of J over the decoder's variance, and the mean variance; float64."""
     q, p = vae.encode(x, c), vae.prior(c)
     z, scale = q.mean, p.stddev.expand_as(q.mean)

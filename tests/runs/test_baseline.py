@@ -1,0 +1,92 @@
+"""A Gaussian beside a VAE, against the closed form; a training that finds nothing says so."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.covariance import ledoit_wolf
+from torch.distributions import MultivariateNormal
+
+from helpers import small_vae
+from vaelab import GaussianVAE
+from vaelab.data import ArrayBatches
+from vaelab.errors import VaelabWarning
+from vaelab.model import Bernoulli
+from vaelab.runs import assess, findings
+from vaelab.runs.baseline import Gain, gain_over_gaussian
+
+X = torch.randn(300, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(
+    4, 4, generator=torch.Generator().manual_seed(1)
+)
+
+
+def test_the_gain_is_the_elbo_above_the_gaussian():
+    vae = small_vae(4, 2)
+    train, unseen = X[:200], X[200:]
+    found = gain_over_gaussian(vae, ArrayBatches(train), ArrayBatches(unseen), seed=0)
+    covariance = torch.from_numpy(ledoit_wolf(train.double().numpy())[0])
+    gaussian = MultivariateNormal(train.double().mean(0), covariance).log_prob(unseen.double())
+    noise = torch.randn(2000, 1, 2, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        distortion, kl = vae.elbo(unseen, noise=noise)
+    assert found.value == pytest.approx(float((-(distortion + kl) - gaussian).mean()), abs=0.1)
+    assert found.error > 0
+
+
+def test_what_cannot_be_compared_is_left():
+    vae, rows = small_vae(4, 2), ArrayBatches(X)
+    assert gain_over_gaussian(vae, rows, None, seed=0) is None
+    assert gain_over_gaussian(vae, rows, ArrayBatches(X[:19]), seed=0) is None
+    assert gain_over_gaussian(vae.replace(likelihood=Bernoulli()), rows, rows, seed=0) is None
+    assert gain_over_gaussian(vae, ArrayBatches(X, torch.ones(300, 1)), rows, seed=0) is None
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        (Gain(0.1, 0.1, True), "found nothing"),
+        (Gain(-0.3, 0.1, True), "found nothing"),
+        (Gain(-0.3, 0.1, False), "explains the data better"),
+        (Gain(-0.1, 0.1, False), ""),
+        (Gain(0.3, 0.1, True), ""),
+    ],
+)
+def test_what_is_said(gain, said):
+    assert (said in gain.doubt) if said else gain.doubt == ""
+
+
+def test_noise_is_said_to_be_no_manifold_in_fit_and_in_findings(tmp_path):
+    noise = np.random.default_rng(0).normal(size=(300, 4))
+    with pytest.warns(VaelabWarning, match="Training found nothing"):
+        model = GaussianVAE(2, network="mlp([8])", epochs=10, random_state=0).fit(noise)
+    trained = model.trained_
+    found = assess(trained, model.as_dataset(noise).train)
+    assert any("Training found nothing" in line for line in findings(trained, found))
+    model.save(tmp_path / "run")
+    assert "gaussian_gain" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_saddle_is_left_by_a_second_training_from_below(seed):
+    """A circle in whitened columns: one training stays at γ = 1, and alone would say nothing."""
+    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi, 600)
+    circle = np.stack([np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)], 1)
+    common = {"network": "mlp([64, 64])", "epochs": 150, "random_state": seed}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        stuck = GaussianVAE(4, likelihood="gaussian(profiled(start=1))", **common).fit(circle)
+        found = GaussianVAE(4, **common).fit(circle)
+    assert found.score(circle) >= stuck.score(circle) - 0.05
+    assert found.score(circle) > -4 * 0.5 * np.log(2 * np.pi * np.e * 0.5) + 1  # a Gaussian's, and a nat
+
+
+def test_the_bound_with_many_draws_is_tighter():
+    model = GaussianVAE(2, network="mlp([16])", epochs=20, random_state=0).fit(X.numpy())
+    rows = X[:50].numpy()
+    one, many = (model.log_likelihood(rows, k=k).mean() for k in (1, 200))
+    assert one == pytest.approx(model.score(rows), abs=0.5)
+    assert many > one
+    assert model.log_likelihood(rows, k=5).tolist() == model.log_likelihood(rows, k=5).tolist()
+    with pytest.raises(ValueError, match="k=0"):
+        model.log_likelihood(rows, k=0)
