@@ -1,4 +1,4 @@
-"""Dimensions of known manifolds: ours beside estimates from neighbours, local PCA and DANCo. ``python -m benchmarks.manifolds``.
+"""Dimensions of known manifolds: ours beside estimates from neighbours, local PCA and DANCo.
 
 The manifolds are those of scikit-dimension (``pip install 'vaelab[dimension]'``).
 """
@@ -21,7 +21,7 @@ PEERS = ("TwoNN", "MLE", "lPCA", "DANCo")
 
 
 def rows(name: str, n: int, noise: float, seed: int) -> tuple[np.ndarray, int]:
-    """(n, d) standardised rows of a manifold with Gaussian noise of this many standard deviations, and its dimension."""
+    """(n, d) standardised rows of a manifold, with Gaussian noise in standard deviations, and its dimension."""
     from skdim.datasets import BenchmarkManifolds
 
     known = BenchmarkManifolds(random_state=seed)

@@ -93,7 +93,7 @@ def _paper(name: str, rows: int, protocol: str) -> Scale:
     settings = preset(f"dai-wipf/{name}")
     second = settings.density("second_stage")
     assert isinstance(second, SecondStage)
-    return Scale(rows, _WIDTH, settings.training, seeds=10, effort=Effort(protocol, second.training, second.hidden))
+    return Scale(rows, _WIDTH, settings.training, seeds=10, effort=Effort(protocol, second.training, second.widths))
 
 
 _SMOKE = Scale(

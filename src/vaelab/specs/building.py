@@ -91,8 +91,8 @@ def build_second_stage(
     second = second or cast("SecondStage", settings.density("second_stage"))
     size, width = settings.latent_dim, _embedding(settings, condition_shape)
     with forked("cpu", settings.seed, "second stage"):
-        encoder = MLPEncoder((size,), 2 * size, hidden=second.hidden, skip=True, condition_dim=width)
-        decoder = MLPDecoder(size, (size,), hidden=second.hidden, skip=True, condition_dim=width)
+        encoder = MLPEncoder((size,), 2 * size, hidden=second.widths, skip=True, condition_dim=width)
+        decoder = MLPDecoder(size, (size,), hidden=second.widths, skip=True, condition_dim=width)
         return VAE(
             _embedded(encoder, settings, condition_shape),
             _embedded(decoder, settings, condition_shape),

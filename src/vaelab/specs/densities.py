@@ -124,6 +124,9 @@ class Flow(Trained):
         return self.training
 
 
+_MANY, _WIDE, _NARROW = 10_000, (1024, 1024, 1024), (256, 256, 256)
+
+
 class SecondStage(Trained):
     """A second VAE, whose data are codes (Dai & Wipf 2019, section 4)."""
 
@@ -131,13 +134,25 @@ class SecondStage(Trained):
     title: ClassVar[str] = "stage two"
     order: ClassVar[float] = 3.0
     bound: ClassVar[bool] = True
-    hidden: tuple[int, ...] = Field((1024, 1024, 1024), min_length=1, description="hidden widths")
+    hidden: tuple[int, ...] | None = Field(
+        None, min_length=1, description="hidden widths; default: three of 256, or of 1024 from 10,000 codes"
+    )
     training: FitSettings = Field(FitSettings(), description="its training")
 
     @property
     def length(self) -> FitSettings:
         """How it is trained."""
         return self.training
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Hidden widths, which are the paper's before `resolve`."""
+        return self.hidden or _WIDE
+
+    def resolve(self, rows: int) -> SecondStage:
+        """Fill in the widths, and the length of the training."""
+        resolved = self.set_params(training=self.training.resolve(rows))
+        return resolved if self.hidden else resolved.set_params(hidden=_WIDE if rows >= _MANY else _NARROW)
 
 
 def ordered(laws: Iterable[Density]) -> list[Density]:

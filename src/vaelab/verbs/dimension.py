@@ -208,7 +208,7 @@ class Estimate:
     ----------
     dimension
         The count around rows at `latent_dim`, rounded, the median over seeds; where there is none, that of axes, or the
-        size of a smaller code that describes the data better.
+        size of a smaller code that describes the data better. What neighbours say where training found nothing.
     latent_dim
         κ that was counted on; the first of 8, 16, 32, … of which at most half was active.
     trainings
@@ -242,14 +242,20 @@ class Estimate:
         return local_of(self.trainings[self.latent_dim])
 
     @property
+    def nothing(self) -> bool:
+        """Whether training found no dimension, so that the number, if there is one, is from neighbours."""
+        return round(statistics.median(self.counts) if self.local is None else self.local) == 0
+
+    @property
     def warnings(self) -> list[str]:
         """What makes the number doubtful, in sentences."""
         found = []
         trainings = self.trainings[self.latent_dim]
-        if not self.dimension:
+        if self.nothing:
+            what = "the number is what neighbours say" if self.others else "0 is no dimension of the data"
             found.append(
-                "Training found nothing: no direction stands out of the noise, so 0 is no dimension of the data. Train "
-                "for longer, with other settings or more rows."
+                f"Training found nothing: no direction stands out of the noise, so {what}. Train for longer, with "
+                "other settings or more rows."
             )
         elif self.others and not min(self.others.values()) - 1 <= self.dimension <= max(self.others.values()) + 1:
             others = ", ".join(f"{name} {value:.1f}" for name, value in self.others.items())
@@ -257,13 +263,14 @@ class Estimate:
                 f"Estimates from neighbours differ: {others}. They fall short where dimensions are many and rows few; "
                 "else one of the two is wrong."
             )
-        if self.local is not None:  # a count around rows needs no clusters among the axes
+        if self.local is not None or self.nothing:  # a count around rows needs no clusters among the axes
             pass
         elif any(one.dimension.full for one in trainings) and self.latent_dim >= self.columns:
             found.append(f"All {self.columns} dimensions of the data are active: they lie on no manifold.")
         else:
             found += dict.fromkeys(text for one in trainings for text in one.dimension.warnings)
-        if self.local is None and self.dimension < round(statistics.median(self.counts)):
+        fewer = self.dimension in self.trainings and self.dimension < round(statistics.median(self.counts))
+        if self.local is None and fewer:
             better = best_of(trainings) - best_of(self.trainings[self.dimension])
             found.append(
                 f"A code of {self.dimension} describes the data better, by {better:.1f} nats per row, than what the "
@@ -363,4 +370,6 @@ def estimate_dimension(
         if trial > loss - margin:
             break
         dimension, loss = dimension - 1, trial
+    if not dimension and others:
+        dimension = round(statistics.mean(others.values()))
     return Estimate(dimension, size, search.trainings, columns, len(data.train), others, tuple(search.notes))
