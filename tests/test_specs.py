@@ -440,3 +440,10 @@ def test_every_axis_says_what_it_has():
         with pytest.raises(InputError, match=next(iter(axis.kinds()))):
             axis.of("no such value")
         assert issubclass(axis, Value)
+
+
+def test_a_second_stage_is_as_wide_as_its_codes_are_many():
+    law = specs.SecondStage()
+    assert [law.resolve(rows).hidden for rows in (500, 9_999, 10_000)] == [(256,) * 3, (256,) * 3, (1024,) * 3]
+    assert specs.SecondStage((7,)).resolve(500).hidden == (7,)
+    assert law.widths == (1024,) * 3

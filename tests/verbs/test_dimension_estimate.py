@@ -207,3 +207,17 @@ def test_from_the_shell(tmp_path, capsys):
     capsys.readouterr()
     assert main(["dimension", str(tmp_path / "run")]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:4]] == ["all", "0", "1"]
+
+
+def test_where_training_finds_nothing_neighbours_answer_and_that_is_said():
+    idle = _estimate(3, {6: (0.0,)}, ratios=(1.0,) * 6)
+    alone = dataclasses.replace(idle, dimension=0)
+    assert alone.warnings[0].startswith("Training found nothing: no direction stands out of the noise, so 0 is no dim")
+    beside = dataclasses.replace(idle, others={"TwoNN": 3.0})
+    assert "so the number is what neighbours say" in beside.warnings[0]
+    assert len(beside.warnings) == 1
+    noise = np.random.default_rng(0).normal(size=(300, 3))
+    found = estimate_dimension(noise, settings=SHORT.set_params(latent_dim=2), seeds=1, largest=2)
+    assert found.nothing
+    assert found.dimension == 2  # neighbours say three, and two were asked for at most
+    assert estimate_dimension(noise, settings=SHORT.set_params(latent_dim=3), seeds=1).dimension == 3

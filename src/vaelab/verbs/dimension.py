@@ -371,5 +371,5 @@ def estimate_dimension(
             break
         dimension, loss = dimension - 1, trial
     if not dimension and others:
-        dimension = round(statistics.mean(others.values()))
+        dimension = min(most, round(statistics.mean(others.values())))
     return Estimate(dimension, size, search.trainings, columns, len(data.train), others, tuple(search.notes))
