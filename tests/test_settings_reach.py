@@ -166,6 +166,7 @@ REACHES = {
         3,
     ),
     ("variance", "profiled", "start"): (lambda: gaussian("gaussian(profiled(start=0.25))").start, 0.5),
+    ("variance", "profiled", "pooled"): (lambda: gaussian("gaussian(profiled(pooled=true), diag-i)").pooled, True),
     ("variance", "learned", "initial"): (lambda: float(gaussian("gaussian(learned(initial=3))").gamma), 3.0),
     ("variance", "learned", "lr_scale"): (
         lambda: vae(likelihood="gaussian(learned(lr_scale=5))").parameter_groups()[-1].lr_scale,

@@ -353,3 +353,11 @@ def test_unseen_rows_raise_a_variance_and_never_lower_it(diagonal):
     assert (gamma(x, Rows(3 * x)) > 2 * alone).all()
     torch.testing.assert_close(gamma(x, Rows(x / 3)).log().mean(), alone.log().mean(), atol=0.5, rtol=0)
     assert float(gamma(x, Rows(x / 3)).mean()) >= 0.4 * float(alone.mean())
+
+
+def test_a_pooled_variance_is_one_for_the_first_half_of_a_training():
+    squared = torch.tensor([[1.0, 3.0]]).repeat(5, 1)
+    pooled = ProfiledVariance(diagonal=True, pooled=True).train()
+    for share, wanted in ((0.0, [2.0, 2.0]), (0.49, [2.0, 2.0]), (0.5, [1.0, 3.0])):
+        pooled.begin_step(share)
+        assert pooled(squared)[0].tolist() == wanted

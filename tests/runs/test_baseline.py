@@ -10,11 +10,12 @@ from torch.distributions import MultivariateNormal
 
 from helpers import small_vae
 from vaelab import GaussianVAE
-from vaelab.data import ArrayBatches
+from vaelab.data import ArrayBatches, from_arrays
 from vaelab.errors import VaelabWarning
 from vaelab.model import Bernoulli
-from vaelab.runs import assess, findings
+from vaelab.runs import assess, findings, train
 from vaelab.runs.baseline import Gain, gain_over_gaussian
+from vaelab.training import Hook
 
 X = torch.randn(300, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(
     4, 4, generator=torch.Generator().manual_seed(1)
@@ -90,3 +91,26 @@ def test_the_bound_with_many_draws_is_tighter():
     assert model.log_likelihood(rows, k=5).tolist() == model.log_likelihood(rows, k=5).tolist()
     with pytest.raises(ValueError, match="k=0"):
         model.log_likelihood(rows, k=0)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian(shape=diag-i)", "gaussian(profiled(pooled=false), diag-i)"])
+def test_a_variance_per_column_is_tried_from_both_starts(likelihood, tmp_path):
+    model = GaussianVAE(2, network="mlp([16])", likelihood=likelihood, epochs=3, random_state=0)
+    stages = []
+
+    class Told(Hook):
+        def start(self, start):
+            stages.append(start.stage)
+
+    train(from_arrays(X.numpy()), model.settings(0), hooks=[Told()])
+    assert ("stage one pooled" in stages) == (likelihood == "gaussian(shape=diag-i)")
+
+
+@pytest.mark.parametrize("better", [1.0, -1.0])
+def test_unseen_rows_choose_between_starts(better, monkeypatch):
+    gains = iter([Gain(0.5, 0.1, False), Gain(0.5 + better, 0.1, False)])
+    monkeypatch.setattr("vaelab.runs.stages.gain_over_gaussian", lambda *a, **k: next(gains))
+    model = GaussianVAE(2, network="mlp([16])", likelihood="gaussian(shape=diag-i)", epochs=1, random_state=0)
+    trained = train(from_arrays(X.numpy()), model.settings(0))
+    assert trained.facts.gaussian_gain.value == max(0.5, 0.5 + better)
+    assert trained.vae.likelihood.variance.pooled == (better > 0)

@@ -25,7 +25,8 @@ from vaelab.specs.likelihoods import WithVariance
 from vaelab.training import Hook, fit, stream
 from vaelab.types import Batches, Trainable
 
-FIRST, AGAIN, SECOND = "stage one", "stage one again", "stage two"
+FIRST, SECOND = "stage one", "stage two"
+BELOW, POOLED = "stage one from below", "stage one pooled"  # the same again from another start
 _LOW = 0.01  # first γ of a training that is tried again, relative to the variance of the data
 
 _MOST_HELD_OUT = 5_000
@@ -90,11 +91,10 @@ def train(
         return vae, gain_over_gaussian(vae, batches, rest, seed=settings.seed)
 
     vae, gain = first_stage(settings, FIRST)
-    again = _from_below(settings)
-    if gain is not None and gain.doubt and again is not None:
-        other, found = first_stage(again, AGAIN)
-        if found is not None and found.value > gain.value:
-            vae, gain = other, found
+    for stage, other in _other_starts(settings, gain).items():
+        again, found = first_stage(other, stage)
+        if gain is not None and found is not None and found.value > gain.value:
+            vae, gain = again, found
     facts.gaussian_gain = gain
     if gain is not None and gain.doubt:
         warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
@@ -107,15 +107,25 @@ def train(
     return trained
 
 
-def _from_below(settings: Settings) -> Settings | None:
-    """Return settings whose γ starts low, which leaves the saddle where z is unused; None where γ is not profiled."""
+def _other_starts(settings: Settings, gain: Gain | None) -> dict[str, Settings]:
+    """Stage → settings to train once more with, of which unseen rows take the best; none where there is no judge.
+
+    A γ that starts low leaves the saddle where z is unused. A γ per dimension that starts as one does not give a
+    dimension up before the code could explain it.
+    """
     likelihood = settings.likelihood
-    if not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
-        return None
-    if likelihood.variance.start is not None or likelihood.shape.endswith("-d"):
-        return None
-    lower = likelihood.set_params(variance=likelihood.variance.set_params(start=_LOW))
-    return settings.model_copy(update={"likelihood": lower})
+    if gain is None or not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
+        return {}
+    profiled = likelihood.variance
+    changed = {}
+    if gain.doubt and profiled.start is None:
+        changed[BELOW] = profiled.set_params(start=_LOW)
+    if likelihood.shape == "diag-i" and profiled.pooled is None:
+        changed[POOLED] = profiled.set_params(pooled=True)
+    return {
+        stage: settings.model_copy(update={"likelihood": likelihood.set_params(variance=variance)})
+        for stage, variance in changed.items()
+    }
 
 
 def schema_of(data: Dataset, settings: Settings) -> Schema | None:
