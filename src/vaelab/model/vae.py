@@ -39,6 +39,7 @@ from vaelab.types import Batches, Objective, ParameterGroup, Step, Trainable
 
 _DECOMPOSED = 64  # rows of a training batch
 _SEEN = 20  # unseen rows that weigh as much as all training rows, where dimensions are told apart
+_EASY = 50  # unseen rows that weigh as much, where they are rebuilt better than those
 _TINY = 1e-30  # squared error
 
 
@@ -382,8 +383,9 @@ class VAE(Trainable):
         """Set a profiled γ from data, with fresh z (Takida et al. 2022, section 4, where these are the training data).
 
         Training rows are rebuilt better than others, which a γ that is too small for them costs their error over it.
-        So where there are rows that were not trained on, γ is their mean squared error, if that is the larger one; of a
-        γ per dimension the few rows say the level, and the training rows help to say how dimensions differ.
+        So where there are rows that were not trained on, γ is their mean squared error, or nearer to that of the
+        training rows if it is smaller by the chance of few; of a γ per dimension the few rows say the level, and the
+        training rows help to say how dimensions differ.
 
         Other likelihoods and variances are left as they are. Entries that are missing (NaN) are left out.
         """
@@ -401,10 +403,11 @@ class VAE(Trainable):
         if not variance.diagonal:
             apart, number = apart.sum(), number.sum()
         seen, found = seen.clamp(min=_TINY).log(), (apart / number.clamp(min=1)).clamp(min=_TINY).log()
-        # a few unseen rows may be easy ones by chance, but none is easier than those trained on
-        found = torch.maximum(found, seen)
+        # few rows may be easy ones by chance; many that are easier than those trained on say that these have outliers
+        number = number.double()
+        found = torch.where(found < seen, seen + (found - seen) * number / (number + _EASY), found)
         level = (found - seen)[number > 0].mean().nan_to_num()
-        share = number.double() / (number + _SEEN) if variance.diagonal else 0.0
+        share = number / (number + _SEEN) if variance.diagonal else 0.0
         variance.calibrate(torch.lerp(seen + level, found, share).exp())
 
     def _squared_errors(
