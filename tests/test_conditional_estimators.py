@@ -19,7 +19,7 @@ from vaelab.specs import MLP, Compute, FitSettings
 
 QUICK = {
     "latent_dim": 2,
-    "network": MLP((16,)),
+    "network": MLP((16,), "relu"),
     "condition": "standard(hidden=[8])",
     "epochs": 2,
     "batch_size": 20,
@@ -278,7 +278,7 @@ def test_pruning_leaves_an_ordinary_model(tmp_path):
         "lr": 5e-3,
     }
     settings |= {
-        "network": MLP((16,)),
+        "network": MLP((16,), "relu"),
         "likelihood": "gaussian(variance=learned)",
         "condition": "standard(attention=false, hidden=[8])",
     }

@@ -20,7 +20,7 @@ from vaelab_papers.synthetic import sigmoid_manifold
 
 QUICK = Settings(
     latent_dim=2,
-    network=MLP((32,)),
+    network=MLP((32,), "relu"),
     training=FitSettings(epochs=60, batch_size=200, lr=5e-3, schedule="one_cycle"),
     compute=Compute(accelerator="cpu"),
     held_out=0.0,

@@ -119,7 +119,7 @@ class MLP(Network):
     takes: ClassVar[Takes] = "anything"
     least_batch: ClassVar[int] = 1
     hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths")
-    activation: Activation = Field("relu", description="after each hidden layer")
+    activation: Activation = Field("silu", description="after each hidden layer")
     skip: bool = Field(False, description="let the input join the last hidden layer")
 
     def build(self, shapes: Shapes) -> tuple[nn.Module, nn.Module]:
