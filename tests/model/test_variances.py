@@ -9,6 +9,7 @@ from torch.distributions import Normal
 
 from helpers import Rows, small_vae
 from vaelab.data import ArrayBatches
+from vaelab.diagnostics.measures import continuation
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.model import (
     VAE,
@@ -369,3 +370,16 @@ def test_a_pooled_variance_is_one_for_the_first_half_of_a_training():
     for share, wanted in ((0.0, [2.0, 2.0]), (0.49, [2.0, 2.0]), (0.5, [1.0, 3.0])):
         pooled.begin_step(share)
         assert pooled(squared)[0].tolist() == wanted
+
+
+def test_further_training_does_not_start_again():
+    """`continuation` of a model that was trained from a low, pooled start is that of the same one without."""
+    torch.manual_seed(0)
+    x = torch.randn(300, 4) @ torch.randn(4, 4)
+    variances = (ProfiledVariance(diagonal=True), ProfiledVariance(diagonal=True, start=1e-6, pooled=True))
+    vae, found = small_vae(4, 2), []
+    for variance in variances:
+        own = copy.deepcopy(vae).replace(likelihood=Gaussian(variance))
+        found.append(continuation(own, Rows(x), steps=30))
+        assert own.likelihood.variance.start == variance.start
+    assert found[0].error_after.value == pytest.approx(found[1].error_after.value, rel=1e-9)

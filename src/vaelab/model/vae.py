@@ -38,8 +38,8 @@ from vaelab.rows import blocks
 from vaelab.types import Batches, Objective, ParameterGroup, Step, Trainable
 
 _DECOMPOSED = 64  # rows of a training batch
-_SEEN = 20  # unseen rows that weigh as much as all training rows, where dimensions are told apart
-_EASY = 50  # unseen rows that weigh as much, where they are rebuilt better than those
+_SEEN = 20  # unseen entries of a dimension that weigh as much as all training rows, to tell it from others
+_EASY = 50  # unseen entries that weigh as much, where they are rebuilt better than those
 _TINY = 1e-30  # squared error
 
 

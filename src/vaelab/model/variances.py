@@ -92,6 +92,9 @@ class Variance(nn.Module, ABC):
     def begin_step(self, share: float) -> None:
         """Hear which share of a training's steps is done; nothing by default."""
 
+    def forget_start(self) -> None:
+        """Let further training go on from the γ that is there; nothing by default."""
+
     def outputs(self, channels: int) -> int:
         """Return the number of channels (columns of a table) that a decoder must emit for this many of the data's."""
         return channels
@@ -321,6 +324,10 @@ class ProfiledVariance(Variance):
         """Hold γ down for the first part of a training."""
         self._ceiling = self.start if share < _HELD else None
         self._together = self.pooled and share < _POOLED
+
+    def forget_start(self) -> None:
+        """Neither hold γ down nor pool it any more."""
+        self.start, self.pooled = None, False
 
     @property
     def gamma(self) -> Tensor:

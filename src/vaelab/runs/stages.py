@@ -44,6 +44,8 @@ def train(
 ) -> Trained:
     """Train both stages on the training split and fit the densities.
 
+    Stage one is trained again from another start where unseen rows may prefer that (`_other_starts`).
+
     Every part is a function of the data and the settings, and a stage that is already complete on disk is not run
     again, so resuming is calling this once more with ``resume=True``.
 

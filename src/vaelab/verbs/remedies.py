@@ -284,6 +284,8 @@ def _further(model: object, X: object, y: object, changes: Mapping[str, object])
         raise InputError(got, "a Gaussian one", "Leave it out.")
     if (subject.origin == "foreign" or wanted is not None) and isinstance(vae.likelihood, Gaussian):
         vae = _profiled(vae, subject, wanted or GaussianSpec())
+    if vae.likelihood.variance is not None:
+        vae.likelihood.variance.forget_start()
     kept, unseen = hold_out(batches, subject.trained.settings)
     fit(vae, kept, settings, seed=old.seed, held_out=unseen)
     _calibrate(vae, kept, old.seed)

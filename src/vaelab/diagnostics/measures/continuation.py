@@ -93,6 +93,8 @@ def continuation(
     if not len(batches):
         return None
     other = copy.deepcopy(vae)
+    if other.likelihood.variance is not None:
+        other.likelihood.variance.forget_start()
     if gamma is not None:
         other.likelihood = _under(other.likelihood, gamma).to(next(other.parameters()))
     size = min(_BATCH, len(batches))
