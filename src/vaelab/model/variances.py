@@ -36,7 +36,6 @@ from vaelab.errors import InputError
 from vaelab.types import ParameterGroup
 
 _HELD = 0.3  # share of a training's steps for which γ is held down
-_POOLED = 0.5  # and for which a diagonal one is the same in all dimensions
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
@@ -287,9 +286,6 @@ class ProfiledVariance(Variance):
         γ is at most this for the first 30 % of a training's steps; None for no such limit. With z unused, γ at the
         variance of the data is a saddle of the objective, which training does not leave where a linear code has
         nothing to gain, as on a sphere or a roll whose columns are standardised. A small γ leaves it.
-    pooled
-        Of a diagonal γ: every dimension has their mean for the first half of a training's steps, so that none is given
-        up for noise before the code had a chance to explain it.
 
     Raises
     ------
@@ -307,13 +303,10 @@ class ProfiledVariance(Variance):
         per_sample: bool = False,
         floor: float = 0.0,
         start: float | None = None,
-        pooled: bool = False,
     ) -> None:
         super().__init__()
         self.start = None if start is None else max(_checked("start", start), floor)
-        self.pooled = pooled
         self._ceiling: float | None = None
-        self._together = False
         if diagonal and per_sample and not floor > 0:
             remedy = "Pass floor=1e-6, for pixels in [0, 1]."
             raise InputError("a variance per row and dimension without a floor, which has no limit", "a floor", remedy)
@@ -323,11 +316,10 @@ class ProfiledVariance(Variance):
     def begin_step(self, share: float) -> None:
         """Hold γ down for the first part of a training."""
         self._ceiling = self.start if share < _HELD else None
-        self._together = self.pooled and share < _POOLED
 
     def forget_start(self) -> None:
-        """Neither hold γ down nor pool it any more."""
-        self.start, self.pooled = None, False
+        """Hold γ down no more."""
+        self.start = None
 
     @property
     def gamma(self) -> Tensor:
@@ -349,8 +341,6 @@ class ProfiledVariance(Variance):
             return gamma
         if self.diagonal:
             gamma = mean_over_processes(gamma.mean(0)) + self.floor
-            if self._together:
-                gamma = gamma.mean().expand_as(gamma)
         else:
             gamma = mean_over_processes(gamma.mean()).clamp(min=self.floor)
         if self._ceiling is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod
-from typing import Final, Literal, final
+from typing import Final, Literal, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +81,26 @@ class MLP(nn.Module):
         out: Tensor = self.output(torch.cat((x, h), dim=1) if self.skip else h)
         return out
 
+    @torch.no_grad()
+    def begin_affine(self, weight: Tensor, bias: Tensor) -> None:
+        """Become the affine map x ↦ weight · x + bias, from which training goes on: what is nonlinear starts at 0.
+
+        Parameters
+        ----------
+        weight, bias
+            (out_features, in_features) and (out_features,).
+
+        Raises
+        ------
+        InputError
+            There is no skip, which is what carries it.
+        """
+        if not self.skip:
+            raise InputError("a perceptron without a skip", "one with skip=True")
+        self.output.weight.zero_()
+        self.output.weight[:, : weight.shape[1]] = weight.to(self.output.weight)
+        self.output.bias.copy_(bias)
+
 
 @final
 class MLPEncoder(Encoder):
@@ -102,6 +122,8 @@ class MLPEncoder(Encoder):
     >>> MLPEncoder((12,), 2 * 3, hidden=(64, 64))(torch.zeros(5, 12)).shape
     torch.Size([5, 6])
     """
+
+    head: MLP
 
     def __init__(
         self,
@@ -153,3 +175,8 @@ class MLPDecoder(Decoder):
         super().__init__(latent_dim, out_shape, condition_dim)
         dense = MLP(latent_dim + condition_dim, prod(out_shape), hidden, skip=skip, activation=activation)
         self.body = nn.Sequential(dense, nn.Unflatten(1, self.out_shape)) if len(out_shape) > 1 else dense
+
+    @property
+    def dense(self) -> MLP:
+        """The layers without the reshape."""
+        return cast("MLP", self.body[0] if isinstance(self.body, nn.Sequential) else self.body)

@@ -16,9 +16,10 @@ from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
 from vaelab.model import VAE, variance_ratios_of
+from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear
 from vaelab.runs.baseline import Gain, gain_over_gaussian
 from vaelab.runs.trained import Facts, Trained
-from vaelab.specs import FitSettings, Profiled, Settings, build_vae
+from vaelab.specs import MLP, FitSettings, Profiled, Settings, build_vae
 from vaelab.specs import Gaussian as GaussianSpec
 from vaelab.specs.densities import Density, ordered
 from vaelab.specs.likelihoods import WithVariance
@@ -26,10 +27,11 @@ from vaelab.training import Hook, fit, stream
 from vaelab.types import Batches, Trainable
 
 FIRST, SECOND = "stage one", "stage two"
-BELOW, POOLED = "stage one from below", "stage one pooled"  # the same again from another start
+LINEAR, BELOW = "stage one from a linear model", "stage one from below"  # the same again from another start
 _LOW = 0.01  # first γ of a training that is tried again, relative to the variance of the data
 
 _MOST_HELD_OUT = 5_000
+_MOST_FOR_LINEAR = 20_000  # rows
 T = TypeVar("T", bound=Trainable)
 _MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
 
@@ -44,7 +46,7 @@ def train(
 ) -> Trained:
     """Train both stages on the training split and fit the densities.
 
-    Stage one is trained again from another start where unseen rows may prefer that (`_other_starts`).
+    Stage one is trained again from another start where unseen rows may prefer that.
 
     Every part is a function of the data and the settings, and a stage that is already complete on disk is not run
     again, so resuming is calling this once more with ``resume=True``.
@@ -89,13 +91,18 @@ def train(
         """Train a VAE; of the same seed, so that only the settings differ."""
         variance = facts.data_variance
         vae = build_vae(settings, data.event_shape, data_variance=variance, condition_shape=shape, levels=levels)
+        if getattr(settings.network, "start", None) == "linear":
+            _begin_linear(vae, batches, rest)
         _fit(vae, batches, rest, settings, settings.training, stage, hooks, states, resume=resume)
         return vae, gain_over_gaussian(vae, batches, rest, seed=settings.seed)
 
     vae, gain = first_stage(settings, FIRST)
-    for stage, other in _other_starts(settings, gain).items():
+    for stage, another in ((LINEAR, _from_linear), (BELOW, _from_below)):
+        other = another(settings, vae, gain)
+        if gain is None or other is None:
+            continue
         again, found = first_stage(other, stage)
-        if gain is not None and found is not None and found.value > gain.value:
+        if found is not None and found.value > gain.value:
             vae, gain = again, found
     facts.gaussian_gain = gain
     if gain is not None and gain.doubt:
@@ -109,25 +116,52 @@ def train(
     return trained
 
 
-def _other_starts(settings: Settings, gain: Gain | None) -> dict[str, Settings]:
-    """Stage → settings to train once more with, of which unseen rows take the best; none where there is no judge.
+def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
+    """Return settings to train once more with, from a linear model, or None where that is of no use.
 
-    A γ that starts low leaves the saddle where z is unused. A γ per dimension that starts as one does not give a
-    dimension up before the code could explain it.
+    Where a Gaussian is as good, or a γ per column has given columns up, a training from random weights has stopped
+    short of what is linear in the rows.
+    """
+    network, likelihood = settings.network, settings.likelihood
+    if gain is None or not isinstance(network, MLP) or network.start is not None or not can_begin_linear(vae):
+        return None
+    diagonal = isinstance(likelihood, GaussianSpec) and likelihood.shape == "diag-i"
+    if not diagonal and not gain.doubt and gain.value > 2 * gain.error:
+        return None
+    return settings.model_copy(update={"network": network.set_params(start="linear")})
+
+
+def _from_below(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
+    """Return settings with a γ that starts low, where training found nothing, or None.
+
+    It leaves the saddle in which z is unused.
     """
     likelihood = settings.likelihood
     if gain is None or not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
-        return {}
-    profiled = likelihood.variance
-    changed = {}
-    if gain.doubt and profiled.start is None:
-        changed[BELOW] = profiled.set_params(start=_LOW)
-    if likelihood.shape == "diag-i" and profiled.pooled is None:
-        changed[POOLED] = profiled.set_params(pooled=True)
-    return {
-        stage: settings.model_copy(update={"likelihood": likelihood.set_params(variance=variance)})
-        for stage, variance in changed.items()
-    }
+        return None
+    if not gain.doubt or likelihood.variance.start is not None:
+        return None
+    low = likelihood.set_params(variance=likelihood.variance.set_params(start=_LOW))
+    return settings.model_copy(update={"likelihood": low})
+
+
+def _begin_linear(vae: VAE, batches: Batches, rest: Batches | None) -> None:
+    """Set the first weights to the linear model that unseen rows prefer.
+
+    Raises
+    ------
+    InputError
+        The networks contain no affine map, or the rows have conditions or gaps.
+    """
+    device = next(vae.parameters()).device
+    (x, c), (unseen, _) = (
+        each.take(torch.arange(min(len(each), _MOST_FOR_LINEAR), device=device)) for each in (batches, rest or batches)
+    )
+    if c is not None or not can_begin_linear(vae) or not bool(x.isfinite().all()):
+        raise InputError("start='linear' for such data or settings", "a table of numbers", "Leave start out.")
+    variance = vae.likelihood.variance
+    diagonal, floor = (False, 0.0) if variance is None else (variance.diagonal, variance.floor)
+    begin_linear(vae, best_linear_model(x, unseen, vae.latent_dim, diagonal=diagonal, floor=floor))
 
 
 def schema_of(data: Dataset, settings: Settings) -> Schema | None:

@@ -76,9 +76,6 @@ class Profiled(Variance):
         description="its most for the first 30 % of the steps, relative to the variance of the data; default: 1, and "
         "where a table is explained no better than by a Gaussian, 0.01 once more",
     )
-    pooled: bool | None = Field(
-        None, description="of one per dimension: their mean in all, for the first half of the steps; default: try both"
-    )
 
     def floor(self, shape: VarianceShape) -> float:
         """Return a larger one for single errors.
@@ -94,9 +91,7 @@ class Profiled(Variance):
 
         start = None if self.start in (None, 1) else self.start * facts.data_variance
         diagonal, per_sample = shape.startswith("diag"), shape.endswith("-d")
-        return ProfiledVariance(
-            diagonal=diagonal, per_sample=per_sample, floor=floor, start=start, pooled=bool(self.pooled)
-        )
+        return ProfiledVariance(diagonal=diagonal, per_sample=per_sample, floor=floor, start=start)
 
 
 class Learned(Variance):

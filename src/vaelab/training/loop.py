@@ -293,6 +293,8 @@ class _Training:
         return forward, wrapped
 
     def _steps(self, forward: Callable[..., Objective], update: Update, adam: torch.optim.Optimizer) -> None:
+        if not self.state.step:
+            self._judge("start")  # so that a training never ends worse than it began
         if not self.model.training:  # in training mode already, it may hold parts that are frozen in evaluation mode
             self.model.train()
         before = self.model.steps_before()
@@ -342,21 +344,25 @@ class _Training:
         record: Record = {"stage": self.stage, "epoch": epoch + 1, "step": self.state.step}
         record["lr"] = float(adam.param_groups[0]["lr"])
         record |= self.ledger.close_epoch()
-        if self.held_out is not None:
-            self._agree()
-            device = self.fabric.device
-            self.model.settle(self.held_out, generator=stream(device, self.seed, self.stage, "settle", epoch))
-            numbers = self.fabric.broadcast(mean_objective(self.model, self.held_out, seed=self.seed))
-            record |= {f"held_out_{name}": value for name, value in numbers.items()}
-            if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
-                self.state.best_loss = numbers["loss"]
-                self.state.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        record |= {f"held_out_{name}": value for name, value in self._judge(epoch).items()}
         record["seconds"] = round(time.monotonic() - self._epoch_began, 3)
         self._epoch_began = time.monotonic()
         self.state.history.append(record)
         self._plateau = self._slowed()
         for hook in self.hooks:
             hook.epoch(record)
+
+    def _judge(self, when: int | str) -> dict[str, float]:
+        """Score held-out rows, if there are any, and keep the weights if they are the best so far."""
+        if self.held_out is None:
+            return {}
+        self._agree()
+        self.model.settle(self.held_out, generator=stream(self.fabric.device, self.seed, self.stage, "settle", when))
+        numbers = self.fabric.broadcast(mean_objective(self.model, self.held_out, seed=self.seed))
+        if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
+            self.state.best_loss = numbers["loss"]
+            self.state.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        return numbers
 
     def _slowed(self) -> float:
         """Return what the held-out objective's course so far makes of the learning rate; 1 for other schedules."""

@@ -1,0 +1,172 @@
+"""Linear Gaussian models, x = W z + m + ε with z ~ N(0, I): what a VAE of affine networks is at its optimum.
+
+With one noise variance the maximum of the likelihood is probabilistic PCA, with one per column factor analysis. Both
+have exact posteriors, which are diagonal once W is turned, so networks that contain an affine map can start there.
+
+References
+----------
+Tipping, Bishop, "Probabilistic principal component analysis", JRSS B 1999, eqs. 6 to 8.
+Rubin, Thayer, "EM algorithms for ML factor analysis", Psychometrika 1982.
+Dai et al., "Connections with robust PCA and the role of emergent sparsity in VAE models", JMLR 2018 (VAEs of affine
+networks).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaelab.model.posteriors import Diagonal
+from vaelab.model.priors import Standard
+from vaelab.model.vae import VAE
+from vaelab.nets import MLPDecoder, MLPEncoder
+
+
+class LinearModel(NamedTuple):
+    """N(W z + m, diag ψ) under z ~ N(0, I), float64.
+
+    Attributes
+    ----------
+    mean
+        (d,) m.
+    loadings
+        (d, q) W, turned so that Wᵀ diag(ψ)⁻¹ W is diagonal.
+    noise
+        (d,) ψ, variances.
+    """
+
+    mean: Tensor
+    loadings: Tensor
+    noise: Tensor
+
+    @property
+    def precision(self) -> Tensor:
+        """(q,) of z given x: 1 + the diagonal of Wᵀ diag(ψ)⁻¹ W."""
+        return 1 + (self.loadings.square() / self.noise[:, None]).sum(0)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """(n,) log-density of (n, d) rows, nats, by the identities of Woodbury and Sylvester."""
+        centred = x.double() - self.mean
+        along = (centred / self.noise) @ self.loadings
+        squared = (centred.square() / self.noise).sum(1) - (along.square() / self.precision).sum(1)
+        constant = self.noise.log().sum() + self.precision.log().sum() + len(self.mean) * math.log(2 * math.pi)
+        return -0.5 * (squared + constant)
+
+
+def probabilistic_pca(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
+    """Fit q dimensions and one noise variance to rows by maximum likelihood, in closed form.
+
+    Parameters
+    ----------
+    x
+        (n, d), without gaps.
+    q
+        Dimensions, below d.
+    floor
+        Least noise variance.
+    """
+    return _pca(*_spectrum(x), q, floor)
+
+
+def factor_analysis(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
+    """Fit q dimensions and a noise variance per column to rows by maximum likelihood.
+
+    Parameters
+    ----------
+    x, q, floor
+        As for `probabilistic_pca`.
+    """
+    from sklearn.decomposition import FactorAnalysis  # slow to import
+
+    x = x.double().cpu()
+    found = FactorAnalysis(q, svd_method="lapack", max_iter=500, tol=1e-3).fit(x.numpy())
+    noise = torch.from_numpy(found.noise_variance_).clamp(min=max(floor, 1e-12))
+    loadings = torch.from_numpy(found.components_).T
+    u, s, _ = torch.linalg.svd(loadings / noise.sqrt()[:, None], full_matrices=False)
+    return LinearModel(x.mean(0), noise.sqrt()[:, None] * u * s, noise)
+
+
+def best_linear_model(x: Tensor, unseen: Tensor, most: int, *, diagonal: bool, floor: float = 0.0) -> LinearModel:
+    """Fit models of up to `most` dimensions and return the one under which unseen rows are most likely.
+
+    Parameters
+    ----------
+    x, unseen
+        (n, d) and (m, d), without gaps.
+    most
+        Dimensions at most; one below d if that is fewer.
+    diagonal
+        A noise variance per column.
+    floor
+        Least noise variance.
+    """
+    most = min(most, x.shape[1] - 1)
+    if diagonal:
+        models: Sequence[LinearModel] = [factor_analysis(x, q, floor=floor) for q in _some(most)]
+    else:
+        spectrum = _spectrum(x)
+        models = [_pca(*spectrum, q, floor) for q in range(1, most + 1)]
+    return max(models, key=lambda model: float(model.log_prob(unseen.cpu()).mean()))
+
+
+def can_begin_linear(vae: VAE) -> bool:
+    """Whether the networks contain an affine map from end to end, and posterior and prior are what it needs."""
+    encoder, decoder = vae.encoder, vae.decoder
+    plain = isinstance(vae.posterior, Diagonal) and vae.posterior.scale == "exp" and isinstance(vae.prior, Standard)
+    if not plain or not isinstance(encoder, MLPEncoder) or not isinstance(decoder, MLPDecoder):
+        return False
+    rows = encoder.event_shape == decoder.out_shape and len(encoder.event_shape) == 1
+    return rows and not encoder.condition_dim and encoder.head.skip and decoder.dense.skip
+
+
+@torch.no_grad()
+def begin_linear(vae: VAE, model: LinearModel) -> None:
+    """Set the weights so that the VAE is this model; what is nonlinear in its networks starts at 0.
+
+    The bound is then exact: the ELBO is the model's log-density, once γ is ψ. Dimensions beyond q are idle.
+
+    Parameters
+    ----------
+    vae
+        One of which `can_begin_linear` is true; changed in place.
+    model
+        Of at most as many dimensions, in the network's units.
+    """
+    encoder, decoder = vae.encoder, vae.decoder
+    assert isinstance(encoder, MLPEncoder)
+    assert isinstance(decoder, MLPDecoder)
+    q, kappa, d = model.loadings.shape[1], vae.latent_dim, len(model.mean)
+    weight, bias = torch.zeros(2 * kappa, d).double(), torch.zeros(2 * kappa).double()
+    weight[:q] = (model.loadings / model.noise[:, None]).T / model.precision[:, None]
+    bias[:q] = -weight[:q] @ model.mean
+    bias[kappa : kappa + q] = -0.5 * model.precision.log()
+    encoder.head.begin_affine(weight, bias)
+    weight = torch.zeros(d, kappa).double()
+    weight[:, :q] = model.loadings
+    decoder.dense.begin_affine(weight, model.mean)
+    variance = vae.likelihood.variance
+    if variance is not None:
+        variance.calibrate(model.noise)
+
+
+def _spectrum(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, and variances along principal axes with these, from large to small."""
+    x = x.double().cpu()
+    values, axes = torch.linalg.eigh(torch.cov(x.T, correction=0))
+    return x.mean(0), values.flip(0), axes.flip(1)
+
+
+def _pca(mean: Tensor, values: Tensor, axes: Tensor, q: int, floor: float) -> LinearModel:
+    noise = values[q:].mean().clamp(min=max(floor, 1e-12))
+    loadings = axes[:, :q] * (values[:q] - noise).clamp(min=0).sqrt()
+    return LinearModel(mean, loadings, noise.expand(len(mean)).clone())
+
+
+def _some(most: int) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 12, 16 and so on, and `most`: each fit is an iteration of its own."""
+    found = {q for power in range(0, 20) for q in (2**power, 3 * 2**power) if q < most}
+    return sorted({*found, most})
