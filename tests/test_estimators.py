@@ -221,7 +221,7 @@ def test_wrong_input_says_what_was_got_wanted_and_what_to_do():
         (lambda: GaussianVAE(**{**QUICK, "network": "infogan"}).fit(X), "network='infogan'"),
         (lambda: GaussianVAE(**{**QUICK, "network": "infogam"}).fit(X), "infogam"),
         (lambda: GaussianVAE(**QUICK, likelihood="bernoulli").fit(X), "pixels"),
-        (lambda: GaussianVAE(**QUICK, likelihood="gaussian(profiled(1, true, 3))").fit(X), "at most 2"),
+        (lambda: GaussianVAE(**QUICK, likelihood="gaussian(profiled(1, true))").fit(X), "at most 1"),
         (lambda: GaussianVAE(likelihood="gaussian(variance=fixed(-1.0))", **QUICK).fit(X), "value=-1"),
         (lambda: fitted.transform(X[:, :3]), "3 features"),
         (lambda: fitted.inverse_transform(np.zeros((2, 7))), r"\(2, 7\)"),

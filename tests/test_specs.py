@@ -72,8 +72,8 @@ def test_text_names_positions_and_nests():
     assert specs.Density.of("second_stage([8], training(epochs=3))") == specs.SecondStage((8,), FitSettings(3))
     assert specs.Density.of("mixture_10") == specs.Mixture(10, "full")
     assert (specs.Mixture(10, "full").name, specs.Mixture(7, "diag").name) == ("mixture_10", "mixture_7_diag")
-    with pytest.raises(TypeError, match="at most 3"):
-        MLP((8,), "relu", True, 3)
+    with pytest.raises(TypeError, match="at most 4"):
+        MLP((8,), "relu", True, "linear", 3)
     with pytest.raises(TypeError, match="hidden twice"):
         MLP((8,), hidden=(3,))
 

@@ -10,7 +10,6 @@ from vaelab import GaussianVAE
 from vaelab.errors import InputError
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance, ProfiledVariance
 from vaelab.model.linear import (
-    LinearModel,
     begin_linear,
     best_linear_model,
     can_begin_linear,
@@ -31,10 +30,10 @@ def _rows(n: int, seed: int, *, d: int = 6, q: int = 2) -> torch.Tensor:
     return (torch.randn(n, q, generator=source) @ loadings + noise + mean).double()
 
 
-def _vae(d: int, kappa: int, variance, *, skip: bool = True) -> VAE:
+def _vae(d: int, kappa: int, variance, *, activation: str = "silu") -> VAE:
     torch.manual_seed(0)
-    encoder = MLPEncoder((d,), 2 * kappa, hidden=(16,), skip=skip)
-    decoder = MLPDecoder(kappa, (d,), hidden=(16,), skip=skip)
+    encoder = MLPEncoder((d,), 2 * kappa, hidden=(16,), activation=activation)
+    decoder = MLPDecoder(kappa, (d,), hidden=(16,), activation=activation)
     return VAE(encoder, decoder, latent_dim=kappa, likelihood=Gaussian(variance)).double()
 
 
@@ -87,17 +86,31 @@ def test_no_noise_ends_at_the_floor():
 
 
 def test_networks_that_cannot_begin_so_are_told():
-    assert can_begin_linear(_vae(6, 2, LearnedVariance()))
-    assert not can_begin_linear(_vae(6, 2, LearnedVariance(), skip=False))
+    assert can_begin_linear(_vae(6, 2, LearnedVariance())) == 2
+    assert can_begin_linear(_vae(20, 15, LearnedVariance())) == 8  # of 16 units
+    assert not can_begin_linear(_vae(6, 2, LearnedVariance(), activation="tanh"))
     shared = _vae(6, 2, LearnedVariance()).replace(prior=Conditional(MLP(3, 4, (8,)), 2))
     assert not can_begin_linear(shared)
-    with pytest.raises(InputError, match="skip"):
-        MLP(2, 3, (4,)).begin_affine(torch.zeros(3, 2), torch.zeros(3))
+    with pytest.raises(InputError, match=r"rank 3.*at most 2"):
+        MLP(3, 3, (9, 4)).begin_affine(torch.eye(3), torch.zeros(3))
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "leaky_relu"])
+@pytest.mark.parametrize(("hidden", "skip"), [((9,), False), ((8, 12, 8), False), ((12, 8), True)])
+def test_a_perceptron_begins_as_any_affine_map(activation, hidden, skip):
+    source = torch.Generator().manual_seed(0)
+    weight = torch.randn(7, 4, generator=source).double() @ torch.randn(4, 5, generator=source).double()
+    bias, x = torch.randn(7, generator=source).double(), torch.randn(20, 6, generator=source).double()
+    network = MLP(6, 7, hidden, skip=skip, activation=activation).double()
+    network.begin_affine(weight, bias)
+    torch.testing.assert_close(network(x), x[:, :5] @ weight.T + bias, rtol=1e-9, atol=1e-9)
+    network(x).square().sum().backward()
+    assert all(bool(p.grad.abs().max() > 0) for p in network.output.parameters())
 
 
 def test_a_start_that_makes_no_sense_is_refused():
-    with pytest.raises(InputError, match="skip"):
-        GaussianVAE(2, network="mlp([8], start=linear, skip=false)").settings(0)
+    with pytest.raises(InputError, match="start='linear'"):
+        GaussianVAE(2, network="mlp([8], tanh, start=linear)", epochs=1).fit(_rows(50, 0).numpy())
     images = np.zeros((50, 1, 4, 4), dtype=np.float32)
     with pytest.raises(InputError, match="start='linear'"):
         GaussianVAE(2, network="mlp([8], start=linear)", epochs=1).fit(images)
@@ -106,13 +119,9 @@ def test_a_start_that_makes_no_sense_is_refused():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("rows", [200, 600])
 def test_a_linear_table_is_worth_what_factor_analysis_makes_of_it(rows, seed):
-    """Unseen rows, 2,000 of them: at most 0.05 nats below factor analysis of the same rows, chosen in the same way."""
+    """Unseen rows, 2,000 of them; worst of eight seeds at either size: 0.04 nats below."""
     x, unseen = _rows(rows, seed), _rows(2000, 50)
     model = GaussianVAE(4, network="mlp([32])", likelihood="gaussian(shape=diag-i)", random_state=seed, epochs=30)
-    model.fit(x.numpy())
+    found = model.fit(x.numpy()).log_likelihood(unseen.numpy(), k=50).mean()
     exact = FactorAnalysis(2, svd_method="lapack", tol=1e-5, max_iter=5000).fit(x.numpy())
-    assert model.score(unseen.numpy()) > exact.score(unseen.numpy()) - 0.05 - 4.0 / rows
-
-
-def test_a_linear_model_is_no_rows():
-    assert isinstance(probabilistic_pca(_rows(20, 0), 1), LinearModel)
+    assert found > exact.score(unseen.numpy()) - 0.05

@@ -364,19 +364,11 @@ def test_unseen_rows_set_a_variance_and_few_easy_ones_lower_it_a_little(diagonal
     assert float(gamma(Rows(few))) == pytest.approx(float(wanted), abs=0.1)
 
 
-def test_a_pooled_variance_is_one_for_the_first_half_of_a_training():
-    squared = torch.tensor([[1.0, 3.0]]).repeat(5, 1)
-    pooled = ProfiledVariance(diagonal=True, pooled=True).train()
-    for share, wanted in ((0.0, [2.0, 2.0]), (0.49, [2.0, 2.0]), (0.5, [1.0, 3.0])):
-        pooled.begin_step(share)
-        assert pooled(squared)[0].tolist() == wanted
-
-
 def test_further_training_does_not_start_again():
-    """`continuation` of a model that was trained from a low, pooled start is that of the same one without."""
+    """`continuation` of a model that was trained from a low start is that of the same one without."""
     torch.manual_seed(0)
     x = torch.randn(300, 4) @ torch.randn(4, 4)
-    variances = (ProfiledVariance(diagonal=True), ProfiledVariance(diagonal=True, start=1e-6, pooled=True))
+    variances = (ProfiledVariance(diagonal=True), ProfiledVariance(diagonal=True, start=1e-6))
     vae, found = small_vae(4, 2), []
     for variance in variances:
         own = copy.deepcopy(vae).replace(likelihood=Gaussian(variance))

@@ -357,3 +357,14 @@ def test_no_module_hides_a_public_name():
     for package in (vaelab, vaelab.training):
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
         assert not modules & set(package.__all__)
+
+
+def test_a_training_does_not_end_worse_than_it_began():
+    """Steps far too large for weights that are good already."""
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    vae = small_vae(4, 2)
+    fit(vae, Rows(x), FitSettings(epochs=60, batch_size=50, lr=3e-3), compute=CPU, held_out=Rows(x[:50]))
+    good = {name: value.clone() for name, value in vae.state_dict().items() if "variance" not in name}
+    wild = FitSettings(epochs=1, batch_size=50, lr=0.5, schedule="constant")
+    fit(vae, Rows(x), wild, compute=CPU, held_out=Rows(x[:50]))
+    assert all(bool((vae.state_dict()[name] == value).all()) for name, value in good.items())

@@ -1,7 +1,7 @@
 """Linear Gaussian models, x = W z + m + ε with z ~ N(0, I): what a VAE of affine networks is at its optimum.
 
 With one noise variance the maximum of the likelihood is probabilistic PCA, with one per column factor analysis. Both
-have exact posteriors, which are diagonal once W is turned, so networks that contain an affine map can start there.
+have exact posteriors, which are diagonal once W is turned, so networks that begin as affine maps can start there.
 
 References
 ----------
@@ -65,7 +65,7 @@ def probabilistic_pca(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
     x
         (n, d), without gaps.
     q
-        Dimensions, below d.
+        Dimensions, below d; with none the columns are independent.
     floor
         Least noise variance.
     """
@@ -83,6 +83,8 @@ def factor_analysis(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
     from sklearn.decomposition import FactorAnalysis  # slow to import
 
     x = x.double().cpu()
+    if q == 0:
+        return LinearModel(x.mean(0), x.new_zeros(x.shape[1], 0), x.var(0, correction=0).clamp(min=max(floor, 1e-12)))
     found = FactorAnalysis(q, svd_method="lapack", max_iter=500, tol=1e-3).fit(x.numpy())
     noise = torch.from_numpy(found.noise_variance_).clamp(min=max(floor, 1e-12))
     loadings = torch.from_numpy(found.components_).T
@@ -91,7 +93,7 @@ def factor_analysis(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
 
 
 def best_linear_model(x: Tensor, unseen: Tensor, most: int, *, diagonal: bool, floor: float = 0.0) -> LinearModel:
-    """Fit models of up to `most` dimensions and return the one under which unseen rows are most likely.
+    """Fit models of 0 to `most` dimensions and return the one under which unseen rows are most likely.
 
     Parameters
     ----------
@@ -106,33 +108,37 @@ def best_linear_model(x: Tensor, unseen: Tensor, most: int, *, diagonal: bool, f
     """
     most = min(most, x.shape[1] - 1)
     if diagonal:
-        models: Sequence[LinearModel] = [factor_analysis(x, q, floor=floor) for q in _some(most)]
+        models: Sequence[LinearModel] = [factor_analysis(x, q, floor=floor) for q in (0, *_some(most))]
     else:
         spectrum = _spectrum(x)
-        models = [_pca(*spectrum, q, floor) for q in range(1, most + 1)]
+        models = [_pca(*spectrum, q, floor) for q in range(most + 1)]
     return max(models, key=lambda model: float(model.log_prob(unseen.cpu()).mean()))
 
 
-def can_begin_linear(vae: VAE) -> bool:
-    """Whether the networks contain an affine map from end to end, and posterior and prior are what it needs."""
+def can_begin_linear(vae: VAE) -> int:
+    """Return how many dimensions a linear model may have that `begin_linear` takes; 0 for none.
+
+    Networks must be perceptrons of a table without conditions, q(z | x) a diagonal and p(z) the standard normal.
+    """
     encoder, decoder = vae.encoder, vae.decoder
     plain = isinstance(vae.posterior, Diagonal) and vae.posterior.scale == "exp" and isinstance(vae.prior, Standard)
     if not plain or not isinstance(encoder, MLPEncoder) or not isinstance(decoder, MLPDecoder):
-        return False
-    rows = encoder.event_shape == decoder.out_shape and len(encoder.event_shape) == 1
-    return rows and not encoder.condition_dim and encoder.head.skip and decoder.dense.skip
+        return 0
+    if encoder.condition_dim or encoder.event_shape != decoder.out_shape or len(encoder.event_shape) != 1:
+        return 0
+    return min(vae.latent_dim, encoder.head.affine_rank, decoder.dense.affine_rank)
 
 
 @torch.no_grad()
 def begin_linear(vae: VAE, model: LinearModel) -> None:
-    """Set the weights so that the VAE is this model; what is nonlinear in its networks starts at 0.
+    """Set the weights so that the VAE is this model.
 
     The bound is then exact: the ELBO is the model's log-density, once γ is ψ. Dimensions beyond q are idle.
 
     Parameters
     ----------
     vae
-        One of which `can_begin_linear` is true; changed in place.
+        Changed in place; `can_begin_linear` says whether it can.
     model
         Of at most as many dimensions, in the network's units.
     """

@@ -81,25 +81,56 @@ class MLP(nn.Module):
         out: Tensor = self.output(torch.cat((x, h), dim=1) if self.skip else h)
         return out
 
+    @property
+    def affine_rank(self) -> int:
+        """Largest rank of an affine map that `begin_affine` can begin with; 0 where the activation has no pairs."""
+        return 0 if self._pair_slope is None else min(layer.out_features for layer in self._layers) // 2
+
     @torch.no_grad()
     def begin_affine(self, weight: Tensor, bias: Tensor) -> None:
-        """Become the affine map x ↦ weight · x + bias, from which training goes on: what is nonlinear starts at 0.
+        """Become the affine map x ↦ weight · x + bias, from which training goes on.
+
+        f(u) − f(−u) is u, up to a factor, for ReLU and its kin and for SiLU. So two units per layer carry a number
+        unchanged, as many of them as the map has ranks. The other units keep their weights, and the output does not
+        read them yet.
 
         Parameters
         ----------
         weight, bias
-            (out_features, in_features) and (out_features,).
+            (out_features, m) and (out_features,); inputs beyond the first m do not matter.
 
         Raises
         ------
         InputError
-            There is no skip, which is what carries it.
+            The rank is above `affine_rank`.
         """
-        if not self.skip:
-            raise InputError("a perceptron without a skip", "one with skip=True")
+        u, s, v = torch.linalg.svd(weight.double(), full_matrices=False)
+        rank = int((s > 1e-9 * s[:1]).sum()) if len(s) else 0
+        if rank > self.affine_rank:
+            raise InputError(f"an affine map of rank {rank}", f"a rank of at most {self.affine_rank}", "Widen hidden.")
+        slope = self._pair_slope or 1.0
+        carried, pairs = v[:rank], 2 * rank  # what a layer makes of the units before it
+        for layer in self._layers:
+            layer.weight[:pairs] = 0
+            layer.weight[:pairs, : carried.shape[1]] = torch.cat([carried, -carried]).to(layer.weight)
+            layer.bias[:pairs] = 0
+            eye = torch.eye(rank, dtype=torch.float64, device=weight.device) / slope
+            carried = torch.cat([eye, -eye], 1)
+        first = self.output.in_features - (self._layers[-1].out_features if self._layers else 0)
         self.output.weight.zero_()
-        self.output.weight[:, : weight.shape[1]] = weight.to(self.output.weight)
+        self.output.weight[:, first : first + pairs] = (u[:, :rank] * s[:rank] @ carried).to(self.output.weight)
         self.output.bias.copy_(bias)
+
+    @property
+    def _layers(self) -> list[nn.Linear]:
+        return [layer for layer in self.hidden if isinstance(layer, nn.Linear)]
+
+    @property
+    def _pair_slope(self) -> float | None:
+        """Return c where f(u) − f(−u) = c·u for all u."""
+        slopes = {nn.ReLU: 1.0, nn.SiLU: 1.0, nn.LeakyReLU: 1.2}
+        kinds = {type(layer) for layer in self.hidden} - {nn.Linear}
+        return slopes.get(kinds.pop()) if len(kinds) == 1 else None
 
 
 @final

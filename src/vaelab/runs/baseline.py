@@ -29,11 +29,21 @@ class Gain(NamedTuple):
         Mean, and its standard error over rows.
     unused
         Whether the VAE's code carries next to nothing.
+    rows
+        The same of every row, where they are at hand.
     """
 
     value: float
     error: float
     unused: bool
+    rows: tuple[float, ...] = ()
+
+    def clearly_above(self, other: Gain) -> bool:
+        """Whether this is above another of the same rows by more than the standard error of what they differ by."""
+        if not self.rows or not other.rows:
+            return self.value > other.value
+        differences = torch.tensor(self.rows) - torch.tensor(other.rows)
+        return float(differences.mean()) > float(differences.std()) / math.sqrt(len(differences))
 
     @property
     def doubt(self) -> str:
@@ -87,7 +97,7 @@ def gain_over_gaussian(vae: VAE, train: Batches, unseen: Batches | None, *, seed
             parts.append(_elbo(vae, own, generator) - _log_normal(own.double().cpu(), mean, factor))
     gains = torch.cat(parts)
     unused = bool((variance_ratios_of(vae, unseen).mean(0) > _UNUSED).all())
-    return Gain(float(gains.mean()), float(gains.std() / math.sqrt(len(gains))), unused)
+    return Gain(float(gains.mean()), float(gains.std() / math.sqrt(len(gains))), unused, tuple(gains.tolist()))
 
 
 def _elbo(vae: VAE, x: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -87,24 +89,28 @@ def train(
     shape = () if conditioning is None else conditioning.shape
     check_densities(settings.densities, shape)
 
-    def first_stage(settings: Settings, stage: str) -> tuple[VAE, Gain | None]:
-        """Train a VAE; of the same seed, so that only the settings differ."""
+    def first_stage(settings: Settings, stage: str) -> Iterator[tuple[VAE, Gain | None]]:
+        """Train a VAE, of the same seed always, so that only the settings differ; a linear one is yielded before."""
         variance = facts.data_variance
         vae = build_vae(settings, data.event_shape, data_variance=variance, condition_shape=shape, levels=levels)
         if getattr(settings.network, "start", None) == "linear":
             _begin_linear(vae, batches, rest)
+            yield copy.deepcopy(vae).eval(), gain_over_gaussian(vae.eval(), batches, rest, seed=settings.seed)
         _fit(vae, batches, rest, settings, settings.training, stage, hooks, states, resume=resume)
-        return vae, gain_over_gaussian(vae, batches, rest, seed=settings.seed)
+        yield vae, gain_over_gaussian(vae, batches, rest, seed=settings.seed)
 
-    vae, gain = first_stage(settings, FIRST)
-    for stage, another in ((LINEAR, _from_linear), (BELOW, _from_below)):
+    *linear, first = list(first_stage(settings, FIRST))
+    vae, gain = first
+    for stage, another in ((BELOW, _from_below), (LINEAR, _from_linear)):
         other = another(settings, vae, gain)
-        if gain is None or other is None:
-            continue
-        again, found = first_stage(other, stage)
-        if found is not None and found.value > gain.value:
-            vae, gain = again, found
-    facts.gaussian_gain = gain
+        if other is not None:
+            *before, last = list(first_stage(other, stage))
+            linear += before
+            vae, gain = max((vae, gain), last, key=lambda each: -math.inf if each[1] is None else each[1].value)
+    for simple, found in linear:  # what training cannot clearly better is better left
+        if gain is not None and found is not None and not gain.clearly_above(found):
+            vae, gain = simple, found
+    facts.gaussian_gain = None if gain is None else gain._replace(rows=())
     if gain is not None and gain.doubt:
         warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
     _warn_of_blank(vae, settings, facts.data_variance)
@@ -125,8 +131,9 @@ def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | 
     network, likelihood = settings.network, settings.likelihood
     if gain is None or not isinstance(network, MLP) or network.start is not None or not can_begin_linear(vae):
         return None
-    diagonal = isinstance(likelihood, GaussianSpec) and likelihood.shape == "diag-i"
-    if not diagonal and not gain.doubt and gain.value > 2 * gain.error:
+    if not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
+        return None
+    if likelihood.shape != "diag-i" and gain.value > 2 * gain.error:
         return None
     return settings.model_copy(update={"network": network.set_params(start="linear")})
 
@@ -139,7 +146,7 @@ def _from_below(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | N
     likelihood = settings.likelihood
     if gain is None or not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
         return None
-    if not gain.doubt or likelihood.variance.start is not None:
+    if gain.value > 2 * gain.error or not gain.unused or likelihood.variance.start is not None:
         return None
     low = likelihood.set_params(variance=likelihood.variance.set_params(start=_LOW))
     return settings.model_copy(update={"likelihood": low})
@@ -151,17 +158,18 @@ def _begin_linear(vae: VAE, batches: Batches, rest: Batches | None) -> None:
     Raises
     ------
     InputError
-        The networks contain no affine map, or the rows have conditions or gaps.
+        The networks cannot be affine, or the rows have conditions or gaps.
     """
     device = next(vae.parameters()).device
     (x, c), (unseen, _) = (
         each.take(torch.arange(min(len(each), _MOST_FOR_LINEAR), device=device)) for each in (batches, rest or batches)
     )
-    if c is not None or not can_begin_linear(vae) or not bool(x.isfinite().all()):
+    most = can_begin_linear(vae)
+    if c is not None or not most or not bool(x.isfinite().all()):
         raise InputError("start='linear' for such data or settings", "a table of numbers", "Leave start out.")
     variance = vae.likelihood.variance
     diagonal, floor = (False, 0.0) if variance is None else (variance.diagonal, variance.floor)
-    begin_linear(vae, best_linear_model(x, unseen, vae.latent_dim, diagonal=diagonal, floor=floor))
+    begin_linear(vae, best_linear_model(x, unseen, most, diagonal=diagonal, floor=floor))
 
 
 def schema_of(data: Dataset, settings: Settings) -> Schema | None:

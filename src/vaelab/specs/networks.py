@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from vaelab.errors import InputError
 from vaelab.spec import Value
@@ -120,27 +120,12 @@ class MLP(Network):
     least_batch: ClassVar[int] = 1
     hidden: tuple[int, ...] = Field((256, 256), min_length=1, description="hidden widths")
     activation: Activation = Field("silu", description="after each hidden layer")
-    skip: bool | None = Field(None, description="let the input join the last hidden layer; default: for tables")
+    skip: bool = Field(False, description="let the input join the last hidden layer")
     start: Literal["random", "linear"] | None = Field(
         None,
         description="weights of a table's network at first: random, or those that make it the best linear model of the "
         "rows; default: random, and where that ends no better than a Gaussian, or γ is one per column, the other too",
     )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.start == "linear" and self.skip is False:
-            raise ValueError("start='linear' without a skip, which is what is linear; leave skip out")
-        return self
-
-    def resolve(self, event_shape: tuple[int, ...], *, steps: int) -> Self:
-        """Fill in the skip: tables have one, so that a training can begin at a linear model."""
-        super().resolve(event_shape, steps=steps)
-        return (
-            self
-            if self.skip is not None
-            else self.model_copy(update={"skip": len(event_shape) == 1 or self.start == "linear"})
-        )
 
     def build(self, shapes: Shapes) -> tuple[nn.Module, nn.Module]:
         """Build both, the decoder with the widths in reverse."""
@@ -150,7 +135,7 @@ class MLP(Network):
             shapes.event_shape,
             shapes.encoder_outputs,
             hidden=self.hidden,
-            skip=bool(self.skip),
+            skip=self.skip,
             activation=self.activation,
             condition_dim=shapes.condition_dim,
         )
@@ -158,7 +143,7 @@ class MLP(Network):
             shapes.latent_dim,
             shapes.decoder_shape,
             hidden=self.hidden[::-1],
-            skip=bool(self.skip),
+            skip=self.skip,
             activation=self.activation,
             condition_dim=shapes.condition_dim,
         )

@@ -32,7 +32,7 @@ from vaelab.verbs.subject import read
 DEFAULTS: dict[Kind, Settings] = {
     "table": Settings(
         latent_dim=8,
-        network="mlp([128, 128], relu, false)",
+        network="mlp([128, 128], relu)",
         likelihood="gaussian(profiled(start=0.01))",
         training=FitSettings(batch_size=150, lr=2e-3, schedule="one_cycle"),
     ),
