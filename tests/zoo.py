@@ -215,6 +215,42 @@ def _oversmoothed(seed: int) -> Patient:
     return Patient(_trained(x, seed, FixedVariance(0.15), latent_dim=16, epochs=100), x, unseen)
 
 
+def _in_holes(seed: int) -> Patient:
+    """A good model of separate classes, sampled from the prior: between them there is nothing."""
+    x, unseen = _digits(seed)
+    return Patient(_trained(x, seed, ProfiledVariance(), latent_dim=16, epochs=150, hidden=256), x, unseen)
+
+
+def _two_epochs(seed: int) -> Patient:
+    """Barely begun, from Python: the rows are in the right units, and the model knows."""
+    from vaelab.estimators import GaussianVAE
+
+    x, unseen = (part.numpy() for part in _digits(seed))
+    return Patient(GaussianVAE(latent_dim=16, epochs=2, random_state=seed).fit(x), x, unseen)
+
+
+def _whitened(seed: int) -> Patient:
+    """A circle and its first harmonic: curved, and without any correlation between the columns."""
+    from vaelab.estimators import TwoStageVAE
+
+    source = stream("cpu", seed, "zoo", "circle")
+    angle = 2 * torch.pi * torch.rand(2000, generator=source)
+    x = torch.stack([angle.cos(), angle.sin(), (2 * angle).cos(), (2 * angle).sin()], 1)
+    x = x + 0.1 * torch.randn(x.shape, generator=source)
+    options = {"densities": ("mixture_10",), "epochs": 100, "lr": 3e-3, "random_state": seed}
+    model = TwoStageVAE(latent_dim=4, network=MLP(hidden=(128, 128)), **options)
+    return Patient(model.fit(x[:1500].numpy()), x[:1500].numpy(), x[1500:].numpy())
+
+
+def _regularised(seed: int) -> Patient:
+    """A deterministic autoencoder with a law on its codes."""
+    from vaelab.estimators import RegularizedAutoencoder
+
+    x, unseen = (part.numpy() for part in _manifold(seed))
+    model = RegularizedAutoencoder(latent_dim=3, network=MLP(hidden=(128,)), epochs=80, lr=3e-3, random_state=seed)
+    return Patient(model.fit(x), x, unseen)
+
+
 def _cramped(seed: int) -> Patient:
     x, unseen = _manifold(seed, dimension=8, columns=24)
     return Patient(_trained(x, seed, ProfiledVariance(), latent_dim=2), x, unseen)
@@ -290,6 +326,8 @@ SOUND = (
     Kind("sound: another program's", "healthy", _foreign),
     Kind("sound: table, own units", "healthy", _table),
     Kind("sound: conditional", "healthy", _conditional),
+    Kind("sound: circle, whitened", "healthy", _whitened),
+    Kind("sound: regularised", "healthy", _regularised),
 )
 """Models without a fault."""
 
@@ -300,6 +338,8 @@ BROKEN = (
     Kind("κ far too large", "superfluous-dimensions", _roomy),
     Kind("mismatched prior: γ tiny", "prior-mismatch", _mismatched),
     Kind("stopped early", "not-converged", _early),
+    Kind("stopped after two epochs", "not-converged", _two_epochs),
+    Kind("sampled between classes", "samples-unlike-rows", _in_holes),
     Kind("over-fitted", "over-fit", _memorised),
     Kind("mean-reduced loss", "loss-mis-scaled", _averaged),
     Kind("mean-reduced loss, γ unknown", "loss-mis-scaled", _averaged_unsaid),

@@ -31,7 +31,7 @@ def measures(**changes):
         "generalisation": SimpleNamespace(error_ratio=1.4, gap=Mean(2.0, 0.3)),
         "continuation": SimpleNamespace(gain=0.15),
         "aggregated": SimpleNamespace(matches={"prior": match}),
-        "manifold": SimpleNamespace(holes=0.3),
+        "manifold": SimpleNamespace(holes=0.3, rates={"prior": 0.25}),
     }
     return Measures(**(found | changes))
 
@@ -63,6 +63,8 @@ WANTED = {
     "sampler_accuracy": 0.8 - 2 * 0.05,
     "shape_gain": 6 / 20,
     "holes": 0.3,
+    "samples_off": 0.25,
+    "units_known": 0,
     "table": 1,
     "image": 0,
 }
@@ -83,7 +85,8 @@ def test_every_value_is_that_of_its_measure():
         ({"kind": "image"}, {}, {"table": 0, "image": 1}),
         ({"conditional": True}, {}, {"transmitted": None}),
         ({"shape": "diag-i"}, {}, {"shape_gain": None}),
-        ({"sampler": "flow"}, {}, {"sampler_share": None, "sampler_accuracy": None}),
+        ({"sampler": "flow"}, {}, {"sampler_share": None, "sampler_accuracy": None, "samples_off": None}),
+        ({"units_known": True}, {}, {"units_known": 1}),
         (
             {"foreign": True, "gamma_known": False},
             {},

@@ -44,6 +44,8 @@ class Context:
         Of the training, where that is known.
     shape
         Of the variance that the model has: ``"iso-i"`` and so on.
+    units_known
+        Whether the rows are known to be in the units of the training.
     """
 
     latent_dim: int
@@ -56,6 +58,7 @@ class Context:
     conditional: bool = False
     epochs: int | None = None
     shape: str = "iso-i"
+    units_known: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ LABELS: dict[str, str] = {
     "sampler_share": "energy distance of codes to what is sampled, as a share of the largest possible",
     "sampler_accuracy": "accuracy of a classifier that tells codes from draws, less two standard errors",
     "shape_gain": "nats per dimension that a variance of the better shape gains on unseen rows",
+    "samples_off": "share of samples that are unlike any reconstruction",
+    "units_known": "rows are in the units of the training",
     "holes": "share of midpoints between codes that look like no row",
     "table": "rows are table rows",
     "image": "rows are images",
@@ -139,13 +144,14 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     values: dict[str, float | None] = dict.fromkeys(LABELS)
     values |= {"latent_dim": float(size), "dimensions": float(context.dimensions)}
     values |= {"table": float(context.kind == "table"), "image": float(context.kind == "image")}
-    values["foreign"] = float(context.foreign)
+    values |= {"foreign": float(context.foreign), "units_known": float(context.units_known)}
     if fit is not None:
         values |= {"explained": fit.explained, "slope": fit.slope, "largest_share": fit.largest_share}
         if math.isnan(fit.explained):  # rows so far off that networks overflow explain less than nothing
             values["explained"] = -math.inf
         gamma = fit.gamma if context.gamma_known else None
-        values["declared_over_residual"] = fit.ratio if context.gamma_known else None
+        noisy = use is None or not use.degenerate  # else γ only weighs the penalties
+        values["declared_over_residual"] = fit.ratio if context.gamma_known and noisy else None
     if use is not None:
         if use.used is not None:
             values |= {"used": float(use.used), "used_share": use.used / size}
@@ -181,7 +187,7 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
         if match.accuracy is not None:
             values["sampler_accuracy"] = match.accuracy.accuracy - 2 * match.accuracy.standard_error
     if measures.manifold is not None:
-        values["holes"] = measures.manifold.holes
+        values |= {"holes": measures.manifold.holes, "samples_off": measures.manifold.rates.get(context.sampler)}
     return values
 
 

@@ -34,6 +34,7 @@ from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.metrics.interpolation import linear
 from vaelab.model import VAE, FixedVariance, Mixed
 from vaelab.runs.folder import METRICS
+from vaelab.runs.trained import Facts
 from vaelab.training import read_records, stream
 from vaelab.types import Batches
 from vaelab.verbs.subject import Subject, left_as_it_is, subject_of
@@ -42,6 +43,7 @@ _LEAST_ROWS = 100
 _SHOWN = {"image": 16, "table": 300}  # rows of a picture
 _PAIRS, _STEPS = 4, 9  # of interpolations shown
 _EMBEDDED = 1000  # codes of a t-SNE, and half as many draws
+_COMPARED = 1000  # rows whose units are compared with those of the training
 _LARGE = 10_000  # numbers in a row, from which further training takes fewer steps
 R = TypeVar("R")
 
@@ -159,7 +161,16 @@ def _context(subject: Subject) -> Context:
         conditional=trained.conditioning is not None,
         epochs=trained.settings.training.epochs if subject.origin == "training" else None,
         shape=shape,
+        units_known=subject.origin == "training" and _as_in_training(subject.batches, trained.facts),
     )
+
+
+def _as_in_training(batches: Batches, facts: Facts) -> bool:
+    """Whether rows, in the network's units, lie where those of the training did: about 0 for tables."""
+    x = batches.take(torch.arange(min(len(batches), _COMPARED)))[0].double()
+    ratio = float(x.var(0, correction=0).mean()) / facts.data_variance
+    centre = float(x.mean(0).square().mean()) / facts.data_variance
+    return 0.2 < ratio < 5 and (facts.kind == "image" or centre < 1)
 
 
 class _Measuring:

@@ -46,6 +46,7 @@ _BEARING = {
     "oversmoothing": ("gammas", "rows"),
     "latent-dim-too-small": ("variances", "residual-spectrum"),
     "prior-mismatch": ("rates", "plane", "spectra"),
+    "samples-unlike-rows": ("rates", "plane"),
     "variance-too-large": ("gammas",),
     "variance-too-small": ("gammas",),
     "variance-misshaped": ("residual-map", "residual-rows"),
