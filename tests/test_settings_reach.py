@@ -168,6 +168,21 @@ REACHES = {
         lambda: vae(likelihood="mixed(shape=diag-i)", levels=(0, 3, 0, 0, 2)).likelihood.variance.diagonal,
         True,
     ),
+    ("likelihood", "mixed", "numbers"): (
+        lambda: (
+            train(
+                from_arrays(torch.rand(60, 2, generator=torch.Generator().manual_seed(0)).exp().numpy()),
+                Settings(
+                    latent_dim=1,
+                    likelihood="mixed(numbers=standardised)",
+                    network="mlp([4])",
+                    densities=(),
+                    training=FitSettings(1),
+                ),
+            ).scaling.marginals
+        ),
+        None,
+    ),
     ("likelihood", "mixed", "floor"): (
         lambda: vae(likelihood="mixed(floor=0.5)", levels=(0, 3, 0, 0, 2)).likelihood.variance.floor,
         1.0,

@@ -67,7 +67,11 @@ def test_rows_are_those_of_the_networks_in_the_units_of_the_data(trained, data):
     torch.testing.assert_close(trained.reconstruct(x), rebuilt, **close)
     torch.testing.assert_close(trained.decode(randn(9, 2)), decoded, **close)
     for seed, wanted in zip((3, 4), drawn, strict=True):
-        torch.testing.assert_close(trained.sample(50, density="elsewhere", seed=seed), wanted, **close)
+        means = trained.sample(50, density="elsewhere", observation_noise=False, seed=seed)
+        torch.testing.assert_close(means, wanted, **close)
+        noise = (trained.scaling.to_net(trained.sample(50, density="elsewhere", seed=seed) - wanted)).double()
+        noise = noise - trained.scaling.to_net(torch.zeros_like(wanted)).double()
+        assert float(noise.square().mean()) == pytest.approx(float(vae.likelihood.variance.gamma), rel=0.5)
     assert trained.generator().density is trained.densities[trained.facts.best_density]
 
 

@@ -19,6 +19,7 @@ def sample(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("samples.npy"),
     density: str = "auto",
     condition: tuple[str, ...] = (),
+    observation_noise: bool | None = None,
     seed: int = 0,
 ) -> None:
     """Draw new data from a run.
@@ -30,6 +31,8 @@ def sample(
         density: where codes come from: auto (the best on held-out codes), prior, gaussian, mixture, flow, second_stage.
         condition: of a conditional run: classes, as many draws of each; or the values of one condition for all draws.
             Left out: all classes in turn.
+        observation_noise: True draws from p(x | z), False takes decoder means; left out: tables are drawn, images are
+            means.
         seed: of the draws.
     """
     from vaelab import runs
@@ -39,7 +42,7 @@ def sample(
         raise InputError(f"-n {n}", "at least 1")
     trained = runs.read_run(run)
     c = trained.conditions(_spread(trained.conditioning, condition, n), n, spread=True)
-    write_rows(out, trained, trained.sample(n, c, density=density, seed=seed))
+    write_rows(out, trained, trained.sample(n, c, density=density, observation_noise=observation_noise, seed=seed))
 
 
 def _spread(conditioning: Conditioning | None, given: tuple[str, ...], n: int) -> list[object] | None:

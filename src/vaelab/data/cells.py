@@ -36,8 +36,8 @@ class Cells:
         The categories of a pandas categorical column, in their order; else None.
     ordered
         Whether those have an order.
-    single
-        Whether numbers came as float32.
+    dtype
+        Of numbers, as they came, such as ``"int64"`` or pandas' ``"Int64"``; empty if they came among other objects.
     """
 
     missing: np.ndarray[Any, Any]
@@ -45,7 +45,12 @@ class Cells:
     objects: np.ndarray[Any, Any] | None = None
     declared: tuple[Level, ...] | None = None
     ordered: bool = False
-    single: bool = False
+    dtype: str = ""
+
+    @property
+    def single(self) -> bool:
+        """Whether numbers came as float32."""
+        return self.dtype.lower() == "float32"
 
     @property
     def rows(self) -> int:
@@ -121,7 +126,7 @@ def _of_series(series: Any, where: str) -> Cells:
     kind = getattr(series.dtype, "kind", "O")
     if kind in "iuf":
         numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        return Cells(np.isnan(numbers), numbers, single=str(series.dtype).lower() == "float32")
+        return Cells(np.isnan(numbers), numbers, dtype=str(series.dtype))
     if kind in "mMc":
         remedy = "Turn dates into numbers, such as days since the first."
         raise InputError(f"{where} of dtype {series.dtype}", "numbers, text, booleans or categories", remedy)
@@ -132,7 +137,7 @@ def _of_series(series: Any, where: str) -> Cells:
 def _of_values(values: np.ndarray[Any, Any], where: str) -> Cells:
     if values.dtype.kind in "iuf":
         numbers = values.astype(np.float64)
-        return Cells(np.isnan(numbers), numbers, single=values.dtype == np.float32)
+        return Cells(np.isnan(numbers), numbers, dtype=str(values.dtype))
     if values.dtype.kind not in "bOUT":
         raise InputError(f"{where} of dtype {values.dtype}", "numbers, text or booleans")
     objects = values.astype(object)

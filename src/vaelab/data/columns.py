@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, cast, final
 
 import numpy as np
@@ -38,11 +38,19 @@ class TableColumn:
         What the user's column holds: numbers, text, booleans, or pandas categories without or with an order.
     levels
         Of a category, in the order in which they are numbered; None for numbers.
+    dtype
+        Of numbers, as they came in; empty where that is unknown.
     """
 
     name: str
     form: Form = "number"
     levels: tuple[Level, ...] | None = None
+    dtype: str = field(default="", compare=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it came as whole numbers."""
+        return self.dtype.lower().startswith(("int", "uint"))
 
 
 @final
@@ -153,7 +161,10 @@ class Schema:
         return list(range(len(names)))
 
     def to_frame(self, x: Tensor) -> Any:
-        """Turn coded rows (n, d) into a pandas DataFrame: categories as their levels, numbers in the dtype of x."""
+        """Turn coded rows (n, d) into a pandas DataFrame: categories as their levels, whole numbers as they came.
+
+        Whole numbers with gaps become pandas' nullable ones; other numbers have the dtype of x.
+        """
         import pandas
 
         values = x.detach().cpu().numpy()
@@ -164,14 +175,22 @@ class Schema:
                 ordered = column.form == "ordered"
                 levels: Any = list(column.levels or ())
                 series[j] = pandas.Categorical.from_codes(codes, categories=levels, ordered=ordered)
+            elif column.whole:
+                series[j] = _whole(pandas, values[:, j], column.dtype)
             else:
                 series[j] = _decoded(column, values[:, j])
         return pandas.DataFrame(series).set_axis(list(self.names), axis=1)
 
     def to_array(self, x: Tensor) -> np.ndarray[Any, Any]:
-        """Turn coded rows (n, d) into a numpy array: of numbers if all columns are, else of objects."""
+        """Turn coded rows (n, d) into a numpy array: of numbers if all columns are, else of objects.
+
+        It is one of whole numbers if all columns came as those, in one dtype, and nothing is missing.
+        """
         values = x.detach().cpu().numpy()
         if not any(self.levels):
+            dtypes = {column.dtype for column in self.columns}
+            if all(column.whole for column in self.columns) and len(dtypes) == 1 and not np.isnan(values).any():
+                return np.asarray(np.rint(values).astype(dtypes.pop().lower()))
             return np.asarray(values)
         out = np.empty(values.shape, dtype=object)
         for j, column in enumerate(self.columns):
@@ -220,6 +239,7 @@ class Schema:
         return [
             {"name": column.name, "form": column.form}
             | ({} if column.levels is None else {"levels": list(column.levels)})
+            | ({"dtype": column.dtype} if column.dtype else {})
             for column in self.columns
         ]
 
@@ -235,12 +255,27 @@ class Schema:
         try:
             return cls(
                 tuple(
-                    TableColumn(entry["name"], entry["form"], tuple(entry["levels"]) if "levels" in entry else None)
+                    TableColumn(
+                        entry["name"],
+                        entry["form"],
+                        tuple(entry["levels"]) if "levels" in entry else None,
+                        str(entry.get("dtype", "")),
+                    )
                     for entry in meta
                 )
             )
         except (KeyError, TypeError) as error:
             raise InputError(f"a saved schema without {error}", "what Schema.meta returns") from error
+
+
+def _whole(pandas: Any, values: np.ndarray[Any, Any], dtype: str) -> Any:
+    """Return whole numbers in their own dtype, within its range; nullable where some are missing or it was."""
+    missing, limits = np.isnan(values), np.iinfo(dtype.lower())
+    rounded = np.clip(np.rint(np.where(missing, 0, values)), float(limits.min), float(limits.max))
+    if not missing.any() and dtype[0].islower():
+        return rounded.astype(dtype)
+    nullable = dtype.replace("uint", "UInt").replace("int", "Int")
+    return pandas.array(np.where(missing, np.nan, rounded), dtype=nullable)
 
 
 def _shown(values: Sequence[object]) -> str:
@@ -255,7 +290,7 @@ def _fitted(column: str, cell: Cells, name: str) -> TableColumn:
     if cell.declared is not None:
         return TableColumn(column, "ordered" if cell.ordered else "category", cell.declared)
     if cell.numbers is not None:
-        return TableColumn(column)
+        return TableColumn(column, dtype=cell.dtype)
     assert cell.objects is not None  # neither categories nor numbers
     found = cell.objects[~cell.missing].tolist()
     if isinstance(found[0], bool):

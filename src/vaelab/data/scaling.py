@@ -1,4 +1,4 @@
-"""The user's units and the network's: net = (x − shift) / scale.
+"""The user's units and the network's: net = (x − shift) / scale, and normal scores for numbers of mixed tables.
 
 A change of units changes densities by a constant: log p(x) in the user's units is log p in the network's units minus
 `Scaling.log_volume`; of a row with missing entries, minus `Scaling.log_volume_of`, which counts those observed.
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vaelab.data.checks import GAPS_REMEDY, REMEDY, check_finite
 from vaelab.data.mapped import Rows, blocks
+from vaelab.data.marginals import Marginals
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.rows import RunningVariance
 
@@ -42,6 +43,9 @@ class Scaling:
         Bool, broadcastable to `event_shape`: columns of a table that held one value only, which is `shift`.
     gaps
         Whether entries may be missing, which is NaN in both units.
+    marginals
+        Of a mixed table: its numbers as normal scores. `shift` and `scale` are those of the scores' units, 0 and 1,
+        where a column has one.
     """
 
     shift: Tensor
@@ -51,10 +55,17 @@ class Scaling:
     event_shape: tuple[int, ...]
     constant: Tensor = field(default_factory=lambda: torch.tensor(False))
     gaps: bool = False
+    marginals: Marginals | None = None
 
     @classmethod
     def fit(
-        cls, x: Rows, kind: Kind, *, columns: Sequence[str] | None = None, levels: Sequence[int] | None = None
+        cls,
+        x: Rows,
+        kind: Kind,
+        *,
+        columns: Sequence[str] | None = None,
+        levels: Sequence[int] | None = None,
+        scores: bool = False,
     ) -> Self:
         """Choose the map for some data.
 
@@ -75,6 +86,8 @@ class Scaling:
         levels
             Of each column of a mixed table, as `Schema.levels`: above 0 for a category. Entries may then be missing
             (NaN); None for data without categories and gaps.
+        scores
+            Bring the numbers of a mixed table to normal scores by their ranks; see `vaelab.data.marginals`.
 
         Warns
         -----
@@ -83,7 +96,12 @@ class Scaling:
         """
         shift, scale, constant = _image_map(x) if kind == "image" else _table_map(x, columns, levels)
         dtype = str(x.dtype).removeprefix("torch.")
-        return cls(shift, scale, dtype, kind, tuple(x.shape[1:]), constant, levels is not None)
+        marginals = None
+        if scores and levels is not None and isinstance(x, Tensor):
+            marginals = Marginals.fit(x, levels)
+            own = torch.tensor([column is not None for column in marginals.columns])
+            shift, scale = torch.where(own, 0.0, shift), torch.where(own, 1.0, scale)
+        return cls(shift, scale, dtype, kind, tuple(x.shape[1:]), constant, levels is not None, marginals)
 
     @classmethod
     def identity(cls, event_shape: tuple[int, ...], dtype: str = "float32") -> Self:
@@ -97,7 +115,7 @@ class Scaling:
     @property
     def is_identity(self) -> bool:
         """Whether both units are the same."""
-        return not bool(self.shift.any()) and bool((self.scale == 1).all())
+        return self.marginals is None and not bool(self.shift.any()) and bool((self.scale == 1).all())
 
     @property
     def log_volume(self) -> float:
@@ -109,7 +127,8 @@ class Scaling:
         if not self.gaps:
             return torch.full((len(x),), self.log_volume, dtype=torch.float64)
         log_scale = self.scale.log().expand(self.event_shape)
-        return torch.where(x.cpu().isnan(), 0.0, log_scale).flatten(1).sum(1)
+        total = torch.where(x.cpu().isnan(), 0.0, log_scale).flatten(1).sum(1)
+        return total if self.marginals is None else total + self.marginals.log_volume(x).sum(1)
 
     def check(self, x: Rows, *, name: str = "X") -> None:
         """Refuse new rows in other units than those that were fitted.
@@ -145,8 +164,17 @@ class Scaling:
                 "Bring them to the units of the training data, or train again on data that cover this range.",
             )
 
-    def to_net(self, x: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Map (…, *event_shape) in the user's units to the network's, as `dtype`; `x` is left as it is."""
+    def to_net(
+        self, x: Tensor, *, dtype: torch.dtype = torch.float32, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Map (…, *event_shape) in the user's units to the network's, as `dtype`; `x` is left as it is.
+
+        With a generator, values that have a probability of their own are spread over their interval, as in training.
+        """
+        if self.marginals is not None:
+            flat = x.reshape(-1, *self.event_shape)
+            place = None if generator is None else torch.rand(flat.shape, generator=generator, dtype=torch.float64)
+            x = self.marginals.to_normal(flat, place).to(x.device).reshape(x.shape)
         if self.scale.numel() == 1:  # plain numbers: no transfer, and two cheap operations on the device
             low, width = float(self.shift), float(self.scale)
             if not x.dtype.is_floating_point:
@@ -178,6 +206,8 @@ class Scaling:
             wide = wide * self.scale.to(wide) + self.shift.to(wide)
         if bool(self.constant.any()):  # exactly what was seen, whatever a model makes of it
             wide = torch.where(self.constant.to(wide.device), self.shift.to(wide), wide)
+        if self.marginals is not None:
+            wide = self.marginals.from_normal(wide.reshape(-1, *self.event_shape)).to(wide).reshape(wide.shape)
         exact = self.dtype == "float64" or (self.kind == "table" and self.dtype == "uint8")
         return wide if exact else wide.to(x.dtype)
 
@@ -194,7 +224,8 @@ class Scaling:
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors, for a safetensors file."""
-        return {"shift": self.shift, "scale": self.scale, "constant": self.constant}
+        own = {} if self.marginals is None else self.marginals.state()
+        return {"shift": self.shift, "scale": self.scale, "constant": self.constant, **own}
 
     def meta(self) -> dict[str, Any]:
         """Return the rest, as plain values for JSON or YAML."""
@@ -221,6 +252,7 @@ class Scaling:
             tuple(int(size) for size in meta["event_shape"]),
             state.get("constant", torch.tensor(False)),
             bool(meta.get("gaps", False)),
+            Marginals.from_state(state),
         )
 
 

@@ -298,13 +298,21 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         """Mean of `score_samples`, so that model selection prefers the higher bound."""
         return float(self.score_samples(X, y if self.conditional else None).mean())
 
-    def _draw(self, n: int, y: Any, density: str, random_state: int | np.random.RandomState | None) -> Any:
+    def _draw(
+        self,
+        n: int,
+        y: Any,
+        density: str,
+        random_state: int | np.random.RandomState | None,
+        observation_noise: bool | None,
+    ) -> Any:
         check_is_fitted(self)
         check_count("n", n)
         c = self.trained_.conditions(y, n, spread=True)
         source = self.random_state if random_state is None else random_state
         seed = int(check_random_state(source).randint(LARGEST_SEED))
-        return self.trained_.returned(self.trained_.sample(n, c, density=density, seed=seed))
+        drawn = self.trained_.sample(n, c, density=density, observation_noise=observation_noise, seed=seed)
+        return self.trained_.returned(drawn)
 
     def prune(self, X: Any, y: Any = None, *, keep: Sequence[int] | None = None, tolerance: float = 0.1) -> Self:
         """Return the same model without its idle latent dimensions; latent densities are fitted again.

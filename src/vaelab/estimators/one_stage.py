@@ -78,12 +78,25 @@ class GaussianVAE(Estimator):
     ) -> None:
         keep_arguments(self, locals())
 
-    def sample(self, n: int = 1, *, random_state: int | np.random.RandomState | None = None) -> Any:
-        """Draw n new rows, like X in fit: z from the prior, decoder means without noise.
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        observation_noise: bool | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Any:
+        """Draw n new rows, like X in fit, with z from the prior.
 
-        Rows of a mixed table have their noise: levels are drawn with their probabilities, numbers with variance γ.
+        Parameters
+        ----------
+        n
+            How many.
+        observation_noise
+            Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
+        random_state
+            Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, None, "prior", random_state)
+        return self._draw(n, None, "prior", random_state, observation_noise)
 
 
 @final
@@ -138,10 +151,15 @@ class ConditionalVAE(Estimator):
     ) -> None:
         keep_arguments(self, locals())
 
-    def sample(self, n: int = 1, y: Any = None, *, random_state: int | np.random.RandomState | None = None) -> Any:
-        """Draw n new rows, like X in fit: z from the prior, decoder means without noise.
-
-        Rows of a mixed table have their noise: levels are drawn with their probabilities, numbers with variance γ.
+    def sample(
+        self,
+        n: int = 1,
+        y: Any = None,
+        *,
+        observation_noise: bool | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Any:
+        """Draw n new rows, like X in fit, with z from the prior.
 
         Parameters
         ----------
@@ -149,7 +167,9 @@ class ConditionalVAE(Estimator):
             How many.
         y
             n conditions, or a single one for all of them.
+        observation_noise
+            Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, y, "prior", random_state)
+        return self._draw(n, y, "prior", random_state, observation_noise)

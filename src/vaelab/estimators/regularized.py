@@ -117,4 +117,4 @@ class RegularizedAutoencoder(Estimator):
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, None, density, random_state)
+        return self._draw(n, None, density, random_state, False)

@@ -86,9 +86,10 @@ class TwoStageVAE(Estimator):
         y: Any = None,
         *,
         density: str = "auto",
+        observation_noise: bool | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
-        """Draw n new rows, like X in fit: decoder means without noise, of a mixed table with it.
+        """Draw n new rows, like X in fit.
 
         Parameters
         ----------
@@ -98,7 +99,9 @@ class TwoStageVAE(Estimator):
             For a conditional model: n conditions, or a single one for all of them.
         density
             Where z comes from; ``"auto"`` is the density that explains held-out codes best.
+        observation_noise
+            Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, y, density, random_state)
+        return self._draw(n, y, density, random_state, observation_noise)

@@ -21,7 +21,7 @@ from vaelab.model import VAE, variance_ratios_of
 from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear
 from vaelab.runs.baseline import Gain, gain_over_gaussian
 from vaelab.runs.trained import Facts, Trained
-from vaelab.specs import MLP, FitSettings, Profiled, Settings, build_vae
+from vaelab.specs import MLP, FitSettings, Mixed, Profiled, Settings, build_vae
 from vaelab.specs import Gaussian as GaussianSpec
 from vaelab.specs.densities import Density, ordered
 from vaelab.specs.likelihoods import WithVariance
@@ -71,8 +71,14 @@ def train(
         data = data.conditioned()
     schema = schema_of(data, settings)
     levels = () if schema is None else schema.levels
-    scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None)
-    batches = as_batches(data.train.x, data.train.c if settings.conditional else None, scaling)
+    scores = isinstance(settings.likelihood, Mixed) and settings.likelihood.numbers == "scores"
+    scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
+    c = data.train.c if settings.conditional else None
+    if scaling.marginals is None:
+        batches = as_batches(data.train.x, c, scaling)
+    else:
+        spread = scaling.to_net(torch.as_tensor(data.train.x), generator=stream("cpu", settings.seed, "spread"))
+        batches = as_batches(spread, c)
     batches, rest = hold_out(batches, settings, groups=data.train.groups)
     settings = settings.resolve(len(batches), data.event_shape)
     facts = Facts(

@@ -272,13 +272,33 @@ class Trained:
             raise InputError(f"density {name!r}", f"one of {known}", "Name it in `densities` when training.")
         return Generator(self.vae, self.densities[name])
 
-    def sample(self, n: int, c: Conditions | None = None, *, density: str = "auto", seed: int = 0) -> Tensor:
-        """(n, *event) new data in the data's units, floating point: decoder means, without noise.
+    def sample(
+        self,
+        n: int,
+        c: Conditions | None = None,
+        *,
+        density: str = "auto",
+        observation_noise: bool | None = None,
+        seed: int = 0,
+    ) -> Tensor:
+        """(n, *event) new data in the data's units, floating point.
 
-        Rows of a mixed table are drawn with theirs: a most likely level alone would never show a rare one.
+        Parameters
+        ----------
+        n, c
+            How many, and their conditions.
+        density
+            Of z.
+        observation_noise
+            Draw x from p(x | z), or take the decoder's means. None draws for tables, whose noise is part of them (a
+            mean never shows a rare level), and takes means for images, and where the posterior is a point.
+        seed
+            Of the draws.
         """
         source = stream(self.device, seed, "sample")
-        noise = self.schema is not None
+        noise = observation_noise
+        if noise is None:
+            noise = self.facts.kind == "table" and not self.vae.posterior.degenerate
         own = self._taken(c, slice(0, n))
         drawn = self.generator(density).sample(n, own, generator=source, observation_noise=noise)
         return self.scaling.from_net(drawn)

@@ -218,6 +218,9 @@ class Mixed(WithVariance):
 
     kind: ClassVar[str] = "mixed"
     takes: ClassVar[Literal["pixels", "numbers", "columns"]] = "columns"
+    numbers: Literal["scores", "standardised"] = Field(
+        "scores", description="bring them to normal scores by rank, and back into range and grid; or standardise them"
+    )
 
     @model_validator(mode="after")
     def _same_for_all_rows(self) -> Self:

@@ -87,7 +87,7 @@ class Enhanced:
         return self.trained.generator(self.best)
 
     def sample(self, n: int, y: object | None = None, *, seed: int = 0) -> Any:
-        """Draw n new rows with z from `best`, in the units and the container of X; decoder means, without noise.
+        """Draw n new rows with z from `best`, in the units and the container of X; see `Trained.sample`.
 
         Parameters
         ----------

@@ -1,0 +1,193 @@
+"""Marginals of a table's numbers: columns of any distribution, brought to the standard normal and back by rank.
+
+With F the distribution function of the training rows, a number x becomes its normal score Φ⁻¹(F(x)) (van der Waerden
+1952; the marginals of a Gaussian copula). What comes back through F⁻¹ is in the column's range, has its tails and gaps,
+and lies on its grid. A value that occurs more than once holds an interval of F: it is spread over it in training, and
+everything in it comes back as that value, so that a share of exact zeros stays one.
+
+A value with an interval has a probability, F(x) less F(x−), and other values a density, the slope of F.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+_LEAST_ROWS = 50  # entries from which ranks say more than mean and variance
+_MOST_VALUES = 2_000  # of a column that are kept one by one
+_KNOTS = 200  # of the part of a column without repetitions
+_MOST_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The distribution function of one column, linear between its knots.
+
+    Attributes
+    ----------
+    values
+        (m,) numbers, ascending.
+    low, high
+        (m,) F just below and at each of them; equal where a number has no probability of its own.
+    step
+        Distance of the grid that all numbers lie on, from 0; 0 where there is none.
+    """
+
+    values: Tensor
+    low: Tensor
+    high: Tensor
+    step: float
+
+    @classmethod
+    def fit(cls, x: Tensor) -> Self | None:
+        """Learn it from (n,) float64 numbers without gaps; None for one value only, or fewer than 50."""
+        values, counts = torch.unique(x, return_counts=True)
+        if len(x) < _LEAST_ROWS or len(values) < 2:
+            return None
+        high = counts.cumsum(0).double() / len(x)
+        low = high - counts.double() / len(x)
+        middle = (low + high) / 2
+        single = counts == 1
+        low, high = torch.where(single, middle, low), torch.where(single, middle, high)
+        kept = ~single if len(values) <= _MOST_VALUES else counts > max(1, len(x) // _MOST_VALUES)
+        alone = (~kept).nonzero().flatten()
+        if len(alone) > _KNOTS:  # the rest says little beyond what its quantiles say
+            places = torch.linspace(0, len(alone) - 1, _KNOTS).round().long()
+            alone = alone[places]
+            low[alone], high[alone] = middle[alone], middle[alone]
+        kept[alone] = True
+        return cls(values[kept], low[kept], high[kept], _step(values))
+
+    def to_normal(self, x: Tensor, place: Tensor | float = 0.5) -> Tensor:
+        """(n,) numbers to scores, float64; `place` in (0, 1) says where in its interval a value goes."""
+        middle = (self.low + self.high) / 2
+        index = torch.searchsorted(self.values, x.contiguous()).clamp(max=len(self.values) - 1)
+        exact = self.values[index] == x
+        within = self.low[index] + (self.high[index] - self.low[index]) * place
+        u = torch.where(exact, within, _interpolated(x, self.values, middle))
+        scores: Tensor = torch.special.ndtri(u.clamp(self._least, 1 - self._least))
+        return scores
+
+    def from_normal(self, z: Tensor) -> Tensor:
+        """(n,) scores to numbers, float64."""
+        u = torch.special.ndtr(z.double())
+        heights = torch.stack([self.low, self.high], 1).flatten()
+        x = self._on_grid(_interpolated(u, heights, self.values.repeat_interleave(2)))
+        return x.clamp(self.values[0], self.values[-1])  # rounding alone could leave the range
+
+    def log_volume(self, x: Tensor) -> Tensor:
+        """(n,) nats to subtract from the log-density of scores: log φ(z) less the log of F's slope, or of its jump."""
+        z = self.to_normal(x)
+        index = torch.searchsorted(self.values, x.contiguous()).clamp(max=len(self.values) - 1)
+        jump = torch.where(self.values[index] == x, self.high[index] - self.low[index], 0.0)
+        index = index.clamp(min=1)
+        rise = (self.low[index] - self.high[index - 1]) / (self.values[index] - self.values[index - 1])
+        weight = torch.where(jump > 0, jump, rise).clamp(min=self._least**2)
+        return -0.5 * z.square() - 0.5 * math.log(2 * math.pi) - weight.log()
+
+    @property
+    def _least(self) -> float:
+        """Smallest F that is told from 0: a quarter of a row, or of the least step of F that is known."""
+        jumps = torch.cat([self.high - self.low, self.low[:1], 1 - self.high[-1:]])
+        return min(0.25 * float(jumps[jumps > 0].min()), 1e-3)
+
+    def _on_grid(self, x: Tensor) -> Tensor:
+        if not self.step:
+            return x
+        # in whole steps, by the inverse where that is whole, as 0.01 is no binary fraction
+        inverse = round(1 / self.step)
+        return (x * inverse).round() / inverse if self.step < 1 else (x / self.step).round() * self.step
+
+
+@dataclass(frozen=True)
+class Marginals:
+    """The marginals of a table; None for columns that are standardised or are categories."""
+
+    columns: tuple[Marginal | None, ...]
+
+    @classmethod
+    def fit(cls, x: Tensor, levels: Sequence[int]) -> Self:
+        """Learn those of the columns of numbers from (n, d) coded rows, NaN where an entry is missing."""
+        wide = x.detach().cpu().double()
+        own = [
+            None if count else Marginal.fit(column[~column.isnan()])
+            for column, count in zip(wide.T, levels, strict=True)
+        ]
+        return cls(tuple(own))
+
+    def to_normal(self, x: Tensor, place: Tensor | None = None) -> Tensor:
+        """(n, d) rows with scores in the columns that have them, float64 on the CPU; `place` (n, d) as there."""
+        out = x.double().cpu().clone()
+        for j, column in enumerate(self.columns):
+            if column is not None:
+                scores = column.to_normal(out[:, j].nan_to_num(), 0.5 if place is None else place[:, j])
+                out[:, j] = torch.where(out[:, j].isnan(), math.nan, scores)
+        return out
+
+    def from_normal(self, z: Tensor) -> Tensor:
+        """(n, d) scores to rows, float64 on the CPU."""
+        out = z.double().cpu().clone()
+        for j, column in enumerate(self.columns):
+            if column is not None:
+                out[:, j] = torch.where(out[:, j].isnan(), math.nan, column.from_normal(out[:, j]))
+        return out
+
+    def log_volume(self, x: Tensor) -> Tensor:
+        """(n, d) nats of `Marginal.log_volume`; 0 where an entry is missing or the column has none."""
+        wide = x.double().cpu()
+        out = torch.zeros_like(wide)
+        for j, column in enumerate(self.columns):
+            if column is not None:
+                out[:, j] = torch.where(wide[:, j].isnan(), 0.0, column.log_volume(wide[:, j].nan_to_num()))
+        return out
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors, for a safetensors file."""
+        parts = {"values": "values", "low": "low", "high": "high"}
+        sizes = torch.tensor([0 if column is None else len(column.values) for column in self.columns])
+        steps = torch.tensor([0.0 if column is None else column.step for column in self.columns], dtype=torch.float64)
+        empty = [torch.empty(0, dtype=torch.float64)]
+        joined = {
+            name: torch.cat([*empty, *(getattr(column, part) for column in self.columns if column is not None)])
+            for name, part in parts.items()
+        }
+        return {f"marginal_{name}": tensor for name, tensor in {**joined, "sizes": sizes, "steps": steps}.items()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self | None:
+        """Rebuild from `state`; None where there were none."""
+        if "marginal_sizes" not in state:
+            return None
+        sizes = state["marginal_sizes"].tolist()
+        parts = [state[f"marginal_{name}"].double().split(sizes) for name in ("values", "low", "high")]
+        steps = state["marginal_steps"].tolist()
+        return cls(
+            tuple(
+                Marginal(values=parts[0][j], low=parts[1][j], high=parts[2][j], step=steps[j]) if size else None
+                for j, size in enumerate(sizes)
+            )
+        )
+
+
+def _step(values: Tensor) -> float:
+    """Distance of the coarsest grid through 0 that all values lie on: 10ᵖ times a whole number, or 0."""
+    for decimals in range(_MOST_DECIMALS + 1):
+        whole = values * 10**decimals
+        if bool((whole - whole.round()).abs().max() <= 1e-9 * whole.abs().max().clamp(min=1)):
+            common = math.gcd(*map(int, whole.round().tolist())) if not decimals else 1
+            return float(common) if common > 1 else 10.0**-decimals
+    return 0.0
+
+
+def _interpolated(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
+    """Ys at x, linear between the knots xs (ascending, repetitions allowed) and constant beyond; differentiable."""
+    index = torch.searchsorted(xs, x.detach().contiguous()).clamp(1, len(xs) - 1)
+    left, right = xs[index - 1], xs[index]
+    width = right - left
+    share = torch.where(width > 0, (x - left) / width.where(width > 0, 1.0), 1.0).clamp(0, 1)
+    return ys[index - 1] + share * (ys[index] - ys[index - 1])
