@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vaelab.verbs import (
         compare,
         compare_densities,
+        compare_tables,
         estimate_dimension,
         evaluate,
         local_dimension,
@@ -44,6 +45,7 @@ __all__ = [
     "__version__",
     "compare",
     "compare_densities",
+    "compare_tables",
     "diagnose",
     "enhance",
     "estimate_dimension",
@@ -71,6 +73,7 @@ _PLACES = {
     "retrain": "verbs.remedies",
     "compare": "verbs",
     "compare_densities": "verbs",
+    "compare_tables": "verbs",
     "diagnose": "verbs",
     "enhance": "verbs",
     "estimate_dimension": "verbs",

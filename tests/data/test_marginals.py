@@ -70,6 +70,12 @@ def test_every_value_goes_to_its_score_and_back(kind):
     assert bool(z.isfinite().all())
 
 
+def test_numbers_beside_an_atom_are_not_taken_for_it():
+    marginal = Marginal.fit(_column("zeros"))
+    new = torch.linspace(0.01, 1, 50).double() * float(marginal.values[1])
+    torch.testing.assert_close(marginal.from_normal(marginal.to_normal(new)), new, rtol=1e-6, atol=1e-6)
+
+
 def test_scores_are_those_of_the_ranks():
     x = torch.randperm(100, generator=torch.Generator().manual_seed(0)).double() * 1.7 + 0.123456789
     ranks = x.argsort().argsort().double()

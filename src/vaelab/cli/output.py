@@ -137,15 +137,16 @@ def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) 
 
     Categories are written as their levels to .csv, and as the numbers of their levels to .npy.
     """
-    import torch
-
     if trained.facts.kind == "image" and not out.suffix:
         _write_pictures(out, (_pixels(trained, part) for part in parts))
         return
-    values = (trained.scaling.restore(trained.scaling.to_net(part.cpu())) for part in parts)
-    if trained.schema is not None and out.suffix == ".csv":
-        schema = trained.schema
-        values = (schema.to_array(torch.from_numpy(part)) for part in values)
+    schema = trained.schema
+    if schema is None:
+        values = (trained.scaling.restore(trained.scaling.to_net(part.cpu())) for part in parts)
+    elif out.suffix == ".csv":
+        values = (schema.to_array(part) for part in parts)
+    else:
+        values = (part.cpu().numpy() for part in parts)
     if trained.facts.kind == "table":
         names = trained.facts.columns or [f"x{i}" for i in range(trained.facts.event_shape[0])]
         _write_table(out, values, n, names)

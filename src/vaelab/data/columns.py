@@ -187,7 +187,8 @@ class Schema:
         It is one of whole numbers if all columns came as those, in one dtype, and nothing is missing.
         """
         values = x.detach().cpu().numpy()
-        if not any(self.levels):
+        whole = [column.whole for column in self.columns]
+        if not any(self.levels) and (all(whole) or not any(whole)):
             dtypes = {column.dtype for column in self.columns}
             if all(column.whole for column in self.columns) and len(dtypes) == 1 and not np.isnan(values).any():
                 return np.asarray(np.rint(values).astype(dtypes.pop().lower()))
@@ -227,7 +228,7 @@ class Schema:
             gone = cells[place].missing
             if not gone.any():
                 continue
-            new = _decoded(column, found[gone])
+            new = found[gone] if column.levels is None else _decoded(column, found[gone])
             if is_frame(x):
                 out.isetitem(place, _patched(out.iloc[:, place], gone, new, column))
             else:
@@ -323,14 +324,19 @@ def _coded(column: TableColumn, cell: Cells, name: str) -> np.ndarray[Any, Any]:
 
 
 def _decoded(column: TableColumn, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(n,) numbers as they are; levels as objects, None where missing, or booleans where none is."""
-    if column.levels is None:
-        return values
+    """(n,) numbers as they are, whole ones as objects; levels as objects, None where missing; booleans if none is."""
+    out: np.ndarray[Any, Any]
     missing = np.isnan(values)
+    if column.levels is None and not column.whole:
+        return values
+    if column.levels is None:
+        out = np.rint(np.where(missing, 0, values)).astype(np.int64).astype(object)
+        out[missing] = None
+        return out
     codes = np.where(missing, 0, values).astype(np.int64)
     table = np.empty(len(column.levels), dtype=object)
     table[:] = column.levels
-    out: np.ndarray[Any, Any] = table[codes]
+    out = table[codes]
     out[missing] = None
     return out.astype(bool) if column.form == "boolean" and not missing.any() else out
 

@@ -22,6 +22,7 @@ _LEAST_ROWS = 50  # entries from which ranks say more than mean and variance
 _MOST_VALUES = 2_000  # of a column that are kept one by one
 _KNOTS = 200  # of the part of a column without repetitions
 _MOST_DECIMALS = 6
+_MOST_STEPS, _SLACK = 1e11, 1e-3  # of a grid, from 0; and what float32 may lack of a whole step
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,21 @@ class Marginal:
             alone = alone[places]
             low[alone], high[alone] = middle[alone], middle[alone]
         kept[alone] = True
-        return cls(values[kept], low[kept], high[kept], _step(values))
+        return cls(values[kept], low[kept], high[kept], grid_step(values))
 
     def to_normal(self, x: Tensor, place: Tensor | float = 0.5) -> Tensor:
         """(n,) numbers to scores, float64; `place` in (0, 1) says where in its interval a value goes."""
-        middle = (self.low + self.high) / 2
         index = torch.searchsorted(self.values, x.contiguous()).clamp(max=len(self.values) - 1)
-        exact = self.values[index] == x
         within = self.low[index] + (self.high[index] - self.low[index]) * place
-        u = torch.where(exact, within, _interpolated(x, self.values, middle))
+        between = _interpolated(x, self.values.repeat_interleave(2), self._heights)
+        u = torch.where(self.values[index] == x, within, between)
         scores: Tensor = torch.special.ndtri(u.clamp(self._least, 1 - self._least))
         return scores
 
     def from_normal(self, z: Tensor) -> Tensor:
         """(n,) scores to numbers, float64."""
         u = torch.special.ndtr(z.double())
-        heights = torch.stack([self.low, self.high], 1).flatten()
-        x = self._on_grid(_interpolated(u, heights, self.values.repeat_interleave(2)))
+        x = self._on_grid(_interpolated(u, self._heights, self.values.repeat_interleave(2)))
         return x.clamp(self.values[0], self.values[-1])  # rounding alone could leave the range
 
     def log_volume(self, x: Tensor) -> Tensor:
@@ -89,6 +88,11 @@ class Marginal:
         rise = (self.low[index] - self.high[index - 1]) / (self.values[index] - self.values[index - 1])
         weight = torch.where(jump > 0, jump, rise).clamp(min=self._least**2)
         return -0.5 * z.square() - 0.5 * math.log(2 * math.pi) - weight.log()
+
+    @property
+    def _heights(self) -> Tensor:
+        """(2m,) F before and behind each value."""
+        return torch.stack([self.low, self.high], 1).flatten()
 
     @property
     def _least(self) -> float:
@@ -174,11 +178,14 @@ class Marginals:
         )
 
 
-def _step(values: Tensor) -> float:
-    """Distance of the coarsest grid through 0 that all values lie on: 10ᵖ times a whole number, or 0."""
+def grid_step(values: Tensor) -> float:
+    """Distance of the coarsest grid through 0 that all of (n,) numbers lie on: a whole number, or 10⁻ᵖ; 0 for none."""
+    values = values.double()
     for decimals in range(_MOST_DECIMALS + 1):
         whole = values * 10**decimals
-        if bool((whole - whole.round()).abs().max() <= 1e-9 * whole.abs().max().clamp(min=1)):
+        if float(whole.abs().max()) > _MOST_STEPS:  # beyond, rounding alone makes numbers whole
+            break
+        if float((whole - whole.round()).abs().max()) <= _SLACK:
             common = math.gcd(*map(int, whole.round().tolist())) if not decimals else 1
             return float(common) if common > 1 else 10.0**-decimals
     return 0.0

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from vaelab.verbs.enhancement import Enhanced, enhance
     from vaelab.verbs.evaluation import evaluate
     from vaelab.verbs.options import Options
+    from vaelab.verbs.tabular import TableComparison, compare_tables
 
 __all__ = [
     "DensityComparison",
     "Enhanced",
     "Estimate",
     "Options",
+    "TableComparison",
     "compare",
     "compare_densities",
+    "compare_tables",
     "diagnose",
     "enhance",
     "estimate_dimension",
@@ -35,7 +38,9 @@ __getattr__, __dir__ = attach(
         "Enhanced": "vaelab.verbs.enhancement",
         "Estimate": "vaelab.verbs.dimension",
         "Options": "vaelab.verbs.options",
+        "TableComparison": "vaelab.verbs.tabular",
         "compare": "vaelab.verbs.comparison",
+        "compare_tables": "vaelab.verbs.tabular",
         "compare_densities": "vaelab.verbs.densities",
         "diagnose": "vaelab.verbs.diagnosis",
         "enhance": "vaelab.verbs.enhancement",
