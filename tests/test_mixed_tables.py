@@ -260,6 +260,9 @@ def test_evaluation_bounds_the_likelihood_and_refuses_distances():
     report = evaluate(model, data, options=Options(likelihood_draws=3, likelihood_rows=20))
     assert {row.measure for row in report.rows} == {"bound", "elbo", "distortion", "kl"}
     assert not report.readings
+    told = [note for note in report.notes if "told apart by trees" in note]
+    assert len(told) == len(model.trained_.densities)
+    assert all("copies" in note for note in told)
     with pytest.raises(InputError, match="frechet for a mixed table"):
         evaluate(model, data, options=Options(metrics=("frechet",)))
     other = frame.assign(city=frame["city"].replace("Rome", "Bern"))
@@ -288,6 +291,13 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     main(["sample", run, "-n", "7", "-o", "samples.csv"])
     drawn = pd.read_csv("samples.csv")
     assert list(drawn.columns) == list(people().columns)
+    main(["sample", run, "-n", "90", "-o", "fake.csv"])
+    capsys.readouterr()
+    main(["evaluate", "--real", "people.csv", "--fake", "fake.csv", "--target", "city", "-o", "found"])
+    assert "told apart by trees" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "found").iterdir()} == {"evaluation.json", "evaluation.txt", "tables.png"}
+    assert main(["evaluate", "--real", "people.csv", "--fake", "fake.csv", "--metrics", "energy"]) != 0
+    assert "--metrics for tables with categories" in capsys.readouterr().err
     assert set(drawn["city"]) <= {"Rome", "Oslo"}
     assert drawn["tall"].dtype == bool
     main(["encode", run, "new.csv", "-o", "codes.csv"])

@@ -211,7 +211,7 @@ def test_evaluate_two_tables_whose_columns_are_in_another_order(tmp_path, capsys
     assert run("evaluate", *files, "--metrics", "energy", "-o", tmp_path / "out") == 0
     (entry,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["readings"]
     assert abs(entry["value"]) < 0.2
-    assert "tabular v1" in capsys.readouterr().out
+    assert "tabular v2" in capsys.readouterr().out
 
 
 def test_evaluate_lists_its_protocols(capsys):

@@ -46,7 +46,7 @@ def test_the_reference_against_itself_scores_nothing():
 
 def test_every_reading_says_what_it_depends_on():
     (reading,) = _evaluator(("frechet",)).score("x", [_blocks(_rows(250, seed=5))])
-    assert (reading.protocol, reading.version, reading.hash) == ("tabular", 1, TABLE.hash)
+    assert (reading.protocol, reading.version, reading.hash) == ("tabular", 2, TABLE.hash)
     assert (reading.n, reading.n_reference, reading.extractor) == (250, 300, "identity")
     assert len(reading.reference) == 64
     other = Evaluator(TABLE, Identity(), _blocks(_rows(300, seed=9)), measures=("frechet",))

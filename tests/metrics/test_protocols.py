@@ -16,8 +16,8 @@ _FROZEN = {
     "takida-2022": "2ef11c23",
     "classifier-10k": "a5bb785e",
     "pca-10k": "545cb9d3",
-    "tabular": "10be723e",
-    "tabular-pca": "36d56d8f",
+    "tabular": "dc632d4a",
+    "tabular-pca": "69aaa339",
 }
 
 

@@ -31,6 +31,8 @@ class Arguments:
     """rows to compare with them, of the same kind"""
     train: str | None = None
     """with --real: labelled real rows for classifier features and the floor; a named data set brings its own"""
+    target: str | None = None
+    """with --real and --fake tables that hold categories or gaps: the column to predict, after training on either"""
     metrics: tuple[str, ...] = ()
     """frechet (fid), kernel (kid), precision, recall, density, coverage, sliced_wasserstein, energy, two_sample;
     of runs also reconstruction, interpolation, nll, bits; left out: what suits the data"""
@@ -75,6 +77,11 @@ def run(argv: list[str]) -> None:
         got = f"{len(arguments.runs)} run(s), --real {arguments.real}, --fake {arguments.fake}"
         raise InputError(got, "runs, or both --real and --fake", "Such as: vaelab evaluate runs/digits")
     _refuse_idle(arguments)
+    if arguments.real is not None and _has_categories(arguments.real, arguments.fake):
+        _of_tables(arguments)
+        return
+    if arguments.target is not None:
+        raise InputError("--target without two mixed tables", "--real and --fake with categories or gaps")
     from vaelab.metrics.protocols import protocol
 
     chosen = [protocol(name) for name in arguments.protocol]
@@ -97,7 +104,7 @@ def _refuse_idle(arguments: Arguments) -> None:
     from vaelab.errors import InputError
 
     default = Arguments()
-    of_sets = ("train", "image_size", "grey", "label_column")
+    of_sets = ("train", "target", "image_size", "grey", "label_column")
     of_runs = ("densities", "draws", "likelihood_draws", "likelihood_rows")
     idle = [
         name for name in (of_sets if arguments.runs else of_runs) if getattr(arguments, name) != getattr(default, name)
@@ -160,6 +167,43 @@ def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> 
     if arguments.out is not None:
         _write(arguments.out, report)
     return report
+
+
+def _has_categories(*paths: str | None) -> bool:
+    """Whether all are tables on disk, and one has a column that is not of numbers, or gaps."""
+    from vaelab.data.tables import read_table
+
+    files = [Path(path) for path in paths if path is not None]
+    if not all(path.is_file() and path.suffix.lower() in (".csv", ".parquet") for path in files):
+        return False
+    frames = [read_table(path) for path in files]
+    plain = [frame.select_dtypes("number").shape[1] == frame.shape[1] for frame in frames]
+    return not all(plain) or any(frame.isna().to_numpy().any() for frame in frames)
+
+
+def _of_tables(arguments: Arguments) -> None:
+    """Compare two mixed tables, print what is found, and write it with a picture where asked to."""
+    from vaelab import storage
+    from vaelab.data.tables import read_table
+    from vaelab.errors import InputError
+    from vaelab.verbs import compare_tables
+
+    default = Arguments()
+    others = ("metrics", "protocol", "label_column", "grey", "image_size")
+    idle = [name for name in others if getattr(arguments, name) != getattr(default, name)]
+    if idle:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise InputError(f"{flags} for tables with categories or gaps", "--real, --fake, --train, --target, --out")
+    assert arguments.real is not None
+    assert arguments.fake is not None
+    train = None if arguments.train is None else read_table(Path(arguments.train))
+    real, fake = read_table(Path(arguments.real)), read_table(Path(arguments.fake))
+    found = compare_tables(real, fake, train=train, target=arguments.target)
+    print(found)
+    if arguments.out is not None:
+        storage.write_text(arguments.out / "evaluation.json", json.dumps(found.as_dict(), indent=2) + "\n")
+        storage.write_text(arguments.out / "evaluation.txt", str(found) + "\n")
+        found.save(arguments.out / "tables.png")
 
 
 def _write(folder: Path, report: Report) -> None:

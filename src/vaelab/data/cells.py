@@ -38,6 +38,7 @@ class Cells:
         Whether those have an order.
     dtype
         Of numbers, as they came, such as ``"int64"`` or pandas' ``"Int64"``; empty if they came among other objects.
+        Dates and durations are numbers of seconds.
     """
 
     missing: np.ndarray[Any, Any]
@@ -127,9 +128,15 @@ def _of_series(series: Any, where: str) -> Cells:
     if kind in "iuf":
         numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
         return Cells(np.isnan(numbers), numbers, dtype=str(series.dtype))
-    if kind in "mMc":
-        remedy = "Turn dates into numbers, such as days since the first."
-        raise InputError(f"{where} of dtype {series.dtype}", "numbers, text, booleans or categories", remedy)
+    if kind in "mM":
+        missing = series.isna().to_numpy()
+        zone = getattr(series.dtype, "tz", None)
+        plain = series if zone is None else series.dt.tz_convert("UTC").dt.tz_localize(None)
+        counts = plain.to_numpy().astype(f"{kind}8[us]").astype(np.int64)  # microseconds: nanoseconds fill no float64
+        return Cells(missing, np.where(missing, np.nan, counts / 1e6), dtype=str(series.dtype))
+    if kind == "c":
+        remedy = "Make two columns of it."
+        raise InputError(f"{where} of dtype {series.dtype}", "numbers, text, booleans, dates or categories", remedy)
     missing = series.isna().to_numpy()
     return _of_objects(series.astype(object).to_numpy(), missing, where)
 

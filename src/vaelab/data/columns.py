@@ -52,6 +52,11 @@ class TableColumn:
         """Whether it came as whole numbers."""
         return self.dtype.lower().startswith(("int", "uint"))
 
+    @property
+    def time(self) -> bool:
+        """Whether it came as dates or durations, which are seconds (since 1970, in UTC)."""
+        return self.dtype.startswith(("datetime64", "timedelta64"))
+
 
 @final
 @dataclass(frozen=True)
@@ -177,6 +182,8 @@ class Schema:
                 series[j] = pandas.Categorical.from_codes(codes, categories=levels, ordered=ordered)
             elif column.whole:
                 series[j] = _whole(pandas, values[:, j], column.dtype)
+            elif column.time:
+                series[j] = _times(pandas, values[:, j], column.dtype)
             else:
                 series[j] = _decoded(column, values[:, j])
         return pandas.DataFrame(series).set_axis(list(self.names), axis=1)
@@ -188,7 +195,8 @@ class Schema:
         """
         values = x.detach().cpu().numpy()
         whole = [column.whole for column in self.columns]
-        if not any(self.levels) and (all(whole) or not any(whole)):
+        plain = not any(self.levels) and not any(column.time for column in self.columns)
+        if plain and (all(whole) or not any(whole)):
             dtypes = {column.dtype for column in self.columns}
             if all(column.whole for column in self.columns) and len(dtypes) == 1 and not np.isnan(values).any():
                 return np.asarray(np.rint(values).astype(dtypes.pop().lower()))
@@ -229,6 +237,10 @@ class Schema:
             if not gone.any():
                 continue
             new = found[gone] if column.levels is None else _decoded(column, found[gone])
+            if column.time:
+                import pandas
+
+                new = _times(pandas, new, column.dtype).array
             if is_frame(x):
                 out.isetitem(place, _patched(out.iloc[:, place], gone, new, column))
             else:
@@ -279,6 +291,25 @@ def _whole(pandas: Any, values: np.ndarray[Any, Any], dtype: str) -> Any:
     return pandas.array(np.where(missing, np.nan, rounded), dtype=nullable)
 
 
+def _as_text(values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+    """Return dates or durations as text, None where missing; days alone where no time is beside them."""
+    import pandas
+
+    text: np.ndarray[Any, Any] = _times(pandas, values, dtype).astype(str).to_numpy(dtype=object)
+    text[missing] = None
+    return text
+
+
+def _times(pandas: Any, values: np.ndarray[Any, Any], dtype: str) -> Any:
+    """Return dates or durations, to the microsecond, from seconds."""
+    counts = np.rint(np.where(np.isnan(values), 0, values) * 1e6).astype(np.int64)
+    kind, zone = dtype.split("[")[0], dtype.partition(", ")[2].rstrip("]")
+    times = pandas.Series(counts.astype(f"{kind}[us]")).mask(np.isnan(values))
+    if zone:
+        times = times.dt.tz_localize("UTC").dt.tz_convert(zone)
+    return times.astype(dtype)
+
+
 def _shown(values: Sequence[object]) -> str:
     more = f", … ({len(values)} in all)" if len(values) > _MOST_SHOWN else ""
     return ", ".join(repr(value) for value in values[:_MOST_SHOWN]) + more
@@ -327,6 +358,8 @@ def _decoded(column: TableColumn, values: np.ndarray[Any, Any]) -> np.ndarray[An
     """(n,) numbers as they are, whole ones as objects; levels as objects, None where missing; booleans if none is."""
     out: np.ndarray[Any, Any]
     missing = np.isnan(values)
+    if column.time:
+        return _as_text(values, missing, column.dtype)
     if column.levels is None and not column.whole:
         return values
     if column.levels is None:

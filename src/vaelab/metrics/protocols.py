@@ -162,6 +162,8 @@ _TABLE: tuple[dict[str, object], ...] = (
         "kind": "table",
         "extractor": "identity",
         "quantise": "none",
+        "version": 2,  # the first was of means, which lack the noise that samples of tables have
+        "observation_noise": True,
         "source": "standardised columns as they are",
     },
     {
@@ -169,6 +171,8 @@ _TABLE: tuple[dict[str, object], ...] = (
         "kind": "table",
         "extractor": "pca",
         "quantise": "none",
+        "version": 2,
+        "observation_noise": True,
         "source": "leading principal components of the standardised columns, for wide tables",
     },
 )

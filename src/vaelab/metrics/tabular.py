@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
 Table = np.ndarray[Any, np.dtype[np.float64]]
-_FEWEST = 50  # rows of each kind
+FEWEST = 50  # rows of each kind
 _FOLDS = 5
 _BINS = 10  # of a number beside a category
 _MOST_LEVELS = 255  # that trees take for categories
@@ -60,8 +60,8 @@ def tell_apart(real: Table, fake: Table, levels: Sequence[int], *, seed: int = 0
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     size = min(len(real), len(fake))
-    if size < _FEWEST:
-        raise InputError(f"{len(real)} real and {len(fake)} fake rows", f"at least {_FEWEST} of each")
+    if size < FEWEST:
+        raise InputError(f"{len(real)} real and {len(fake)} fake rows", f"at least {FEWEST} of each")
     rng = np.random.default_rng(seed)
     rows = np.concatenate([part[rng.permutation(len(part))[:size]] for part in (real, fake)])
     kinds = np.repeat([0, 1], size)
@@ -134,7 +134,7 @@ def teaches(train: Table, real: Table, target: int, levels: Sequence[int], *, se
     train, real = (part[~np.isnan(part[:, target])] for part in (train, real))
     others = [j for j in range(len(levels)) if j != target]
     rest = [levels[j] for j in others]
-    if len(train) < _FEWEST or len(real) < 2 or not others:
+    if len(train) < FEWEST or len(real) < 2 or not others:
         return math.nan
     if not levels[target]:
         trees = HistGradientBoostingRegressor(random_state=seed, categorical_features=_categories(rest))

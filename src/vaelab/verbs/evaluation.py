@@ -18,7 +18,9 @@ from vaelab.metrics.interpolation import linear, pairs, spherical
 from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.reconstruction import psnr, squared_error, ssim
 from vaelab.metrics.report import TITLES, Reading, Report, RowMean
+from vaelab.metrics.tabular import FEWEST
 from vaelab.runs import Trained
+from vaelab.specs.densities import title_of
 from vaelab.training import stream
 from vaelab.verbs.comparison import few
 from vaelab.verbs.extractors import extractor_for
@@ -26,6 +28,7 @@ from vaelab.verbs.likelihood import bits, likelihoods, noise_level
 from vaelab.verbs.options import Options
 from vaelab.verbs.rows import BLOCK, blocks_of, chosen_of, chosen_rows, in_units, quarter, watched
 from vaelab.verbs.subject import trained_of
+from vaelab.verbs.tabular import compare_tables
 
 _OF_PAIRS = ("frechet", "kernel")  # measured of reconstructions and interpolations
 _PATHS = {"spherical": spherical, "linear": linear}
@@ -65,7 +68,8 @@ def evaluate(
     metrics = options.chosen(data.kind, len(data.test), model=True)
     if trained.vae.posterior.degenerate:
         metrics = _of_codes_without_noise(metrics, options)
-    if trained.schema is not None:
+    mixed = trained.schema is not None
+    if mixed:
         metrics = _of_mixed(metrics, options)
     unknown = [name for name in options.densities if name not in trained.densities]
     if unknown:
@@ -79,6 +83,8 @@ def evaluate(
     if "nll" in metrics:
         report.rows += likelihoods(trained, data.test, options)
         report.notes += noise_level(trained, data.test.x)
+    if mixed and not options.metrics:
+        report.notes += _beside_rows(trained, data, options)
     if "bits" in metrics:
         report.rows += bits(trained, data.test, options)
     if "reconstruction" in metrics:
@@ -124,6 +130,26 @@ def _of_mixed(metrics: Sequence[str], options: Options) -> tuple[str, ...]:
             f"metrics {', '.join(others)} for a mixed table", "nll", "Impute and encode the rows yourself."
         )
     return ("nll",)
+
+
+def _beside_rows(trained: Trained, data: Dataset, options: Options) -> list[str]:
+    """Say in a line for each density how samples of a mixed table compare with its test rows."""
+    schema, n = trained.schema, len(data.test)
+    if schema is None or n < FEWEST or len(data.train) < FEWEST or not isinstance(data.test.x, Tensor):
+        return []
+    lines = []
+    real, train = (schema.to_frame(torch.as_tensor(split.x)) for split in (data.test, data.train))
+    for name in options.densities or tuple(trained.densities):
+        c = data.test.c
+        drawn = trained.sample(n, None if c is None else c.to(trained.device), density=name)
+        found = compare_tables(real, schema.to_frame(drawn), train=train)
+        area = found.told_apart
+        lines.append(
+            f"Samples from {title_of(name)}: told apart by trees {area.value:.3f} ± {1.96 * area.error:.3f} (0.5 is "
+            f"best), columns agree {found.shape:.3f}, pairs {found.pair:.3f} (1 is best), "
+            f"copies of training rows {100 * found.copies:.1f} %."
+        )
+    return [*lines, "vaelab.compare_tables has these column by column, and a picture."]
 
 
 def _check_data(trained: Trained, data: Dataset) -> None:
@@ -205,7 +231,7 @@ class _Samples:
                     size,
                     own,
                     generator=stream(device, chosen.seed, "evaluate", density, draw, start),
-                    observation_noise=chosen.observation_noise,
+                    observation_noise=chosen.observation_noise and not self.trained.vae.posterior.degenerate,
                 )
                 yield shown(self.trained, rows)
 

@@ -169,7 +169,7 @@ def compare_tables(
     >>> X, Y = rng.normal(size=(200, 3)), rng.normal(size=(200, 3)) + [0, 0, 2]
     >>> found = compare_tables(X, Y, target=2)
     >>> bool(found.told_apart.value > 0.8), [round(column.agreement, 1) for column in found.columns]
-    (True, [0.9, 0.9, 0.3])
+    (True, [0.9, 1.0, 0.3])
     """
     tables = [part for part in (real, fake, train) if part is not None]
     schema = _schema_of(tables)
