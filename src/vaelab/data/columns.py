@@ -152,6 +152,33 @@ class Schema:
         check_finite(out, name=name, allow_nan=True, columns=self.names)
         return out
 
+    def coded_value(self, place: int, value: Any) -> float:
+        """Return the number that stands for a value of a column: of a level, of seconds for dates, or itself.
+
+        Raises
+        ------
+        InputError
+            An unknown level, or no number or date.
+        """
+        column = self.columns[place]
+        if column.levels is not None:
+            if value not in column.levels:
+                got = f"level {value!r} of column {column.name!r}"
+                raise InputError(got, f"one of {_shown(column.levels)}")
+            return float(column.levels.index(value))
+        try:
+            if not column.time:
+                return float(value)
+            import pandas
+
+            if column.dtype.startswith("timedelta64"):
+                return float(pandas.Timedelta(value).total_seconds())
+            moment, zone = pandas.Timestamp(value), column.dtype.partition(", ")[2].rstrip("]")
+            return float((moment.tz_localize(zone) if zone and moment.tzinfo is None else moment).timestamp())
+        except (TypeError, ValueError) as error:
+            wanted = "a date or a duration" if column.time else "a number"
+            raise InputError(f"{value!r} for column {column.name!r}", wanted) from error
+
     def _places(self, names: Sequence[str], name: str, *, by_name: bool) -> list[int]:
         """Where each column of the schema is in a table."""
         if by_name and set(names) == set(self.names) and len(names) == len(self.names):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _REAL, _FAKE = "#4a5568", "#dd6b20"
+_DAY = 86_400  # seconds; dates of matplotlib are days
 _MOST_COLUMNS, _MOST_LEVELS, _MOST_PAIRS, _BINS = 15, 12, 40, 30
 
 
@@ -25,6 +26,8 @@ def draw_tables(
     agreement: Sequence[float],
     pairs: np.ndarray[Any, Any],
     title: str,
+    *,
+    dates: Sequence[bool] = (),
 ) -> Figure:
     """Draw the columns that agree least, real rows in grey and fake ones in orange, and a map of pairs.
 
@@ -40,7 +43,11 @@ def draw_tables(
         (d, d) agreement of pairs.
     title
         Of the whole.
+    dates
+        Whether each column holds seconds since 1970; none does if empty.
     """
+    from matplotlib.dates import ConciseDateFormatter
+
     worst = sorted(range(len(names)), key=lambda j: agreement[j] if not math.isnan(agreement[j]) else 0)
     shown = sorted(worst[:_MOST_COLUMNS])
     across = 3
@@ -50,7 +57,13 @@ def draw_tables(
     left, right = parts
     axes = list(left.subplots(down, across, squeeze=False).flat)
     for axis, j in zip(axes, shown, strict=False):
-        _marginal(axis, real[:, j], fake[:, j], levels[j])
+        if dates and dates[j]:
+            _marginal(axis, real[:, j] / _DAY, fake[:, j] / _DAY, None)
+            axis.xaxis_date()
+            formatter = ConciseDateFormatter(axis.xaxis.get_major_locator())  # type: ignore[no-untyped-call]
+            axis.xaxis.set_major_formatter(formatter)
+        else:
+            _marginal(axis, real[:, j], fake[:, j], levels[j])
         axis.set_title(f"{_plain(names[j])}   {agreement[j]:.2f}", fontsize=9)
         axis.tick_params(labelsize=7)
         axis.set_yticks([])

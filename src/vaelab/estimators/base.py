@@ -22,6 +22,7 @@ from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
 from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, seed_of
 from vaelab.model import count_active
+from vaelab.runs.given import draw_given, matcher
 from vaelab.runs.trained import Trained
 from vaelab.specs import Likelihood
 from vaelab.training import Progress, stream
@@ -305,14 +306,26 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         density: str,
         random_state: int | np.random.RandomState | None,
         observation_noise: bool | None,
+        given: Mapping[Any, Any] | None = None,
     ) -> Any:
         check_is_fitted(self)
         check_count("n", n)
         c = self.trained_.conditions(y, n, spread=True)
         source = self.random_state if random_state is None else random_state
         seed = int(check_random_state(source).randint(LARGEST_SEED))
-        drawn = self.trained_.sample(n, c, density=density, observation_noise=observation_noise, seed=seed)
-        return self.trained_.returned(drawn)
+        trained = self.trained_
+
+        def draw(rows: int, block: int = 0) -> Tensor:
+            source = seed if block == 0 else seed + 7919 * block
+            return trained.sample(rows, c, density=density, observation_noise=observation_noise, seed=source)
+
+        if given is None:
+            return trained.returned(draw(n))
+        if trained.facts.kind != "table" or c is not None:
+            raise InputError("given columns for images or a conditional model", "a table without conditions")
+        numbers = trained.scaling.marginals is None
+        schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
+        return trained.returned(draw_given(draw, n, matcher(given, schema, densities=numbers)))
 
     def prune(self, X: Any, y: Any = None, *, keep: Sequence[int] | None = None, tolerance: float = 0.1) -> Self:
         """Return the same model without its idle latent dimensions; latent densities are fitted again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -82,6 +82,7 @@ class GaussianVAE(Estimator):
         self,
         n: int = 1,
         *,
+        given: Mapping[Any, Any] | None = None,
         observation_noise: bool | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
@@ -91,12 +92,15 @@ class GaussianVAE(Estimator):
         ----------
         n
             How many.
+        given
+            Of a table: column, by name or place → a value, a pair (low, high), both included, or a list of values. Rows
+            are drawn until n of them match, so they follow the model's law given that; too rare values are refused.
         observation_noise
             Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, None, "prior", random_state, observation_noise)
+        return self._draw(n, None, "prior", random_state, observation_noise, given)
 
 
 @final

@@ -86,6 +86,7 @@ class TwoStageVAE(Estimator):
         y: Any = None,
         *,
         density: str = "auto",
+        given: Mapping[Any, Any] | None = None,
         observation_noise: bool | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
@@ -99,9 +100,12 @@ class TwoStageVAE(Estimator):
             For a conditional model: n conditions, or a single one for all of them.
         density
             Where z comes from; ``"auto"`` is the density that explains held-out codes best.
+        given
+            Of a table: column, by name or place → a value, a pair (low, high), both included, or a list of values. Rows
+            are drawn until n of them match, so they follow the model's law given that; too rare values are refused.
         observation_noise
             Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, y, density, random_state, observation_noise)
+        return self._draw(n, y, density, random_state, observation_noise, given)

@@ -134,7 +134,9 @@ class TableComparison:
         levels = [column.levels for column in self.schema.columns]
         agreement = [column.agreement for column in self.columns]
         title = f"Trees tell fake from real with an area of {self.told_apart.value:.2f} (0.5 is perfect)"
-        save(draw_tables(self.schema.names, levels, *self.tables, agreement, self.pairs, title), Path(path))
+        dates = [column.dtype.startswith("datetime64") for column in self.schema.columns]
+        picture = draw_tables(self.schema.names, levels, *self.tables, agreement, self.pairs, title, dates=dates)
+        save(picture, Path(path))
 
 
 def compare_tables(
