@@ -96,6 +96,11 @@ def test_every_value_is_that_of_its_measure():
             ),
         ),
         ({}, {"generalisation": SimpleNamespace(error_ratio=1.4, gap=None)}, {"gap": math.inf}),
+        (
+            {},
+            {"code_use": SimpleNamespace(used=3, information=None, transmitted=None, degenerate=True)},
+            dict.fromkeys(("declared_over_residual", "shape_gain", "information", "transmitted")),
+        ),
     ],
 )
 def test_what_is_not_known_is_not_said(context, changes, differing):

@@ -16,6 +16,8 @@ from vaelab.cli import main
 from vaelab.errors import InputError
 from vaelab.model import VAE
 from vaelab.specs import MLP
+from vaelab.verbs.diagnosis import _context
+from vaelab.verbs.subject import subject_of
 
 
 def sheet(n: int = 600, seed: int = 0) -> np.ndarray:
@@ -34,6 +36,14 @@ def names(found) -> list[str]:
 @pytest.fixture(scope="module")
 def fitted():
     return short(GaussianVAE, latent_dim=3).fit(sheet())
+
+
+def test_rows_like_those_of_the_training_are_in_known_units(fitted):
+    """Whatever the model makes of them: one that has just begun is not told of units."""
+    assert _context(subject_of(fitted, sheet(seed=1))).units_known
+    assert not _context(subject_of(fitted, 100 * sheet(seed=1))).units_known
+    assert not _context(subject_of(fitted, sheet(seed=1) + 50)).units_known
+    assert not _context(subject_of(fitted.trained_.vae, torch.randn(200, 5))).units_known
 
 
 def test_a_model_is_left_as_it_was(fitted):
