@@ -14,6 +14,7 @@ networks).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -81,11 +82,14 @@ def factor_analysis(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
         As for `probabilistic_pca`.
     """
     from sklearn.decomposition import FactorAnalysis  # slow to import
+    from sklearn.exceptions import ConvergenceWarning
 
     x = x.double().cpu()
     if q == 0:
         return LinearModel(x.mean(0), x.new_zeros(x.shape[1], 0), x.var(0, correction=0).clamp(min=max(floor, 1e-12)))
-    found = FactorAnalysis(q, svd_method="lapack", max_iter=500, tol=1e-3).fit(x.numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be the very maximum
+        found = FactorAnalysis(q, svd_method="lapack", max_iter=500, tol=1e-3).fit(x.numpy())
     noise = torch.from_numpy(found.noise_variance_).clamp(min=max(floor, 1e-12))
     loadings = torch.from_numpy(found.components_).T
     u, s, _ = torch.linalg.svd(loadings / noise.sqrt()[:, None], full_matrices=False)
