@@ -164,8 +164,11 @@ def test_the_words_say_how_much_better_than_the_prior_the_best_is(trained, data)
     found = runs.assess(trained, data.test)
     other = copy.copy(trained)
     other.facts = trained.facts.model_copy(update={"best_density": "gaussian"})
-    gain = found.code_log_density["gaussian"] - found.code_log_density["prior"]
-    assert f" {gain:.1f} nats better" in runs.findings(other, found)[-1]
+    prior = found.code_log_density["prior"]
+    found.code_log_density["gaussian"] = prior + 1.23
+    assert " 1.2 nats better" in runs.findings(other, found)[-1]
+    found.code_log_density["gaussian"] = prior - 0.1
+    assert "explains no better" in runs.findings(other, found)[-1]
 
 
 def test_pictures_show_the_density_that_they_name(trained, monkeypatch):

@@ -150,6 +150,11 @@ def _on_densities(trained: Trained, found: Assessment) -> str:
     if best == "prior":
         return f"The codes fill the prior: nothing else clearly explains {compared} better. Samples come from it."
     gain = found.code_log_density[best] - found.code_log_density["prior"]
+    if gain < 0.05:  # chosen on other codes than these
+        return (
+            f"The codes nearly fill the prior: {title_of(best)} is best on {compared}, and samples come from it; "
+            "other unseen codes it explains no better."
+        )
     return (
         f"The codes do not fill the prior: {title_of(best)} explains unseen codes {gain:.1f} nats better than it. "
         f"Samples come from it, since it is best on {compared}."
