@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -77,8 +77,9 @@ def run(argv: list[str]) -> None:
         got = f"{len(arguments.runs)} run(s), --real {arguments.real}, --fake {arguments.fake}"
         raise InputError(got, "runs, or both --real and --fake", "Such as: vaelab evaluate runs/digits")
     _refuse_idle(arguments)
-    if arguments.real is not None and _has_categories(arguments.real, arguments.fake):
-        _of_tables(arguments)
+    frames = _mixed(arguments.real, arguments.fake)
+    if frames is not None:
+        _of_tables(arguments, *frames)
         return
     if arguments.target is not None:
         raise InputError("--target without two mixed tables", "--real and --fake with categories or gaps")
@@ -169,19 +170,19 @@ def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> 
     return report
 
 
-def _has_categories(*paths: str | None) -> bool:
-    """Whether all are tables on disk, and one has a column that is not of numbers, or gaps."""
+def _mixed(*paths: str | None) -> list[Any] | None:
+    """Read tables on disk as data frames if one of them has a column that is not of numbers, or gaps; else None."""
     from vaelab.data.tables import read_table
 
     files = [Path(path) for path in paths if path is not None]
-    if not all(path.is_file() and path.suffix.lower() in (".csv", ".parquet") for path in files):
-        return False
+    if not files or not all(path.is_file() and path.suffix.lower() in (".csv", ".parquet") for path in files):
+        return None
     frames = [read_table(path) for path in files]
     plain = [frame.select_dtypes("number").shape[1] == frame.shape[1] for frame in frames]
-    return not all(plain) or any(frame.isna().to_numpy().any() for frame in frames)
+    return None if all(plain) and not any(frame.isna().to_numpy().any() for frame in frames) else frames
 
 
-def _of_tables(arguments: Arguments) -> None:
+def _of_tables(arguments: Arguments, real: Any, fake: Any) -> None:
     """Compare two mixed tables, print what is found, and write it with a picture where asked to."""
     from vaelab import storage
     from vaelab.data.tables import read_table
@@ -194,10 +195,7 @@ def _of_tables(arguments: Arguments) -> None:
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise InputError(f"{flags} for tables with categories or gaps", "--real, --fake, --train, --target, --out")
-    assert arguments.real is not None
-    assert arguments.fake is not None
     train = None if arguments.train is None else read_table(Path(arguments.train))
-    real, fake = read_table(Path(arguments.real)), read_table(Path(arguments.fake))
     found = compare_tables(real, fake, train=train, target=arguments.target)
     print(found)
     if arguments.out is not None:

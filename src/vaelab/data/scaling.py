@@ -1,7 +1,7 @@
 """The user's units and the network's: net = (x − shift) / scale, and normal scores for numbers of mixed tables.
 
-A change of units changes densities by a constant: log p(x) in the user's units is log p in the network's units minus
-`Scaling.log_volume`; of a row with missing entries, minus `Scaling.log_volume_of`, which counts those observed.
+A change of units changes densities: log p(x) in the user's units is log p in the network's units minus the constant
+`Scaling.log_volume`; of a row with missing entries or normal scores, minus its own `Scaling.log_volume_of`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Kind = Literal["image", "table"]
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """An affine map between the user's units and the network's.
+    """A map between the user's units and the network's: affine, but for columns that have a marginal.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ class Scaling:
         return float(self.scale.log().sum()) * (math.prod(self.event_shape) / self.scale.numel())
 
     def log_volume_of(self, x: Tensor) -> Tensor:
-        """(n,) Σ log scale over the observed entries of each row, nats, float64 on the CPU; x (n, *event_shape)."""
+        """(n,) Σ log |dx/dnet| over the observed entries of each row, nats, float64 on the CPU; x (n, *event_shape)."""
         if not self.gaps:
             return torch.full((len(x),), self.log_volume, dtype=torch.float64)
         log_scale = self.scale.log().expand(self.event_shape)

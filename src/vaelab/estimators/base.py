@@ -316,8 +316,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         trained = self.trained_
 
         def draw(rows: int, block: int = 0) -> Tensor:
-            source = seed if block == 0 else seed + 7919 * block
-            return trained.sample(rows, c, density=density, observation_noise=observation_noise, seed=source)
+            return trained.sample(rows, c, density=density, observation_noise=observation_noise, seed=seed + block)
 
         if given is None:
             return trained.returned(draw(n))

@@ -22,7 +22,7 @@ def draw_given(draw: Callable[[int, int], Tensor], n: int, matches: Callable[[Te
     Parameters
     ----------
     draw
-        Of a number of rows and a seed.
+        Of a number of rows, and which block of them it is, from 0.
     n
         How many.
     matches
