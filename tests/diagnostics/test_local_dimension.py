@@ -10,7 +10,7 @@ from torch import nn
 from vaelab import local_dimension as verb
 from vaelab.data import ArrayBatches
 from vaelab.diagnostics.local_dimension import local_dimension
-from vaelab.diagnostics.neighbour_dimension import levina_bickel, two_nn
+from vaelab.diagnostics.neighbour_dimension import _Neighbourhoods, danco, levina_bickel, two_nn
 from vaelab.errors import InputError
 from vaelab.model import VAE, Bernoulli, FixedVariance, Gaussian
 
@@ -98,7 +98,38 @@ def test_neighbours_against_the_formulas():
     assert two_nn(x) == pytest.approx(float(mu @ share / (mu @ mu)), rel=1e-9)
 
 
+@pytest.mark.parametrize("d", [1, 3, 10, 20])
+def test_balls_of_the_same_number_of_rows_correct_for_few_rows_in_many_dimensions(d):
+    """Cubes and normal laws, which are no balls; TwoNN says 15 of 20."""
+    generator = np.random.default_rng(d)
+    turn = np.linalg.qr(generator.normal(size=(25, d)))[0].T
+    for u in (generator.uniform(size=(1000, d)), generator.normal(size=(1000, d))):
+        assert danco(u @ turn) == pytest.approx(d, abs=0.1 * d)
+    assert danco(np.concatenate([u @ turn] * 2)) == danco(u @ turn)
+
+
+def test_divergences_against_numerical_integration():
+    k, r, angle = 10, np.linspace(1e-9, 1 - 1e-9, 400_001), np.linspace(-math.pi, math.pi, 200_001)
+
+    def distance_law(d):
+        return k * d * r ** (d - 1) * (1 - r**d) ** (k - 1)
+
+    def angle_law(mean, concentration):
+        return np.exp(concentration * np.cos(angle - mean)) / (2 * math.pi * np.i0(concentration))
+
+    def integral(p, q, x):
+        positive = (p > 0) & (q > 0)
+        return np.trapezoid(np.where(positive, p * np.log(np.where(positive, p / q, 1.0)), 0.0), x)
+
+    a, b = _Neighbourhoods(3.2, 1.3, 4.0), _Neighbourhoods(5.1, 1.5, 2.5)
+    for one, other in ((a, b), (b, a)):
+        wanted = integral(distance_law(one.dimension), distance_law(other.dimension), r)
+        wanted += integral(angle_law(*one[1:]), angle_law(*other[1:]), angle)
+        assert one.divergence(other, k) == pytest.approx(wanted, rel=1e-4)
+    assert a.divergence(a, k) == pytest.approx(0, abs=1e-9)
+
+
 def test_few_rows_are_refused():
-    for estimate in (two_nn, levina_bickel):
+    for estimate in (two_nn, levina_bickel, danco):
         with pytest.raises(InputError, match="2 different rows"):
             estimate(np.array([[0.0, 1.0], [1.0, 0.0]] * 20))

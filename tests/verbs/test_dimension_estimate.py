@@ -15,7 +15,7 @@ from vaelab.model import VAE
 from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.specs import MLP, Compute, FitSettings, Settings
 from vaelab.verbs import Estimate, estimate_dimension, manifold_dimension
-from vaelab.verbs.search import Trial
+from vaelab.verbs.search import Trial, unresolved
 from vaelab_papers.synthetic import sigmoid_manifold
 
 QUICK = Settings(
@@ -47,7 +47,7 @@ def _estimate(dimension, losses, *, columns=10, ratios=(0.001, 0.001, 0.001, 1.0
         size: tuple(Trial(count_dimensions(torch.tensor([ratios[:size]])), loss) for loss in own)
         for size, own in losses.items()
     }
-    return Estimate(dimension, 6, trainings, columns, 1000)
+    return Estimate(dimension, dimension, 6, trainings, columns, 1000)
 
 
 def test_a_smaller_code_that_is_better_counts(monkeypatch):
@@ -190,6 +190,46 @@ def test_a_model_and_rows_that_do_not_fit_are_refused(rows, plain):
     vae = VAE(MLPEncoder((5,), 4, hidden=(8,)), MLPDecoder(2, (5,), hidden=(8,)), latent_dim=2)
     with pytest.raises(InputError, match="bare VAE"):
         manifold_dimension(vae, x)
+
+
+@pytest.mark.parametrize("drawn", [1.0, 1.9, 2.0, 6.0])
+def test_a_model_whose_draws_are_not_on_the_manifold_is_not_believed(monkeypatch, drawn):
+    """Of a circle in ten dimensions."""
+    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 600)
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(10, 2)))[0].T
+    x = np.stack([np.cos(angle), np.sin(angle)], 1) @ turn
+    trial = Trial(count_dimensions(torch.tensor([[0.001, 0.001, 1.0, 1.0]])), 0.0, drawn=drawn)
+    monkeypatch.setattr("vaelab.verbs.search.Search._one", lambda self, size, seed: trial)
+    found = estimate_dimension(x, settings=QUICK.set_params(latent_dim=4), smaller=False)
+    assert found.others["DANCo"] == found.dimension == 1
+    assert (found.trained, found.unresolved) == (2, drawn >= 2)
+    said = "Training has not laid the manifold flat: its count is 2, but" if drawn >= 2 else "Training counts 2, as"
+    assert found.warnings[0].startswith(said)
+
+
+def test_a_model_that_draws_what_neighbours_see_is_believed_below_them():
+    trial = Trial(count_dimensions(torch.tensor([[0.001, 1.0, 1.0, 1.0]])), 0.0, drawn=3.0)
+    assert not unresolved([trial], 3.0)
+    assert not unresolved([trial, dataclasses.replace(trial, drawn=9.0)], 3.0)  # one seed of them is enough
+    assert unresolved([trial], 2.0)
+    assert not unresolved([trial], None)
+    assert not unresolved([dataclasses.replace(trial, drawn=None)], 2.0)
+    assert not unresolved([dataclasses.replace(trial, drawn=21.0)], 20.0)
+
+
+def test_noise_to_neighbours_is_no_dimension_of_a_trained_model():
+    """A line in five dimensions with noise that is wider than its rows are apart."""
+    generator = np.random.default_rng(0)
+    x = generator.uniform(-1, 1, size=(1500, 1)) * np.ones(5) + 0.03 * generator.normal(size=(1500, 5))
+    found = estimate_dimension(x, settings=QUICK.set_params(latent_dim=4))
+    assert found.others["DANCo"] > 2
+    assert not found.unresolved
+    assert (found.dimension, found.trained) == (1, 1)
+    bent = dataclasses.replace(_estimate(3, {6: (0.0,)}), dimension=2, others={"DANCo": 2.0})
+    assert bent.warnings == [
+        "Training counts 3, as a strongly bent manifold can make it; neighbours say less, and the smaller number is "
+        "given."
+    ]
 
 
 def test_from_the_shell(tmp_path, capsys):

@@ -26,7 +26,7 @@ from vaelab.model import VAE
 from vaelab.runs import Trained
 from vaelab.specs import FitSettings, Isotropic, Settings
 from vaelab.types import Batches
-from vaelab.verbs.search import Search, Trial, best_of, counts_of, local_of, other_estimates, varying
+from vaelab.verbs.search import DANCO, Search, Trial, best_of, counts_of, local_of, other_estimates, unresolved, varying
 from vaelab.verbs.subject import read
 
 DEFAULTS: dict[Kind, Settings] = {
@@ -207,8 +207,11 @@ class Estimate:
     Attributes
     ----------
     dimension
+        The smaller of `trained` and what neighbours (DANCo) say, since a bent manifold can raise the one and noise the
+        other; what neighbours say where training found nothing, or has not laid the manifold flat.
+    trained
         The count around rows at `latent_dim`, rounded, the median over seeds; where there is none, that of axes, or the
-        size of a smaller code that describes the data better. What neighbours say where training found nothing.
+        size of a smaller code that describes the data better.
     latent_dim
         κ that was counted on; the first of 8, 16, 32, … of which at most half was active.
     trainings
@@ -224,6 +227,7 @@ class Estimate:
     """
 
     dimension: int
+    trained: int
     latent_dim: int
     trainings: dict[int, tuple[Trial, ...]]
     columns: int
@@ -247,21 +251,36 @@ class Estimate:
         return round(statistics.median(self.counts) if self.local is None else self.local) == 0
 
     @property
+    def unresolved(self) -> bool:
+        """Whether to neighbours the model's draws have more dimensions than the data, so that its count is void."""
+        return not self.nothing and unresolved(self.trainings[self.latent_dim], self.others.get(DANCO))
+
+    @property
     def warnings(self) -> list[str]:
         """What makes the number doubtful, in sentences."""
         found = []
         trainings = self.trainings[self.latent_dim]
+        others = ", ".join(f"{name} {value:.1f}" for name, value in self.others.items())
         if self.nothing:
             what = "the number is what neighbours say" if self.others else "0 is no dimension of the data"
             found.append(
                 f"Training found nothing: no direction stands out of the noise, so {what}. Train for longer, with "
                 "other settings or more rows."
             )
-        elif self.others and not min(self.others.values()) - 1 <= self.dimension <= max(self.others.values()) + 1:
-            others = ", ".join(f"{name} {value:.1f}" for name, value in self.others.items())
+        elif self.unresolved and self.dimension != self.trained:
             found.append(
-                f"Estimates from neighbours differ: {others}. They fall short where dimensions are many and rows few; "
-                "else one of the two is wrong."
+                f"Training has not laid the manifold flat: its count is {self.trained}, but to neighbours rows drawn "
+                f"from it have more dimensions than the data. The number is what neighbours say ({DANCO})."
+            )
+        elif self.dimension < self.trained and self.others:
+            found.append(
+                f"Training counts {self.trained}, as a strongly bent manifold can make it; neighbours say less, and "
+                f"the smaller number is given."
+            )
+        elif self.others and not min(self.others.values()) - 1 <= self.dimension <= max(self.others.values()) + 1:
+            found.append(
+                f"Estimates from neighbours differ: {others}. Noise makes them too large, and where dimensions are "
+                "many and rows few TwoNN and maximum likelihood fall short; else one of the two is wrong."
             )
         if self.local is not None or self.nothing:  # a count around rows needs no clusters among the axes
             pass
@@ -269,11 +288,11 @@ class Estimate:
             found.append(f"All {self.columns} dimensions of the data are active: they lie on no manifold.")
         else:
             found += dict.fromkeys(text for one in trainings for text in one.dimension.warnings)
-        fewer = self.dimension in self.trainings and self.dimension < round(statistics.median(self.counts))
+        fewer = self.trained in self.trainings and self.trained < round(statistics.median(self.counts))
         if self.local is None and fewer:
-            better = best_of(trainings) - best_of(self.trainings[self.dimension])
+            better = best_of(trainings) - best_of(self.trainings[self.trained])
             found.append(
-                f"A code of {self.dimension} describes the data better, by {better:.1f} nats per row, than what the "
+                f"A code of {self.trained} describes the data better, by {better:.1f} nats per row, than what the "
                 f"larger code of {self.latent_dim} was trained to, which could do the same. The smaller counts."
             )
         elif self.local is None and len(set(self.counts)) > 1:
@@ -308,8 +327,9 @@ def estimate_dimension(
 ) -> Estimate:
     """Train VAEs with larger and larger codes until at least half of the code stays idle, and count the rest.
 
-    The answer is the count around rows (`vaelab.local_dimension`), which bends and closed manifolds leave as it is: a
-    sphere, a roll, a torus. Where the noise is so large that it means nothing, axes of the code are counted, and a
+    Training counts around rows (`vaelab.local_dimension`), which bends and closed manifolds leave as it is: a sphere, a
+    roll, a torus. That is held against what neighbours say (DANCo), of the data and of rows drawn from the model: see
+    `Estimate.dimension`. Where the noise is so large that it means nothing, axes of the code are counted, and a
     manifold that closes on itself counts one more.
 
     In that case codes of one dimension less than the count are trained. What they can do a larger code can do as well,
@@ -323,8 +343,7 @@ def estimate_dimension(
         A data set, of which the training rows are used, or an array of rows.
     settings
         How to train; its ``latent_dim`` is where the search starts. If None `DEFAULTS`, with room for twice what
-        neighbours say. A conditional model counts
-        what the condition leaves open.
+        neighbours say. A conditional model counts what the condition leaves open, which neighbours cannot be asked.
     seeds
         Trainings per size.
     largest
@@ -370,6 +389,8 @@ def estimate_dimension(
         if trial > loss - margin:
             break
         dimension, loss = dimension - 1, trial
-    if not dimension and others:
-        dimension = min(most, round(statistics.mean(others.values())))
-    return Estimate(dimension, size, search.trainings, columns, len(data.train), others, tuple(search.notes))
+    trained, neighbours = dimension, others.get(DANCO)
+    if neighbours is not None and data.kind == "table" and not settings.conditional:
+        void = not dimension or unresolved(search.trainings[size], neighbours)
+        dimension = min(most, round(neighbours)) if void else min(dimension, round(neighbours))
+    return Estimate(dimension, trained, size, search.trainings, columns, len(data.train), others, tuple(search.notes))

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from torch import Tensor
 
 from vaelab import runs
 from vaelab.data import Dataset, Rows, blocks
 from vaelab.data.mapped import in_memory
 from vaelab.diagnostics.dimension import Dimension, dimensions_of
 from vaelab.diagnostics.local_dimension import LocalDimension, local_dimension
-from vaelab.diagnostics.neighbour_dimension import levina_bickel, two_nn
+from vaelab.diagnostics.neighbour_dimension import danco, levina_bickel, two_nn
+from vaelab.diagnostics.row_means import Part, over_rows
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.model import Gaussian
+from vaelab.model.distributions import draw
 from vaelab.runs import Trained
 from vaelab.specs import Settings
 from vaelab.training import stream
@@ -25,8 +28,10 @@ from vaelab.training.evaluation import mean_objective
 from vaelab.types import Batches
 from vaelab.verbs.rows import part
 
+DANCO = "DANCo"
 _MOST_ROWS = 5_000  # that other estimators, which compare neighbours, are given
 _AROUND = 500  # rows that dimensions are counted around
+_ALIKE = 0.1  # difference of estimates from neighbours, relative, that is none
 _NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
 
 
@@ -42,11 +47,16 @@ class Trial:
         Mean objective of the training rows, nats in the network's units: the −ELBO where the KL has weight 1.
     local
         Counts around rows; None where the noise is so large that they mean nothing, or the likelihood has none.
+    drawn
+        What neighbours (DANCo) say of rows drawn from the model, one from each row's posterior, with noise. More than
+        they say of the data is noise that the data do not have: the model has not laid the manifold flat. None where
+        it is not asked.
     """
 
     dimension: Dimension
     loss: float
     local: LocalDimension | None = None
+    drawn: float | None = None
 
 
 def counts_of(trainings: Sequence[Trial]) -> tuple[int, ...]:
@@ -58,6 +68,14 @@ def local_of(trainings: Sequence[Trial]) -> float | None:
     """Return the median over trainings of the mean count around rows; None where one has none."""
     means = [one.local.mean for one in trainings if one.local is not None]
     return statistics.median(means) if len(means) == len(trainings) else None
+
+
+def unresolved(trainings: Sequence[Trial], neighbours: float | None) -> bool:
+    """Whether to neighbours all trainings' draws have more dimensions than the data, of which they say `neighbours`."""
+    drawn = [one.drawn for one in trainings if one.drawn is not None]
+    if neighbours is None or not drawn:
+        return False
+    return min(drawn) >= neighbours + max(1.0, _ALIKE * neighbours)
 
 
 def best_of(trainings: Sequence[Trial]) -> float:
@@ -94,7 +112,30 @@ class Search:
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         batches = trained.batches_of(trained.conditioned(self.data).train)
         loss = mean_objective(trained.vae, batches.to(trained.device))["loss"]
-        return Trial(dimensions_of(trained.vae, batches, groups={}).all, loss, _around(trained, batches))
+        counted = dimensions_of(trained.vae, batches, groups={}).all
+        return Trial(counted, loss, _around(trained, batches), _drawn(trained, batches))
+
+
+def _drawn(trained: Trained, batches: Batches) -> float | None:
+    """Return what DANCo says of draws from a Gaussian model of a table, in the units in which it sees the data."""
+    vae = trained.vae
+    if trained.facts.kind != "table" or trained.conditioning is not None or not isinstance(vae.likelihood, Gaussian):
+        return None
+    if vae.posterior.degenerate or len(batches) < 2:
+        return None
+    some = Part.of(batches, _MOST_ROWS, 0)
+    generator = stream(trained.device, trained.settings.seed, "dimension", "draws")
+
+    def emitted(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
+        z = draw(vae.encode(x, c), noise[0])
+        return vae.emit(z, c, generator=generator, observation_noise=True)
+
+    rows = over_rows(vae, some, emitted, rows=len(some), normals=1, seed=0)
+    spread = some.take(torch.arange(len(some)))[0].double().std(0).cpu()
+    try:
+        return danco((rows.double().cpu() / spread.where(spread > 0, 1.0)).numpy())
+    except InputError:
+        return None
 
 
 def _around(trained: Trained, batches: Batches) -> LocalDimension | None:
@@ -119,7 +160,7 @@ def varying(x: Rows) -> int:
 
 
 def other_estimates(data: Dataset) -> dict[str, float]:
-    """Estimates from distances to neighbours, on at most 5,000 rows; none of very few."""
+    """Return estimates from distances to neighbours, on at most 5,000 rows; none of very few."""
     # at random, since files are often sorted
     index = torch.randperm(len(data.train), generator=stream("cpu", 0, "rows", "dimension"))[:_MOST_ROWS]
     x = in_memory(part(data.train.x, index.sort().values)).flatten(1).double()
@@ -127,6 +168,6 @@ def other_estimates(data: Dataset) -> dict[str, float]:
     spread = x.std(0) if len(x) > 1 else x.new_zeros(x.shape[1])
     scaled = ((x - x.mean(0)) / spread.where(spread > 0, 1.0)).numpy() if data.kind == "table" else x.numpy()
     try:
-        return {"TwoNN": two_nn(scaled), "maximum likelihood": levina_bickel(scaled)}
+        return {"TwoNN": two_nn(scaled), "maximum likelihood": levina_bickel(scaled), DANCO: danco(scaled)}
     except InputError:
         return {}
