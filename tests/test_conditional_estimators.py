@@ -339,8 +339,7 @@ def test_columns_of_a_frame_are_told_apart():
 
 
 def test_what_is_refused_is_refused_before_anything_is_trained(monkeypatch):
-    training = sys.modules[vaelab.runs.train.__module__]
-    monkeypatch.setattr(training, "_fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("vaelab.runs.first_stage.fit_stage", lambda *_, **__: pytest.fail("trained"))
     y = FORMS["sequences"][0]
     with pytest.raises(InputError, match="gaussian under conditions that are sequences"):
         TwoStageVAE(**TWO).fit(rows(), y)

@@ -254,12 +254,10 @@ def test_the_settings_of_a_training_reach_the_loop(monkeypatch):
     def fit(model, batches, settings, *, compute, seed, held_out, **_):
         seen.append((settings, compute, seed, len(batches), 0 if held_out is None else len(held_out)))
 
-    import sys
-
     from vaelab.data import from_arrays
     from vaelab.runs import train
 
-    monkeypatch.setattr(sys.modules[train.__module__], "fit", fit)
+    monkeypatch.setattr("vaelab.runs.first_stage.fit", fit)
     first, second = specs.FitSettings(epochs=3, beta1=0.4, weight_decay=0.2), specs.FitSettings(epochs=5, lr=0.7)
     compute = specs.Compute(accelerator="cpu", checkpoint_seconds=7.0)
     law = specs.SecondStage(hidden=(4,), training=second)

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 from sklearn.covariance import ledoit_wolf
+from sklearn.mixture import GaussianMixture
 from torch.distributions import MultivariateNormal
 
 from helpers import small_vae
 from vaelab import GaussianVAE
 from vaelab.data import ArrayBatches, from_arrays
 from vaelab.errors import VaelabWarning
-from vaelab.model import Bernoulli
+from vaelab.model import VAE, Bernoulli, FixedVariance, Gaussian
+from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.runs import assess, findings, train
-from vaelab.runs.baseline import Gain, gain_over_gaussian
+from vaelab.runs.baseline import Gain, Rival, gain_over_gaussian, mixture_beside
 from vaelab.training import Hook
 
 X = torch.randn(300, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(
@@ -119,8 +121,36 @@ def test_unseen_rows_choose_between_starts(gains, taken, monkeypatch):
     noise = torch.tensor([-1.0, 1.0]).repeat(50)  # of deviation 1: an error of 0.1 where one has noise and one has not
     rows = [noise * 2 * (index == 2) + gain for index, gain in enumerate(gains)]
     found = iter([Gain(gain, 0.1, False, tuple(each.tolist())) for gain, each in zip(gains, rows, strict=True)])
-    monkeypatch.setattr("vaelab.runs.stages.gain_over_gaussian", lambda *a, **k: next(found))
+    monkeypatch.setattr("vaelab.runs.first_stage.gain_over_gaussian", lambda *a, **k: next(found))
     model = GaussianVAE(2, network="mlp([16])", likelihood="gaussian(shape=diag-i)", epochs=1, random_state=0)
     facts = train(from_arrays(X.numpy()), model.settings(0)).facts
     assert facts.gaussian_gain.value == taken
     assert facts.gaussian_gain.rows == ()
+
+
+def test_a_mixture_that_explains_unseen_rows_better_is_named():
+    generator = np.random.default_rng(0)
+    apart = np.concatenate([generator.normal(3, 0.2, size=(300, 3)), generator.normal(-1, 0.3, size=(300, 3))])
+    model = GaussianVAE(2, network="mlp([16])", epochs=20, random_state=0).fit(apart)
+    mixture = model.trained_.facts.mixture
+    assert mixture.components == 2
+    assert mixture.value > 2 * mixture.error
+    said = findings(model.trained_, assess(model.trained_, model.as_dataset(apart).train))
+    assert any("A Gaussian mixture of 2 components explains unseen rows better" in line for line in said)
+    assert Rival(4, 0.1, 0.1).better == ""
+    assert Rival(1, 1.0, 0.1).better.startswith("A single Gaussian explains")
+
+
+def test_the_gain_of_a_mixture_against_scikit_learn():
+    """Beside a VAE whose decoder reads nothing, which is N(0, γ I)."""
+    generator = np.random.default_rng(0)
+    rows, unseen = (torch.from_numpy(generator.normal(size=(n, 3)) * [1, 2, 3]) for n in (400, 200))
+    vae = VAE(MLPEncoder((3,), 4), MLPDecoder(2, (3,)), latent_dim=2, likelihood=Gaussian(FixedVariance(1.0))).double()
+    for weights in [*vae.encoder.parameters(), *vae.decoder.parameters()]:
+        weights.data.zero_()
+    both = (ArrayBatches(each, dtype=torch.float64) for each in (rows, unseen))
+    found = mixture_beside(vae, *both, seed=0)
+    assert found.components == 1
+    expected = GaussianMixture(1, reg_covar=1e-3).fit(rows.numpy()).score(unseen.numpy())
+    expected += float(unseen.square().sum(1).mean()) / 2 + 1.5 * np.log(2 * np.pi)
+    assert found.value == pytest.approx(expected, abs=1e-4)

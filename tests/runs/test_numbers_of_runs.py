@@ -121,7 +121,7 @@ def test_each_stage_is_calibrated_on_what_it_was_trained_on_and_no_more(data, mo
         seen.append(("fit", len(batches), len(held_out), float(model.likelihood.variance.gamma.mean())))
         model.encoder.head.output.bias.data[2:] = -2  # so that the codes do not vary by about 1
 
-    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr("vaelab.runs.first_stage.fit", fit)
     monkeypatch.setattr(VAE, "calibrate", lambda self, batches, **_: seen.append(("calibrate", len(batches))))
     second = specs.SecondStage(hidden=(4,), training=BRIEF)
     images = from_arrays((randn(100, 1, 8, 8).sigmoid() * 0.2).numpy())

@@ -207,6 +207,15 @@ def test_a_model_whose_draws_are_not_on_the_manifold_is_not_believed(monkeypatch
     assert found.warnings[0].startswith(said)
 
 
+def test_a_count_below_what_neighbours_see_is_not_taken_of_such_a_model(monkeypatch):
+    points = np.random.default_rng(0).normal(size=(600, 3))
+    x = points / np.linalg.norm(points, axis=1, keepdims=True)
+    trial = Trial(count_dimensions(torch.tensor([[0.001, 1.0, 1.0]])), 0.0, drawn=3.0)
+    monkeypatch.setattr("vaelab.verbs.search.Search._one", lambda self, size, seed: trial)
+    found = estimate_dimension(x, settings=QUICK.set_params(latent_dim=3), smaller=False)
+    assert (found.dimension, found.trained) == (2, 1)
+
+
 def test_a_model_that_draws_what_neighbours_see_is_believed_below_them():
     trial = Trial(count_dimensions(torch.tensor([[0.001, 1.0, 1.0, 1.0]])), 0.0, drawn=3.0)
     assert not unresolved([trial], 3.0)

@@ -94,7 +94,7 @@ def _check_shape(rows: Rows, trained: Trained, data: str, run: Path) -> None:
 def write_codes(out: Path, trained: Trained, split: Split) -> None:
     """Encode rows and write their codes as .npy or .csv."""
     codes = (trained.encode(x, c).cpu().numpy() for x, c in split.parts())
-    _write_table(out, codes, len(split), [f"z{i}" for i in range(trained.settings.latent_dim)])
+    _write_table(out, codes, len(split), [f"z{i}" for i in range(trained.settings.size)])
     _say(out)
 
 

@@ -124,13 +124,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         self.classes_ = None if conditioning is None else conditioning.classes
         self.score_noise_ = torch.randn(
             self.score_draws,
-            self.trained_.settings.latent_dim,
+            self.trained_.settings.size,
             generator=stream("cpu", self.trained_.settings.seed, "score"),
         )
 
     @property
     def _n_features_out(self) -> int:
-        return int(self.trained_.settings.latent_dim)
+        return int(self.trained_.settings.size)
 
     @property
     def _mixed(self) -> bool:
@@ -346,7 +346,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         check_is_fitted(self)
         batches = self.trained_.batches_of(self.as_dataset(X, y).train)
         trained, pruned = runs.prune(self.trained_, batches, keep=keep, tolerance=tolerance)
-        smaller = self.around(trained, {"latent_dim": trained.settings.latent_dim})
+        smaller = self.around(trained, {"latent_dim": trained.settings.size})
         smaller.pruned_ = pruned
         return smaller
 

@@ -118,12 +118,12 @@ def _rebuild_second(spec: specs.SecondStage, state: Mapping[str, Tensor], site: 
 def _fit_flow(spec: specs.Flow, codes: Codes, site: Site, train: Trainer) -> LatentDensity:
     mean, std = codes.moments()
     settings, shape = site.settings, site.condition_shape
-    flow = build_flow(settings.latent_dim, condition_shape=shape, loc=mean, scale=std, seed=settings.seed)
+    flow = build_flow(settings.size, condition_shape=shape, loc=mean, scale=std, seed=settings.seed)
     return train(flow, spec.training, "the flow")
 
 
 def _rebuild_flow(spec: specs.Flow, state: Mapping[str, Tensor], site: Site) -> LatentDensity:
-    density = build_flow(site.settings.latent_dim, condition_shape=site.condition_shape)
+    density = build_flow(site.settings.size, condition_shape=site.condition_shape)
     density.load_state_dict(cast("dict[str, Tensor]", state))
     return density
 

@@ -7,9 +7,10 @@ from vaelab.lazy import attach
 if TYPE_CHECKING:
     from vaelab.runs.assessment import Assessment, assess, findings
     from vaelab.runs.execution import data_of, execute, first_process, prepare, source_of
+    from vaelab.runs.first_stage import FIRST
     from vaelab.runs.folder import read_config, read_run, save, versions, write_config
     from vaelab.runs.pruning import prune
-    from vaelab.runs.stages import FIRST, SECOND, train
+    from vaelab.runs.stages import SECOND, train
     from vaelab.runs.trained import Facts, Trained
 
 __all__ = [
@@ -38,7 +39,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "Assessment": "vaelab.runs.assessment",
-        "FIRST": "vaelab.runs.stages",
+        "FIRST": "vaelab.runs.first_stage",
         "Facts": "vaelab.runs.trained",
         "SECOND": "vaelab.runs.stages",
         "Trained": "vaelab.runs.trained",

@@ -116,11 +116,11 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
     what = ("pixels" if facts.event_shape[0] == 1 else "pixel values") if image else "columns"
     count = found.active_dimensions
     lines = [
-        f"{size} {what} are coded in {settings.latent_dim} numbers, without noise: an autoencoder."
+        f"{size} {what} are coded in {settings.size} numbers, without noise: an autoencoder."
         if settings.posterior.degenerate
         else f"All {count} latent dimensions are in use; try a larger --latent-dim."
-        if count == settings.latent_dim
-        else f"{size} {what} live on about {count} dimensions: training kept {count} of {settings.latent_dim} latent "
+        if count == settings.size
+        else f"{size} {what} live on about {count} dimensions: training kept {count} of {settings.size} latent "
         "dimensions active and left the others idle."
     ]
     unit = "of the pixel range" if image else "standard deviations of a column"
@@ -139,6 +139,8 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
     if gain is not None:
         better = f"Unseen rows are worth {gain.value:.2f} ± {gain.error:.2f} nats more than to a single Gaussian."
         lines.append(gain.doubt or better)
+    if facts.mixture is not None and facts.mixture.better:
+        lines.append(facts.mixture.better)
     if len(trained.densities) > 1:
         lines.append(_on_densities(trained, found))
     return lines

@@ -47,7 +47,8 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     schema = schema_of(data, settings)
     levels = () if schema is None else schema.levels
     # refuses what it cannot take
-    build_vae(resolved, data.event_shape, data_variance=1.0, condition_shape=shape, levels=levels)
+    sized = resolved.model_copy(update={"latent_dim": 2}) if resolved.latent_dim == "auto" else resolved
+    build_vae(sized, data.event_shape, data_variance=1.0, condition_shape=shape, levels=levels)
     files.write_config(folder, resolved, data={**source, "fingerprint": data.fingerprint()})
 
 

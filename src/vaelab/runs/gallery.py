@@ -16,7 +16,7 @@ from vaelab.diagnostics.variance_pictures import decoder_variance
 from vaelab.model import ACTIVE_BELOW
 from vaelab.runs.assessment import Assessment
 from vaelab.runs.folder import METRICS
-from vaelab.runs.stages import FIRST, SECOND
+from vaelab.runs.stages import SECOND
 from vaelab.runs.trained import Trained
 from vaelab.specs.densities import title_of
 from vaelab.training import read_records, stream
@@ -30,7 +30,7 @@ def draw_pictures(
     Samples of a plain VAE stand beside the others if one is given.
     """
     records = read_records(folder / METRICS)
-    for stage, name in ((FIRST, "curves.png"), (SECOND, "curves-second-stage.png")):
+    for stage, name in ((trained.facts.stage, "curves.png"), (SECOND, "curves-second-stage.png")):
         shown = [record for record in records if record["stage"] == stage]
         if shown:
             pictures.save(pictures.curves(shown), folder / name)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,22 +16,17 @@ from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
 from vaelab.model import VAE, variance_ratios_of
-from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear
-from vaelab.runs.baseline import Gain, gain_over_gaussian
+from vaelab.runs.baseline import mixture_beside
+from vaelab.runs.first_stage import FirstStage, fit_stage
 from vaelab.runs.trained import Facts, Trained
-from vaelab.specs import MLP, FitSettings, Mixed, Profiled, Settings, build_vae
-from vaelab.specs import Gaussian as GaussianSpec
+from vaelab.specs import FitSettings, Mixed, Settings
 from vaelab.specs.densities import Density, ordered
 from vaelab.specs.likelihoods import WithVariance
-from vaelab.training import Hook, fit, stream
+from vaelab.training import Hook, stream
 from vaelab.types import Batches, Trainable
 
-FIRST, SECOND = "stage one", "stage two"
-LINEAR, BELOW = "stage one from a linear model", "stage one from below"  # the same again from another start
-_LOW = 0.01  # first γ of a training that is tried again, relative to the variance of the data
-
+SECOND = "stage two"
 _MOST_HELD_OUT = 5_000
-_MOST_FOR_LINEAR = 20_000  # rows
 T = TypeVar("T", bound=Trainable)
 _MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
 
@@ -47,8 +40,6 @@ def train(
     resume: bool = False,
 ) -> Trained:
     """Train both stages on the training split and fit the densities.
-
-    Stage one is trained again from another start where unseen rows may prefer that.
 
     Every part is a function of the data and the settings, and a stage that is already complete on disk is not run
     again, so resuming is calling this once more with ``resume=True``.
@@ -95,28 +86,11 @@ def train(
     shape = () if conditioning is None else conditioning.shape
     check_densities(settings.densities, shape)
 
-    def first_stage(settings: Settings, stage: str) -> Iterator[tuple[VAE, Gain | None]]:
-        """Train a VAE, of the same seed always, so that only the settings differ; a linear one is yielded before."""
-        variance = facts.data_variance
-        vae = build_vae(settings, data.event_shape, data_variance=variance, condition_shape=shape, levels=levels)
-        if getattr(settings.network, "start", None) == "linear":
-            _begin_linear(vae, batches, rest)
-            yield copy.deepcopy(vae).eval(), gain_over_gaussian(vae.eval(), batches, rest, seed=settings.seed)
-        _fit(vae, batches, rest, settings, settings.training, stage, hooks, states, resume=resume)
-        yield vae, gain_over_gaussian(vae, batches, rest, seed=settings.seed)
-
-    *linear, first = list(first_stage(settings, FIRST))
-    vae, gain = first
-    for stage, another in ((BELOW, _from_below), (LINEAR, _from_linear)):
-        other = another(settings, vae, gain)
-        if other is not None:
-            *before, last = list(first_stage(other, stage))
-            linear += before
-            vae, gain = max((vae, gain), last, key=lambda each: -math.inf if each[1] is None else each[1].value)
-    for simple, found in linear:  # what training cannot clearly better is better left
-        if gain is not None and found is not None and not gain.clearly_above(found):
-            vae, gain = simple, found
+    first = FirstStage(batches, rest, data.event_shape, facts.data_variance, shape, levels, hooks, states, resume)
+    settings, vae, gain, stage = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
+    facts.stage = stage
     facts.gaussian_gain = None if gain is None else gain._replace(rows=())
+    facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed)
     if gain is not None and gain.doubt:
         warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
     _warn_of_blank(vae, settings, facts.data_variance)
@@ -126,56 +100,6 @@ def train(
         codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
         fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)
     return trained
-
-
-def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
-    """Return settings to train once more with, from a linear model, or None where that is of no use.
-
-    Where a Gaussian is as good, or a γ per column has given columns up, a training from random weights has stopped
-    short of what is linear in the rows.
-    """
-    network, likelihood = settings.network, settings.likelihood
-    if gain is None or not isinstance(network, MLP) or network.start is not None or not can_begin_linear(vae):
-        return None
-    if not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
-        return None
-    if likelihood.shape != "diag-i" and gain.value > 2 * gain.error:
-        return None
-    return settings.model_copy(update={"network": network.set_params(start="linear")})
-
-
-def _from_below(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
-    """Return settings with a γ that starts low, where training found nothing, or None.
-
-    It leaves the saddle in which z is unused.
-    """
-    likelihood = settings.likelihood
-    if gain is None or not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
-        return None
-    if gain.value > 2 * gain.error or not gain.unused or likelihood.variance.start is not None:
-        return None
-    low = likelihood.set_params(variance=likelihood.variance.set_params(start=_LOW))
-    return settings.model_copy(update={"likelihood": low})
-
-
-def _begin_linear(vae: VAE, batches: Batches, rest: Batches | None) -> None:
-    """Set the first weights to the linear model that unseen rows prefer.
-
-    Raises
-    ------
-    InputError
-        The networks cannot be affine, or the rows have conditions or gaps.
-    """
-    device = next(vae.parameters()).device
-    (x, c), (unseen, _) = (
-        each.take(torch.arange(min(len(each), _MOST_FOR_LINEAR), device=device)) for each in (batches, rest or batches)
-    )
-    most = can_begin_linear(vae)
-    if c is not None or not most or not bool(x.isfinite().all()):
-        raise InputError("start='linear' for such data or settings", "a table of numbers", "Leave start out.")
-    variance = vae.likelihood.variance
-    diagonal, floor = (False, 0.0) if variance is None else (variance.diagonal, variance.floor)
-    begin_linear(vae, best_linear_model(x, unseen, most, diagonal=diagonal, floor=floor))
 
 
 def schema_of(data: Dataset, settings: Settings) -> Schema | None:
@@ -205,53 +129,6 @@ def check_densities(densities: Sequence[Density], condition_shape: tuple[int, ..
     """Refuse, before anything is trained, densities that do not take such conditions or need what is not installed."""
     for law in densities:
         law_of(law).check(law, condition_shape)
-
-
-def _fit(
-    model: Trainable,
-    batches: Batches,
-    held_out: Batches | None,
-    settings: Settings,
-    length: FitSettings,
-    stage: str,
-    hooks: Sequence[Hook],
-    states: Path | None,
-    *,
-    resume: bool,
-) -> None:
-    """Train one stage, then set a profiled γ, from rows that were set aside where there are any."""
-    if held_out is None and length.schedule.kind == "plateau":
-        text = f"{stage}: too few rows to hold any out, which schedule='plateau' watches; the learning rate stays."
-        warnings.warn(text, VaelabWarning, stacklevel=4)
-        length = length.set_params(schedule="constant")
-    fit(
-        model,
-        batches,
-        length,
-        compute=settings.compute,
-        seed=settings.seed,
-        held_out=held_out,
-        hooks=hooks,
-        stage=stage,
-        state_file=None if states is None else states / f"{stage.replace(' ', '-')}.safetensors",
-        resume=resume,
-    )
-    if not isinstance(model, VAE):
-        return
-    device = next(model.parameters()).device
-    model.calibrate(
-        batches.to(device),
-        unseen=None if held_out is None else held_out.to(device),
-        generator=stream(device, settings.seed, stage, "calibrate"),
-    )
-    variance = model.likelihood.variance
-    if variance is not None and variance.at_floor:
-        warnings.warn(
-            f"{stage}: the decoder variance reached its floor, {variance.floor:.2g} in the network's "
-            "units: the data look noiseless. Likelihoods are then set by its floor, not by the data.",
-            VaelabWarning,
-            stacklevel=4,
-        )
 
 
 def _warn_of_blank(vae: VAE, settings: Settings, data_variance: float) -> None:
@@ -317,7 +194,7 @@ def fit_density(
     """
 
     def on_codes(model: T, length: FitSettings, stage: str) -> T:
-        _fit(model, codes, held_out, trained.settings, length, stage, hooks, states, resume=resume)
+        fit_stage(model, codes, held_out, trained.settings, length, stage, hooks, states, resume=resume)
         return model
 
     if not law.gradient:

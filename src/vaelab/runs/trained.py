@@ -29,7 +29,7 @@ from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
 from vaelab.model import VAE
 from vaelab.rows import rows_at_once, spans
-from vaelab.runs.baseline import Gain
+from vaelab.runs.baseline import Gain, Rival
 from vaelab.specs import Settings
 from vaelab.training import stream
 
@@ -60,6 +60,10 @@ class Facts(BaseModel):
     gaussian_gain
         Nats per unseen row that the VAE has over a Gaussian of the data's covariance, and their standard error; None
         where this was not compared.
+    mixture
+        A Gaussian mixture of the rows, and how far unseen rows prefer it; None where this was not compared.
+    stage
+        The training that the VAE is of, as records name it; several are tried where unseen rows may prefer another.
     scored_on_training
         Whether there were no held-out rows, and the scores are those of fresh draws of training codes.
     """
@@ -79,6 +83,8 @@ class Facts(BaseModel):
     code_scores: dict[str, float] = {}
     best_density: str = "prior"
     gaussian_gain: Gain | None = None
+    mixture: Rival | None = None
+    stage: str = "stage one"
     scored_on_training: bool = False
 
 

@@ -55,8 +55,8 @@ def build_vae(
     with forked("cpu", settings.seed, "first stage"):
         shapes = Shapes(
             event_shape=(table_width(levels),) if mixed else event_shape,
-            latent_dim=settings.latent_dim,
-            encoder_outputs=posterior.parameter_count(settings.latent_dim),
+            latent_dim=settings.size,
+            encoder_outputs=posterior.parameter_count(settings.size),
             decoder_shape=likelihood.parameter_shape(event_shape),
             condition_dim=_embedding(settings, condition_shape) if settings.network.embeds else 0,
             condition_shape=condition_shape,
@@ -67,11 +67,11 @@ def build_vae(
         return VAE(
             encoder,
             decoder,
-            latent_dim=settings.latent_dim,
+            latent_dim=settings.size,
             posterior=posterior,
             prior=_prior(settings, encoder, condition_shape),
             likelihood=likelihood,
-            regularizers=[each.build(settings.latent_dim, math.prod(event_shape)) for each in settings.penalties],
+            regularizers=[each.build(settings.size, math.prod(event_shape)) for each in settings.penalties],
             draws=settings.posterior.drawn,
         )
 
@@ -89,7 +89,7 @@ def build_second_stage(
     from vaelab.training.streams import forked
 
     second = second or cast("SecondStage", settings.density("second_stage"))
-    size, width = settings.latent_dim, _embedding(settings, condition_shape)
+    size, width = settings.size, _embedding(settings, condition_shape)
     with forked("cpu", settings.seed, "second stage"):
         encoder = MLPEncoder((size,), 2 * size, hidden=second.widths, skip=True, condition_dim=width)
         decoder = MLPDecoder(size, (size,), hidden=second.widths, skip=True, condition_dim=width)
@@ -133,7 +133,7 @@ def _prior(settings: Settings, encoder: nn.Module, condition_shape: tuple[int, .
     from vaelab import nets
     from vaelab.model import Conditional
 
-    size, condition = settings.latent_dim, settings.condition
+    size, condition = settings.size, settings.condition
     if condition is None or condition.kind == "standard":
         return None
     if condition.kind == "shared":

@@ -5,9 +5,11 @@ The command line's flags, the estimators' arguments, a run's ``config.yaml`` and
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from vaelab.errors import InputError
 from vaelab.spec import Spec
@@ -23,7 +25,9 @@ from vaelab.training.settings import Compute, FitSettings, Plateau
 class Settings(Spec):
     """Everything that decides what is trained and how; data apart."""
 
-    latent_dim: int = Field(32, ge=1, description="latent dimensions; superfluous ones are left idle by training")
+    latent_dim: int | Literal["auto"] = Field(
+        32, description="latent dimensions; superfluous ones are left idle by training, or dropped after it with auto"
+    )
     network: Network = Field(Auto(), description="encoder and decoder")
     likelihood: Likelihood = Field(Gaussian(), description="p(x|z)")
     posterior: Posterior = Field(Diagonal(), description="q(z|x)")
@@ -38,6 +42,18 @@ class Settings(Spec):
     compute: Compute = Field(Compute(), description="on what to compute")
     held_out: float = Field(0.1, ge=0, lt=1, description="share of the training rows (at most 5,000) to compare on")
     seed: int = Field(0, ge=0, description="seed of initial weights, splits, data order and noise")
+
+    @field_validator("latent_dim", mode="plain")
+    @classmethod
+    def _counted(cls, value: Any) -> Any:
+        """Take a whole number, or the word; as one check, so that a mistake is said once."""
+        if value == "auto":
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or value % 1 != 0:
+            raise PydanticCustomError("size", "Input should be a whole number, or 'auto'")
+        if value < 1:
+            raise PydanticCustomError("size", "Input should be greater than or equal to 1, or 'auto'")
+        return int(value)
 
     @field_validator("penalties", "densities", mode="before")
     @classmethod
@@ -75,10 +91,27 @@ class Settings(Spec):
             raise ValueError("schedule='plateau' watches held-out rows; leave held_out above 0")
         if self.condition is not None and self.condition.kind == "shared" and self.network.kind != "lstm":
             raise ValueError("condition='shared' is for network='lstm'; use condition='conditional'")
+        if self.latent_dim == "auto" and self.posterior.kind != "diagonal":
+            raise ValueError(
+                f"latent_dim='auto' for posterior={self.posterior.kind!r}, of which no axes can be counted"
+            )
         names = [law.name for law in self.densities]
         if len(set(names)) != len(names):
             raise ValueError(f"densities {', '.join(names)} name one twice")
         return self
+
+    @property
+    def size(self) -> int:
+        """The number of latent dimensions.
+
+        Raises
+        ------
+        InputError
+            It is to be found by training.
+        """
+        if self.latent_dim == "auto":
+            raise InputError("latent_dim='auto' without a training that finds it", "a number")
+        return self.latent_dim
 
     @property
     def conditional(self) -> bool:

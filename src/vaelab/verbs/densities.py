@@ -86,7 +86,7 @@ class DensityComparison:
         """Return one line per density, highest score first, then what would be taken and what was left out."""
         wide = max(len(name) for name in [*self.scores, "density"])
         lines = [
-            f"{self.held_out:,} held-out codes of {self.trained.settings.latent_dim} dimensions, after {self.rows:,} "
+            f"{self.held_out:,} held-out codes of {self.trained.settings.size} dimensions, after {self.rows:,} "
             "to fit; nats per code, higher is better",
             f"{'density':<{wide}}  {'log-density':>12}  {'behind the highest':>20}  {'seconds':>8}",
         ]

@@ -138,7 +138,7 @@ def diagnose(
         measures=measures,
         verdicts=verdicts_of(measures, context),
         examples=examples,
-        history=[record for record in history if record.get("stage") == "stage one"],
+        history=[record for record in history if record.get("stage") == subject.trained.facts.stage],
         notes=tuple(measured.notes),
         seconds=time.perf_counter() - start,
     )

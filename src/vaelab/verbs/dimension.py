@@ -375,7 +375,7 @@ def estimate_dimension(
         epochs = math.ceil(_STEPS / max(1, len(data.train) // settings.training.batch_size))
         settings = settings.set_params(training__epochs=epochs)
     search = Search(data, settings, seeds, note)
-    size = min(settings.latent_dim, most)
+    size = min(settings.size, most)
     counts = counts_of(search.train(size))
     while 2 * max(counts) > size and size < most:
         size = min(2 * size, most)

@@ -89,4 +89,4 @@ def prune(
         raise InputError(f"a {type(model).__name__}", "a VAE, a run, or an estimator of rows", "Train a smaller one.")
     trained, data = read(model, X, c)
     smaller, record = runs.prune(trained, trained.batches_of(data.train), keep=keep, tolerance=tolerance)
-    return returned(model, smaller, {"latent_dim": smaller.settings.latent_dim}, pruned_=record)
+    return returned(model, smaller, {"latent_dim": smaller.settings.size}, pruned_=record)

@@ -92,8 +92,7 @@ def further(diagnosis: Diagnosis) -> Picture | None:
 
 def course(diagnosis: Diagnosis) -> Picture | None:
     """γ, distortion and dimensions in use over the epochs."""
-    records = [one for one in diagnosis.history if one.get("stage", "stage one") == "stage one"]
-    series = {key: _series(records, key) for key in _COURSE}
+    series = {key: _series(diagnosis.history, key) for key in _COURSE}
     series = {key: found for key, found in series.items() if len(found[0]) > 1}
     if not series:
         return None

@@ -1,0 +1,224 @@
+"""Stage one: the VAE, from other starts where unseen rows may prefer that, and of a size that suits the data."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from vaelab.data import ArrayBatches, MappedBatches
+from vaelab.errors import InputError, VaelabWarning
+from vaelab.model import VAE
+from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear
+from vaelab.runs.baseline import Gain, gain_over_gaussian
+from vaelab.specs import MLP, FitSettings, Profiled, Settings, build_vae
+from vaelab.specs import Gaussian as GaussianSpec
+from vaelab.training import Hook, fit, stream
+from vaelab.types import Batches, Trainable
+
+FIRST = "stage one"
+LINEAR, BELOW = "from a linear model", "from below"  # the same again from another start
+_LOW = 0.01  # first γ of a training that is tried again, relative to the variance of the data
+_MOST_FOR_LINEAR = 20_000  # rows
+
+
+class Kept(NamedTuple):
+    """The VAE that is kept of one or several trainings.
+
+    Attributes
+    ----------
+    settings
+        With the number of latent dimensions that it has.
+    vae
+        The model.
+    gain
+        What unseen rows get from it beyond a Gaussian; None where that was not compared.
+    stage
+        The training that it is of, as its records name it.
+    """
+
+    settings: Settings
+    vae: VAE
+    gain: Gain | None
+    stage: str
+
+    @property
+    def value(self) -> float:
+        """The gain, by which trainings are ranked."""
+        return -math.inf if self.gain is None else self.gain.value
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """What the first stage of one training is trained on and with.
+
+    Attributes
+    ----------
+    batches, rest
+        Training rows, and those that are set aside, or None.
+    event_shape, data_variance, condition_shape, levels
+        As for `vaelab.specs.build_vae`.
+    hooks, states, resume
+        As for `vaelab.runs.train`.
+    """
+
+    batches: ArrayBatches | MappedBatches
+    rest: ArrayBatches | MappedBatches | None
+    event_shape: tuple[int, ...]
+    data_variance: float
+    condition_shape: tuple[int, ...]
+    levels: tuple[int, ...]
+    hooks: Sequence[Hook]
+    states: Path | None
+    resume: bool
+
+    def trained(self, settings: Settings, stage: str = FIRST) -> Kept:
+        """Train from random weights, and again from another start where unseen rows may prefer that."""
+        *linear, kept = self._from(settings, stage)
+        for how, another in ((BELOW, _from_below), (LINEAR, _from_linear)):
+            other = another(settings, kept.vae, kept.gain)
+            if other is not None:
+                *before, last = self._from(other, f"{stage} {how}")
+                linear += before
+                kept = max(kept, last, key=lambda each: each.value)
+        for simple in linear:  # what training cannot clearly better is better left
+            if kept.gain is not None and simple.gain is not None and not kept.gain.clearly_above(simple.gain):
+                kept = simple
+        return kept._replace(settings=settings)
+
+    def grown(self, settings: Settings) -> Kept:
+        """Train with larger and larger codes until at least half of one is idle, and drop what is idle."""
+        from vaelab.runs.size import first_size, largest_size, without_idle  # loads what looks for neighbours
+
+        size, most = first_size(self.batches, self.levels), largest_size(self.event_shape, self.levels)
+        while True:
+            size = min(size, most)
+            sized = settings.model_copy(update={"latent_dim": size})
+            for hook in self.hooks:
+                hook.note(f"training with {size} latent dimensions")
+            kept = self.trained(sized, f"{FIRST}, {size} dimensions")
+            smaller, active = without_idle(kept.vae, self.batches)
+            if 2 * active <= size or size == most:
+                sized = sized.model_copy(update={"latent_dim": smaller.latent_dim})
+                return kept._replace(settings=sized, vae=smaller)
+            size *= 2
+
+    def _from(self, settings: Settings, stage: str) -> Iterator[Kept]:
+        """Train a VAE, of the same seed always, so that only the settings differ; a linear one comes before."""
+        batches, rest, seed = self.batches, self.rest, settings.seed
+        vae = build_vae(
+            settings,
+            self.event_shape,
+            data_variance=self.data_variance,
+            condition_shape=self.condition_shape,
+            levels=self.levels,
+        )
+        if getattr(settings.network, "start", None) == "linear":
+            _begin_linear(vae, batches, rest)
+            gain = gain_over_gaussian(vae.eval(), batches, rest, seed=seed)
+            yield Kept(settings, copy.deepcopy(vae), gain, stage)
+        fit_stage(vae, batches, rest, settings, settings.training, stage, self.hooks, self.states, resume=self.resume)
+        yield Kept(settings, vae, gain_over_gaussian(vae, batches, rest, seed=seed), stage)
+
+
+def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
+    """Return settings to train once more with, from a linear model, or None where that is of no use.
+
+    Where a Gaussian is as good, or a γ per column has given columns up, a training from random weights has stopped
+    short of what is linear in the rows.
+    """
+    network, likelihood = settings.network, settings.likelihood
+    if gain is None or not isinstance(network, MLP) or network.start is not None or not can_begin_linear(vae):
+        return None
+    if not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
+        return None
+    if likelihood.shape != "diag-i" and gain.value > 2 * gain.error:
+        return None
+    return settings.model_copy(update={"network": network.set_params(start="linear")})
+
+
+def _from_below(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
+    """Return settings with a γ that starts low, where training found nothing, or None.
+
+    It leaves the saddle in which z is unused.
+    """
+    likelihood = settings.likelihood
+    if gain is None or not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
+        return None
+    if gain.value > 2 * gain.error or not gain.unused or likelihood.variance.start is not None:
+        return None
+    low = likelihood.set_params(variance=likelihood.variance.set_params(start=_LOW))
+    return settings.model_copy(update={"likelihood": low})
+
+
+def _begin_linear(vae: VAE, batches: Batches, rest: Batches | None) -> None:
+    """Set the first weights to the linear model that unseen rows prefer.
+
+    Raises
+    ------
+    InputError
+        The networks cannot be affine, or the rows have conditions or gaps.
+    """
+    device = next(vae.parameters()).device
+    (x, c), (unseen, _) = (
+        each.take(torch.arange(min(len(each), _MOST_FOR_LINEAR), device=device)) for each in (batches, rest or batches)
+    )
+    most = can_begin_linear(vae)
+    if c is not None or not most or not bool(x.isfinite().all()):
+        raise InputError("start='linear' for such data or settings", "a table of numbers", "Leave start out.")
+    variance = vae.likelihood.variance
+    diagonal, floor = (False, 0.0) if variance is None else (variance.diagonal, variance.floor)
+    begin_linear(vae, best_linear_model(x, unseen, most, diagonal=diagonal, floor=floor))
+
+
+def fit_stage(
+    model: Trainable,
+    batches: Batches,
+    held_out: Batches | None,
+    settings: Settings,
+    length: FitSettings,
+    stage: str,
+    hooks: Sequence[Hook],
+    states: Path | None,
+    *,
+    resume: bool,
+) -> None:
+    """Train one stage, then set a profiled γ, from rows that were set aside where there are any."""
+    if held_out is None and length.schedule.kind == "plateau":
+        text = f"{stage}: too few rows to hold any out, which schedule='plateau' watches; the learning rate stays."
+        warnings.warn(text, VaelabWarning, stacklevel=4)
+        length = length.set_params(schedule="constant")
+    fit(
+        model,
+        batches,
+        length,
+        compute=settings.compute,
+        seed=settings.seed,
+        held_out=held_out,
+        hooks=hooks,
+        stage=stage,
+        state_file=None if states is None else states / f"{stage.replace(' ', '-')}.safetensors",
+        resume=resume,
+    )
+    if not isinstance(model, VAE):
+        return
+    device = next(model.parameters()).device
+    model.calibrate(
+        batches.to(device),
+        unseen=None if held_out is None else held_out.to(device),
+        generator=stream(device, settings.seed, stage, "calibrate"),
+    )
+    variance = model.likelihood.variance
+    if variance is not None and variance.at_floor:
+        warnings.warn(
+            f"{stage}: the decoder variance reached its floor, {variance.floor:.2g} in the network's "
+            "units: the data look noiseless. Likelihoods are then set by its floor, not by the data.",
+            VaelabWarning,
+            stacklevel=4,
+        )
