@@ -49,7 +49,7 @@ class Settings(Spec):
         """Take a whole number, or the word; as one check, so that a mistake is said once."""
         if value == "auto":
             return value
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or value % 1 != 0:
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or float(value) % 1:
             raise PydanticCustomError("size", "Input should be a whole number, or 'auto'")
         if value < 1:
             raise PydanticCustomError("size", "Input should be greater than or equal to 1, or 'auto'")
