@@ -250,7 +250,7 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> InputError:
             close = difflib.get_close_matches(str(item["loc"][-1]), _field_names(kind), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             problems.append(f"no setting is called {name!r}{hint}")
-        elif item["type"] == "value_error" or not name:
+        elif not name or (item["type"] == "value_error" and not isinstance(item["input"], str | int | float | None)):
             problems.append(f"{name}: {message}" if name else message)
         else:
             problems.append(f"{name}={item['input']!r}: {message}")

@@ -154,3 +154,15 @@ def test_the_gain_of_a_mixture_against_scikit_learn():
     expected = GaussianMixture(1, reg_covar=1e-3).fit(rows.numpy()).score(unseen.numpy())
     expected += float(unseen.square().sum(1).mean()) / 2 + 1.5 * np.log(2 * np.pi)
     assert found.value == pytest.approx(expected, abs=1e-4)
+
+
+def test_active_dimensions_of_noisy_data_are_those_that_carry_something():
+    """Four columns of a common factor with as much noise: none is below 0.05, and one carries 0.8 nats."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(1500, 1)) + generator.normal(size=(1500, 4))
+    model = GaussianVAE(3, network="mlp([16])", epochs=40, random_state=0).fit(x)
+    assert min(model.variance_ratios_) > 0.05
+    assert model.trained_.active_below == pytest.approx(np.exp(-0.2))
+    assert model.active_dimensions_ == model.trained_.active_dimensions == 1
+    said = findings(model.trained_, assess(model.trained_, model.as_dataset(x).train))[0]
+    assert said.startswith("1 of 3 latent dimensions carry a tenth of a nat or more. The noise is too large")

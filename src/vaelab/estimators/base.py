@@ -21,7 +21,6 @@ from vaelab.data.checks import GAPS_REMEDY, MIXED, REMEDY, check_array, check_de
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
 from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, seed_of
-from vaelab.model import count_active
 from vaelab.runs.given import draw_given, matcher
 from vaelab.runs.trained import Trained
 from vaelab.specs import Likelihood
@@ -116,7 +115,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         """Set what is learned, from `trained_` alone."""
         variance = self.trained_.vae.likelihood.variance
         self.variance_ratios_ = np.array(self.trained_.facts.variance_ratios)
-        self.active_dimensions_ = count_active(torch.as_tensor(self.variance_ratios_))
+        self.active_dimensions_ = self.trained_.active_dimensions
         gamma = None if variance is None else variance.gamma.detach().cpu().double()
         self.gamma_ = None if gamma is None else gamma.numpy() if gamma.ndim else float(gamma)
         self.schema_ = self.trained_.schema

@@ -18,7 +18,6 @@ from vaelab.data import Conditioning, Dataset, Ragged, TestSplit, TrainSplit, Wi
 from vaelab.data.sequences import advance, context_of, latest_windows, target_rows
 from vaelab.errors import InputError
 from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, keep_arguments, seed_of, settings_of
-from vaelab.model import count_active
 from vaelab.runs.trained import Trained
 from vaelab.specs import LSTM, Compute, FitSettings, Gaussian, Likelihood, Penalty, Settings
 from vaelab.training import Progress, stream
@@ -185,7 +184,7 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
         assert likelihood.variance is not None
         self.gamma_ = float(likelihood.variance.gamma)
         self.variance_ratios_ = np.array(self.trained_.facts.variance_ratios)
-        self.active_dimensions_ = count_active(torch.as_tensor(self.variance_ratios_))
+        self.active_dimensions_ = self.trained_.active_dimensions
         self.n_features_in_ = self.trained_.facts.event_shape[0]
         seed = self.trained_.settings.seed
         self.score_noise_ = torch.randn(self.score_draws, self.latent_dim, generator=stream("cpu", seed, "score"))

@@ -9,7 +9,7 @@ import torch
 from vaelab.data import Split
 from vaelab.latent import Codes, compare_on_codes
 from vaelab.metrics import energy_distance
-from vaelab.model import FixedVariance, count_active, reconstruction_error, variance_ratios_of
+from vaelab.model import ACTIVE_BELOW, FixedVariance, count_active, reconstruction_error, variance_ratios_of
 from vaelab.rows import blocks
 from vaelab.runs.trained import Trained
 from vaelab.specs.densities import title_of
@@ -88,7 +88,7 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
         kl=None if plain else kl,
         caveat=caveat,
         gamma=None if variance is None else float(variance.gamma.mean()),
-        active_dimensions=count_active(ratios),
+        active_dimensions=count_active(ratios, trained.active_below),
         variance_ratios=ratios.tolist(),
         code_log_density=compare_on_codes(trained.densities, codes, seed=seed).scores,
         code_distance=_distances(trained, codes, seed),
@@ -114,15 +114,7 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
     size = torch.Size(facts.event_shape).numel()
     image = facts.kind == "image"
     what = ("pixels" if facts.event_shape[0] == 1 else "pixel values") if image else "columns"
-    count = found.active_dimensions
-    lines = [
-        f"{size} {what} are coded in {settings.size} numbers, without noise: an autoencoder."
-        if settings.posterior.degenerate
-        else f"All {count} latent dimensions are in use; try a larger --latent-dim."
-        if count == settings.size
-        else f"{size} {what} live on about {count} dimensions: training kept {count} of {settings.size} latent "
-        "dimensions active and left the others idle."
-    ]
+    lines = [_on_dimensions(trained, found, f"{size} {what}")]
     unit = "of the pixel range" if image else "standard deviations of a column"
     if settings.likelihood.takes != "columns" or found.gamma is not None:  # there are numbers
         lines.append(f"Unseen rows are rebuilt to within {found.mse**0.5:.3f} {unit} (root mean squared error).")
@@ -144,6 +136,25 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
     if len(trained.densities) > 1:
         lines.append(_on_densities(trained, found))
     return lines
+
+
+def _on_dimensions(trained: Trained, found: Assessment, what: str) -> str:
+    count, size = found.active_dimensions, trained.settings.size
+    if trained.settings.posterior.degenerate:
+        return f"{what} are coded in {size} numbers, without noise: an autoencoder."
+    if not count:
+        return f"The code is idle: none of the {size} latent dimensions tells the decoder anything of the {what}."
+    if trained.active_below > ACTIVE_BELOW:
+        return (
+            f"{count} of {size} latent dimensions carry a tenth of a nat or more. The noise is too large, at a "
+            f"variance of {found.gamma:.2g}, to say on how many dimensions the {what} live."
+        )
+    if count == size:
+        return f"All {count} latent dimensions are in use; try a larger --latent-dim."
+    return (
+        f"{what} live on about {count} dimensions: training kept {count} of {size} latent dimensions active and left "
+        "the others idle."
+    )
 
 
 def _on_densities(trained: Trained, found: Assessment) -> str:

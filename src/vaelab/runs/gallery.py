@@ -13,7 +13,6 @@ from vaelab.data import Dataset, Split
 from vaelab.data.mapped import in_memory
 from vaelab.diagnostics import pictures
 from vaelab.diagnostics.variance_pictures import decoder_variance
-from vaelab.model import ACTIVE_BELOW
 from vaelab.runs.assessment import Assessment
 from vaelab.runs.folder import METRICS
 from vaelab.runs.stages import SECOND
@@ -35,7 +34,9 @@ def draw_pictures(
         if shown:
             pictures.save(pictures.curves(shown), folder / name)
     if not trained.vae.posterior.degenerate:
-        histogram = pictures.variance_histogram(np.array(found.variance_ratios), found.active_dimensions, ACTIVE_BELOW)
+        histogram = pictures.variance_histogram(
+            np.array(found.variance_ratios), found.active_dimensions, trained.active_below
+        )
         pictures.save(histogram, folder / "posterior-variances.png")
     _draw_variance(trained, data, folder)
     if trained.facts.kind == "image":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,12 +28,14 @@ from vaelab.data.cells import Container
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
-from vaelab.model import VAE
+from vaelab.model import ACTIVE_BELOW, VAE, count_active
 from vaelab.rows import rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
 from vaelab.specs import Settings
 from vaelab.training import stream
 
+_NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
+_CARRIES = math.exp(-0.2)  # ratio of variances at which a dimension carries a tenth of a nat
 _MOST_DRAWS = 20_000  # of z, decoded at once
 
 
@@ -123,6 +126,23 @@ class Trained:
     def device(self) -> torch.device:
         """Where the networks are."""
         return next(self.vae.parameters()).device
+
+    @property
+    def active_below(self) -> float:
+        """Ratio of posterior to prior variance below which a dimension is active.
+
+        0.05, which presupposes noise that is small against what a dimension carries. Where γ is more than 15 % of the
+        variance of the data a dimension is active that carries a tenth of a nat: −log(ratio) / 2 ≥ 0.1.
+        """
+        variance = self.vae.likelihood.variance
+        if variance is None or float(variance.gamma.mean()) <= _NOISY * self.facts.data_variance:
+            return ACTIVE_BELOW
+        return _CARRIES
+
+    @property
+    def active_dimensions(self) -> int:
+        """How many dimensions are active on the training rows; see `active_below`."""
+        return count_active(torch.tensor(self.facts.variance_ratios), self.active_below)
 
     def conditions(self, y: object, rows: int | None = None, *, spread: bool = False) -> Tensor | None:
         """Map conditions in the user's form to (n, *shape), as `Conditioning.to_net` does; None for a model without.

@@ -9,7 +9,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from vaelab.errors import InputError
 from vaelab.spec import Spec
@@ -50,9 +49,9 @@ class Settings(Spec):
         if value == "auto":
             return value
         if isinstance(value, bool) or not isinstance(value, int | float | np.number) or float(value) % 1:
-            raise PydanticCustomError("size", "Input should be a whole number, or 'auto'")
+            raise ValueError("Input should be a whole number, or 'auto'")
         if value < 1:
-            raise PydanticCustomError("size", "Input should be greater than or equal to 1, or 'auto'")
+            raise ValueError("Input should be greater than or equal to 1, or 'auto'")
         return int(value)
 
     @field_validator("penalties", "densities", mode="before")

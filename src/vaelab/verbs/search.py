@@ -19,7 +19,7 @@ from vaelab.diagnostics.local_dimension import LocalDimension, local_dimension
 from vaelab.diagnostics.neighbour_dimension import danco, levina_bickel, two_nn
 from vaelab.diagnostics.row_means import Part, over_rows
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.model import Gaussian
+from vaelab.model import ACTIVE_BELOW, Gaussian
 from vaelab.model.distributions import draw
 from vaelab.runs import Trained
 from vaelab.specs import Settings
@@ -32,7 +32,6 @@ DANCO = "DANCo"
 _MOST_ROWS = 5_000  # that other estimators, which compare neighbours, are given
 _AROUND = 500  # rows that dimensions are counted around
 _ALIKE = 0.1  # difference of estimates from neighbours, relative, that is none
-_NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def _around(trained: Trained, batches: Batches) -> LocalDimension | None:
     if facts.kind != "table" or trained.conditioning is not None or not isinstance(vae.likelihood, Gaussian):
         return None
     variance = vae.likelihood.variance
-    if vae.posterior.degenerate or variance.per_sample or float(variance.gamma.mean()) > _NOISY * facts.data_variance:
+    if vae.posterior.degenerate or variance.per_sample or trained.active_below > ACTIVE_BELOW:
         return None
     return local_dimension(vae, batches, rows=_AROUND)
 
