@@ -60,3 +60,15 @@ def curved_manifold(n: int, *, r: int = 2, d: int = 10, noise: float = 0.0, seed
     x = (torch.randn(n, r, generator=generator) @ mixing).sigmoid()
     x = (x - x.mean(0)) / x.std(0)
     return x + noise * torch.randn(n, d, generator=generator)
+
+
+def sealed(path) -> None:
+    """Write the checksum of a config that a test has changed on purpose, as someone would who means harm."""
+    import yaml
+
+    from vaelab.runs.folder import CHECKSUM, _checksum
+
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content.pop(CHECKSUM, None)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    path.write_text(f"{text}{CHECKSUM}: {_checksum(content)}\n", encoding="utf-8")

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaelab
+from helpers import sealed
 from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, SequenceVAE, Settings, TwoStageVAE, specs
 from vaelab.errors import RunFolderError, VaelabWarning
 from vaelab.specs import MLP, Compute, FitSettings
@@ -260,8 +261,11 @@ def test_noiseless_data_reach_the_floor_and_say_so():
         (lambda run: (run / "config.yaml").unlink(), "without config.yaml"),
         (lambda run: (run / "config.yaml").write_text("a: 1"), "did not write"),
         (lambda run: (run / "config.yaml").write_text("a: [1"), "unreadable"),
-        (lambda run: _edit(run, "format: 1", "format: 2"), "newer vaelab"),
-        (lambda run: _edit(run, "latent_dim: 2", "latent_dim: 3"), "do not fit together"),
+        (lambda run: _edit(run, "format: 2", "format: 3"), "newer vaelab"),
+        (lambda run: _edit(run, "format: 2", "format: 1"), "Train it again"),
+        (lambda run: _edit(run, "latent_dim: 2", "latent_dim: 3", seal=False), "changed since it was written"),
+        (lambda run: _edit(run, "latent_dim: 2", "latent_dim: 3"), "differ in"),
+        (lambda run: _edit(run, "latent_dim: 2", "latent_dim: 30000000"), "differ in"),
         (lambda run: _edit(run, "latent_dim: 2", "latent_dimm: 2"), "did you mean 'latent_dim'"),
         (lambda run: (run / "model.safetensors").unlink(), "finished run"),
         (lambda run: (run / "model.safetensors").write_bytes(b"\x80\x04pickle"), "unreadable file"),
@@ -281,11 +285,13 @@ def test_no_folder_is_no_run(tmp_path):
         vaelab.load(tmp_path / "nothing")
 
 
-def _edit(run, old, new):
+def _edit(run, old, new, *, seal=True):
     path = run / "config.yaml"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+    if seal:
+        sealed(path)
 
 
 def _truncate(path):

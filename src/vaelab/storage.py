@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from vaelab.errors import InputError, VaelabError
+from vaelab.errors import InputError, RunFolderError, VaelabError
+
+_UNFINISHED = ".vaelab-unfinished-"  # how names begin that a process left behind which was killed while it wrote
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -29,7 +34,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # the suffix stays last, since matplotlib and safetensors read it
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{_UNFINISHED}{path.stem[:80]}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         write(temporary)
@@ -43,6 +48,83 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Return what processes that were killed left in a folder: files, and folders of files, under temporary names."""
+    return [path for path in folder.glob(f"**/{_UNFINISHED}*") if not path.is_symlink()] if folder.is_dir() else []
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left in a folder; only while it is `held`."""
+    for path in unfinished(folder):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a folder, which is made; a process that dies lets go of it.
+
+    Raises
+    ------
+    RunFolderError
+        Another process holds it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{folder}, which cannot be made ({error.strerror})", "a folder to write into") from error
+    try:
+        import fcntl
+    except ImportError:  # Windows cannot lock a folder
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            got, remedy = f"{folder}, into which another process writes", "Wait for its end, or choose another name."
+            raise RunFolderError(got, "a folder of its own", remedy) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary folder beside `folder`, and put it in its place, with all that it holds.
+
+    Raises
+    ------
+    VaelabError
+        It cannot be written; the old one is untouched.
+    """
+    temporary: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{folder.name[:80]}-", dir=folder.parent))
+        new, old = temporary / "new", temporary / "old"
+        new.mkdir()
+        write(new)
+        if folder.exists():
+            folder.rename(old)
+            try:
+                new.rename(folder)
+            except OSError:
+                old.rename(folder)
+                raise
+        else:
+            new.rename(folder)
+    except OSError as error:
+        raise VaelabError(f"Could not write {folder}: {error}. What was there before is untouched.") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _umask() -> int:
@@ -65,7 +147,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Any], meta: Mapping[str, Any]
     from safetensors.torch import save_file  # here, so that the command line starts without torch
 
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    header = {"vaelab": json.dumps(dict(meta or {}))}
+    text = json.dumps(dict(meta or {}))
+    header = {"vaelab": json.dumps({"sha256": _digest(ready, text), "meta": text})}
 
     def write(temporary: Path) -> None:
         try:
@@ -78,13 +161,30 @@ def save_tensors(path: Path, tensors: Mapping[str, Any], meta: Mapping[str, Any]
     replace_file(path, write)
 
 
+def _digest(tensors: Mapping[str, Any], meta: str) -> str:
+    """Hash names, shapes, dtypes and bytes of tensors, and the metadata."""
+    import torch
+
+    found = hashlib.sha256(meta.encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what `save_tensors` wrote: tensors on the CPU, and the metadata.
 
     Raises
     ------
     InputError
-        The file is missing, cut off, or was not written by vaelab.
+        The file is missing, cut off, damaged, or was not written by vaelab.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -94,15 +194,21 @@ def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise InputError(
-            f"an unreadable file {path} ({error})",
-            "a whole safetensors file",
-            "Restore it from a copy, or train again.",
-        ) from error
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+        got = f"an unreadable file {path} ({error})"
+        raise InputError(got, "a whole safetensors file", _RESTORE) from error
     if "vaelab" not in header:
-        raise InputError(f"{path}, which vaelab did not write", "a file with vaelab's header")
-    return tensors, json.loads(header["vaelab"])
+        raise InputError(f"{path}, which vaelab did not write", "a file with vaelab's header", _RESTORE)
+    try:
+        said = json.loads(header["vaelab"])
+        if said["sha256"] == _digest(tensors, said["meta"]):
+            return tensors, json.loads(said["meta"])
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):  # what is said is no longer what was
+        pass
+    raise InputError(f"{path}, which was damaged or changed since it was written", "the file as it was", _RESTORE)
+
+
+_RESTORE = "Restore it from a copy, or train again."
 
 
 def json_value(value: Any) -> Any:

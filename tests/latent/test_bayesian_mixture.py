@@ -68,7 +68,7 @@ def test_names_say_how_many_components():
     for name in ("mixture_10", "bayesian_mixture"):
         found = fitted(name, codes, seed=3)
         law = Density.of(name)
-        rebuilt = law_of(law).rebuild(law, found.state_dict(), Site(Settings()))
+        rebuilt = law_of(law).rebuild(law, found.state_dict(), Site(Settings(latent_dim=2)))
         assert torch.equal(rebuilt.log_prob(codes.loc), found.log_prob(codes.loc))
         assert torch.equal(fitted(name, codes, seed=3).means, found.means)
 

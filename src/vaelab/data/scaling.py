@@ -238,19 +238,28 @@ class Scaling:
         Raises
         ------
         InputError
-            Something is missing.
+            Something is missing, or is not what it should be.
         """
         missing = [key for key in ("shift", "scale") if key not in state]
         missing += [key for key in ("dtype", "kind", "event_shape") if key not in meta]
         if missing:
             raise InputError(f"a saved scaling without {', '.join(missing)}", "what Scaling.state and .meta return")
+        shape = tuple(int(size) for size in meta["event_shape"])
+        constant = state.get("constant", torch.tensor(False))
+        for name, value in (("shift", state["shift"]), ("scale", state["scale"]), ("constant", constant)):
+            sizes = zip(value.shape[::-1], shape[::-1], strict=False)
+            if value.ndim > len(shape) or any(size not in (1, whole) for size, whole in sizes):
+                got = f"a saved scaling with {name} of shape {tuple(value.shape)}"
+                raise InputError(got, f"one for rows of shape {shape}")
+        if meta["kind"] not in ("image", "table") or not bool((state["scale"] > 0).all()):
+            raise InputError(f"a saved scaling of kind {meta['kind']!r}", "'image' or 'table', with a scale above 0")
         return cls(
             state["shift"].double(),
             state["scale"].double(),
             str(meta["dtype"]),
             meta["kind"],
-            tuple(int(size) for size in meta["event_shape"]),
-            state.get("constant", torch.tensor(False)),
+            shape,
+            constant,
             bool(meta.get("gaps", False)),
             Marginals.from_state(state),
         )

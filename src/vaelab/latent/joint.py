@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vaelab.latent.codes import Codes
 from vaelab.latent.densities import LatentDensity, check_condition
-from vaelab.latent.mixtures import Covariance, choose, draws, maximise, vector_conditions
+from vaelab.latent.mixtures import Covariance, check_parameters, choose, draws, maximise, vector_conditions
 
 _MOST = 50_000  # rows of a fit
 _BLOCK = 65_536  # rows scored at once
@@ -127,7 +127,15 @@ class JointMixture(LatentDensity):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """Rebuild from `state_dict`."""
+        """Rebuild from `state_dict`.
+
+        Raises
+        ------
+        InputError
+            It is no mixture's.
+        """
+        check_parameters(state["weights"], state["c_means"], state["c_scale_trils"])
+        check_parameters(state["weights"], state["z_means"], state["scale_trils"])
         return cls(
             state["weights"],
             c_means=state["c_means"],

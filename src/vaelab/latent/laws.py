@@ -96,6 +96,9 @@ def _fit_mixture(spec: specs.Density, codes: Codes, site: Site, train: Trainer) 
 
 
 def _rebuild_mixture(spec: specs.Density, state: Mapping[str, Tensor], site: Site) -> LatentDensity:
+    means = state.get("z_means", state.get("means"))
+    if means is not None and means.shape[-1] != site.settings.size:
+        raise InputError(f"a mixture over {means.shape[-1]} dimensions", f"one over {site.settings.size}")
     return density_from_state(spec.kind, state)
 
 

@@ -29,6 +29,23 @@ MOST = 50_000
 _BLOCK = 4096  # rows scored at once
 
 
+def check_parameters(weights: Tensor, means: Tensor, factors: Tensor) -> None:
+    """Refuse what is no mixture: (k,) weights, (k, κ) means and (k, κ, κ) Cholesky factors.
+
+    Raises
+    ------
+    InputError
+        Shapes differ, weights are negative or do not sum to 1, or a factor is singular.
+    """
+    k = weights.shape[0] if weights.ndim == 1 else 0
+    shaped = means.ndim == 2 and len(means) == k > 0 and tuple(factors.shape) == (*means.shape, means.shape[1])
+    if not shaped or not bool((factors.diagonal(dim1=1, dim2=2) > 0).all()):
+        shapes = ", ".join(str(tuple(each.shape)) for each in (weights, means, factors))
+        raise InputError(f"a saved mixture of {shapes}", "(k,), (k, κ) and (k, κ, κ), with factors of full rank")
+    if not bool((weights >= 0).all()) or abs(float(weights.sum()) - 1) > 1e-3:
+        raise InputError("a saved mixture with weights that are no probabilities", "numbers from 0 that sum to 1")
+
+
 @final
 class Mixture(LatentDensity):
     """A mixture of k Gaussians, fitted by scikit-learn's EM or variational inference; k = 1 is the single Gaussian.
@@ -96,7 +113,14 @@ class Mixture(LatentDensity):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """Rebuild from `state_dict`."""
+        """Rebuild from `state_dict`.
+
+        Raises
+        ------
+        InputError
+            It is no mixture's.
+        """
+        check_parameters(state["weights"], state["means"], state["scale_trils"])
         factors = state["scale_trils"]
         covariance: Covariance = "diag" if bool((factors.tril(-1) == 0).all()) else "full"
         return cls(state["weights"], state["means"], factors, covariance=covariance)

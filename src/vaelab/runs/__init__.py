@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from vaelab.runs.assessment import Assessment, assess, findings
     from vaelab.runs.execution import data_of, execute, first_process, prepare, source_of
     from vaelab.runs.first_stage import FIRST
-    from vaelab.runs.folder import read_config, read_run, save, versions, write_config
+    from vaelab.runs.folder import read_config, read_run, save, save_new, versions, write_config
     from vaelab.runs.pruning import prune
     from vaelab.runs.stages import SECOND, train
     from vaelab.runs.trained import Facts, Trained
@@ -29,6 +29,7 @@ __all__ = [
     "read_config",
     "read_run",
     "save",
+    "save_new",
     "source_of",
     "train",
     "versions",
@@ -53,6 +54,7 @@ __getattr__, __dir__ = attach(
         "read_config": "vaelab.runs.folder",
         "read_run": "vaelab.runs.folder",
         "save": "vaelab.runs.folder",
+        "save_new": "vaelab.runs.folder",
         "source_of": "vaelab.runs.execution",
         "train": "vaelab.runs.stages",
         "versions": "vaelab.runs.folder",

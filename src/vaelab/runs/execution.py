@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,8 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     InputError
         The settings do not suit the data.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        remedy = f"Choose another name, or go on with `vaelab train --resume {folder}`."
-        raise RunFolderError(f"{folder}, which is not empty", "a new folder", remedy)
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder}, which is a file", "a new folder", "Choose another name.")
     n = len(data.train)
     resolved = settings.resolve(n - held_out_rows(n, settings), data.event_shape)
     conditioning = data.conditioned().conditioning if settings.conditional else None
@@ -49,7 +49,13 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     # refuses what it cannot take
     sized = resolved.model_copy(update={"latent_dim": 2}) if resolved.latent_dim == "auto" else resolved
     build_vae(sized, data.event_shape, data_variance=1.0, condition_shape=shape, levels=levels)
-    files.write_config(folder, resolved, data={**source, "fingerprint": data.fingerprint()})
+    with storage.held(folder):
+        storage.sweep(folder)  # what a process left that was killed before its first file
+        if any(folder.iterdir()):
+            known = (folder / files.CONFIG).is_file()
+            remedy = f"Choose another name, or go on with `vaelab train --resume {folder}`." if known else ""
+            raise RunFolderError(f"{folder}, which is not empty", "a new folder", remedy or "Choose another name.")
+        files.write_config(folder, resolved, data={**source, "fingerprint": data.fingerprint()})
 
 
 def source_of(folder: Path) -> tuple[Settings, dict[str, Any]]:
@@ -109,6 +115,23 @@ def execute(
     if source.get("fingerprint") != data.fingerprint():
         raise RunFolderError(f"data that differ from those {folder} was started with", "the same data")
     main = first_process()
+    with storage.held(folder) if main else nullcontext():
+        if main:
+            storage.sweep(folder)
+        return _executed(folder, data, settings, source, hooks, main=main, resume=resume)
+
+
+def _executed(
+    folder: Path,
+    data: Dataset,
+    settings: Settings,
+    source: Mapping[str, Any],
+    hooks: Sequence[Hook],
+    *,
+    main: bool,
+    resume: bool,
+) -> tuple[Trained, Assessment]:
+    """Train in a folder that nobody else writes into."""
     watching = [JsonLines(folder / files.METRICS), *hooks] if main else []
     trained = train(data, settings, hooks=watching, states=folder / files.STATES, resume=resume)
     data = trained.conditioned(data)

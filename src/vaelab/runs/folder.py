@@ -5,29 +5,34 @@ Every file is written under a temporary name and renamed. Loading reads tensors 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from pydantic import ValidationError
 from torch import Tensor
 
 from vaelab import storage
 from vaelab.data import Conditioning, Scaling, Schema
 from vaelab.errors import InputError, RunFolderError
 from vaelab.latent import LatentDensity, PriorDensity, law_of
+from vaelab.model import VAE
 from vaelab.runs.stages import site_of
 from vaelab.runs.trained import Facts, Trained
 from vaelab.spec import parse
 from vaelab.specs import Own, Settings, build_vae
 
-FORMAT = 1
-"""Version of the folder's layout; a folder with a higher one is refused."""
+FORMAT = 2
+"""Version of the folder's layout; a folder with another one is refused."""
+
+CHECKSUM = "checksum"
+"""The line of ``config.yaml`` that says what the others were when they were written."""
 
 CONFIG, MODEL, METRICS, STATES, VERSIONS, RESULTS = (
     "config.yaml",
@@ -46,7 +51,15 @@ def write_config(folder: Path, settings: Settings, **sections: Mapping[str, Any]
         "settings": settings.model_dump(mode="json"),
         **{k: dict(v) for k, v in sections.items()},
     }
-    storage.write_text(folder / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    content = yaml.safe_load(text)  # as it will be read
+    storage.write_text(folder / CONFIG, f"{text}{CHECKSUM}: {_checksum(content)}\n")
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Hash what a config says, not how it is laid out, so that comments may be written into it."""
+    rest = {name: value for name, value in content.items() if name != CHECKSUM}
+    return hashlib.sha256(yaml.safe_dump(rest, sort_keys=True, allow_unicode=True).encode()).hexdigest()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -63,14 +76,18 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise RunFolderError(f"{folder}: {what}", "the folder of a vaelab run", "Runs are made by `vaelab train`.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, OSError, RecursionError) as error:
         raise RunFolderError(f"an unreadable {path} ({error})", "YAML", "Restore it from a copy.") from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int) or "settings" not in content:
         raise RunFolderError(f"{path}, which vaelab did not write", "the config.yaml of a vaelab run")
-    if content["format"] > FORMAT:
-        raise RunFolderError(
-            f"{path} in format {content['format']}", f"format {FORMAT} or older", "It is from a newer vaelab: upgrade."
-        )
+    if content["format"] != FORMAT:
+        remedy = "It is from a newer vaelab: upgrade." if content["format"] > FORMAT else "Train it again."
+        raise RunFolderError(f"{path} in format {content['format']}", f"format {FORMAT}", remedy)
+    if content.pop(CHECKSUM, None) != _checksum(content):
+        remedy = f"Restore it from a copy; to train with other settings, pass the file as --config {path}."
+        raise RunFolderError(f"{path}, which was changed since it was written", "the file as it was", remedy)
+    if not isinstance(content["settings"], dict):
+        raise RunFolderError(f"{path} with settings of type {type(content['settings']).__name__}", "names and values")
     return content
 
 
@@ -81,13 +98,33 @@ def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] 
         tensors |= {f"density/{name}/{key}": value for key, value in density.state_dict().items()}
     tensors |= {f"scaling/{name}": value for name, value in trained.scaling.state().items()}
     storage.save_tensors(folder / MODEL, tensors, {"format": FORMAT})
-    sections = {"facts": trained.facts.model_dump(mode="json"), "scaling": trained.scaling.meta(), **(extra or {})}
+    files = {MODEL: storage.hash_of(folder / MODEL)}
+    sections: dict[str, Mapping[str, Any]] = {"files": files, **(extra or {})}
+    sections |= {"facts": trained.facts.model_dump(mode="json"), "scaling": trained.scaling.meta()}
     if trained.conditioning is not None:
         sections["conditioning"] = trained.conditioning.meta()
     if trained.schema is not None:
         sections["schema"] = {"columns": trained.schema.meta()}
     write_config(folder, trained.settings, **sections)
     storage.write_text(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
+
+
+def save_new(
+    trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] | None = None, *, overwrite: bool = False
+) -> None:
+    """Write what `save` does as a folder that is there whole or not at all.
+
+    Raises
+    ------
+    RunFolderError
+        There is something there already, or, with `overwrite`, something that is no run.
+    """
+    taken = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    if taken and not overwrite:
+        raise RunFolderError(f"{folder}, which is there already", "a new folder", "Pass overwrite=True to replace it.")
+    if taken and not (folder / CONFIG).is_file():
+        raise RunFolderError(f"{folder}, which is no run's", "a run, or a new folder", "Choose another name.")
+    storage.replace_folder(folder, lambda temporary: save(trained, temporary, extra))
 
 
 def read_run(folder: Path, *, network: object = None) -> Trained:
@@ -107,12 +144,17 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
         The folder is missing, unfinished, foreign, corrupt or from a newer version.
     """
     content = read_config(folder)
-    if not (folder / MODEL).is_file():
+    if not (folder / MODEL).is_file() or "facts" not in content:
         raise RunFolderError(
-            f"{folder} without {MODEL}", "a finished run", f"Finish it with `vaelab train --resume {folder}`."
+            f"{folder} that is not finished", "a finished run", f"Finish it with `vaelab train --resume {folder}`."
         )
     try:
         tensors, _ = storage.load_tensors(folder / MODEL)
+        if storage.hash_of(folder / MODEL) != content["files"][MODEL]:
+            got = f"{folder / MODEL}, which is not the one that {CONFIG} is of"
+            raise RunFolderError(got, "the files of one run", "Restore both from one copy.")
+        if wrong := [name for name, value in tensors.items() if not _finite(value)]:
+            raise RunFolderError(f"{folder / MODEL} with {wrong[0]} that is not finite", "finite numbers")
         settings = with_network(parse(Settings, content["settings"]), network)
         facts = Facts.model_validate(content["facts"])
         parts = _split(tensors)
@@ -120,27 +162,58 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
         conditioning = Conditioning.from_meta(content["conditioning"]) if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
         schema = Schema.from_meta(content["schema"]["columns"]) if settings.likelihood.takes == "columns" else None
-        vae = build_vae(
+        levels = () if schema is None else schema.levels
+        weights = parts.pop("vae")
+        build = partial(
+            build_vae,
             settings,
             facts.event_shape,
             data_variance=facts.data_variance,
             condition_shape=shape,
-            levels=() if schema is None else schema.levels,
+            levels=levels,
         )
-        vae.load_state_dict(parts.pop("vae"))
+        _compare_sizes(build, weights, folder)
+        vae = build()
+        vae.load_state_dict(weights)
         densities: dict[str, LatentDensity] = {"prior": PriorDensity(vae.prior)}
         trained = Trained(settings, facts, scaling, vae, densities, conditioning, schema)
         for law in settings.densities:
             densities[law.name] = law_of(law).rebuild(law, parts[f"density/{law.name}"], site_of(trained))
     except RunFolderError:
         raise
-    except (InputError, KeyError, RuntimeError, ValidationError) as error:
+    except Exception as error:  # whatever a damaged file makes of us
         raise RunFolderError(
             f"{folder} whose files do not fit together ({error})", "a whole run", "Restore it from a copy."
         ) from error
     for module in (vae, *densities.values()):
         module.eval()
     return trained
+
+
+def _finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+
+def _compare_sizes(build: Callable[[], VAE], weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse weights that are not those of the networks, before these are built: they may be of any size.
+
+    Raises
+    ------
+    RunFolderError
+        Names, or shapes, differ.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = {name: tuple(value.shape) for name, value in build().named_parameters()}
+    except (NotImplementedError, RuntimeError):  # networks that cannot be built without numbers
+        return
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    differing = [name for name, shape in wanted.items() if found.get(name) != shape]
+    if differing:
+        name = min(differing)
+        shapes = f"{found.get(name, 'none')} and {wanted[name]}"
+        got = f"{folder / MODEL} and {CONFIG} that differ in {len(differing)} weights ({name}: {shapes})"
+        raise RunFolderError(got, "the files of one run", "Restore both from one copy.")
 
 
 def with_network(settings: Settings, network: object) -> Settings:

@@ -19,6 +19,8 @@ from vaelab.training.hooks import Record
 from vaelab.types import Trainable
 
 _MODEL, _BEST, _OPTIMIZER = "model/", "best/", "optimizer/"
+_SLOTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam
+_AGAIN = "Restore it from a copy; or remove it, and this stage is trained again."
 
 
 @dataclass
@@ -83,9 +85,11 @@ def load_state(path: Path, key: dict[str, Any], model: Trainable, optimizer: Opt
         The state belongs to another training.
     """
     tensors, meta = storage.load_tensors(path)
-    if meta.get("key") != key:
+    if not isinstance(meta, dict) or not isinstance(meta.get("key"), dict) or not _whole(meta):
+        raise InputError(f"{path}, whose record of the training is damaged", "the state of a training", _AGAIN)
+    if meta["key"] != key:
         raise InputError(
-            f"{path} of a training with {_difference(meta.get('key') or {}, key)}",
+            f"{path} of a training with {_difference(meta['key'], key)}",
             "the state of the same training",
             "Resume with the settings it was started with, or train into a new folder.",
         )
@@ -97,14 +101,44 @@ def load_state(path: Path, key: dict[str, Any], model: Trainable, optimizer: Opt
         model.load_state_dict(part(_MODEL))
     except RuntimeError as error:
         raise InputError(f"{path} of another model ({error})", "the state of the same model") from error
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in part(_OPTIMIZER).items():
-        index, slot = name.split("/")
-        slots.setdefault(int(index), {})[slot] = value
+    slots = _slots(part(_OPTIMIZER), optimizer, path)
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     best = part(_BEST)
+    ours = {name: (value.shape, value.dtype) for name, value in model.state_dict().items()}
+    if best and {name: (value.shape, value.dtype) for name, value in best.items()} != ours:
+        raise InputError(f"{path}, whose best weights are of another model", "the state of the same model", _AGAIN)
     best_loss = float("inf") if meta["best_loss"] is None else meta["best_loss"]
     return TrainState(meta["step"], meta["history"], best_loss, best), meta["precision"]
+
+
+def _whole(meta: dict[str, Any]) -> bool:
+    """Whether the record has the types that `save_state` writes."""
+    best, history = meta.get("best_loss", ""), meta.get("history")
+    return (
+        type(meta.get("step")) is int
+        and meta["step"] >= 0
+        and isinstance(history, list)
+        and all(isinstance(record, dict) for record in history)
+        and (best is None or isinstance(best, int | float))
+        and isinstance(meta.get("precision"), dict)
+    )
+
+
+def _slots(tensors: dict[str, Tensor], optimizer: Optimizer, path: Path) -> dict[int, dict[str, Tensor]]:
+    """Group the optimiser's numbers by parameter; a fused step reads them without looking at their shapes."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, slot = name.partition("/")
+        own = parameters[int(index)] if index.isdecimal() and int(index) < len(parameters) else None
+        wanted = None if own is None else (torch.Size(), torch.float32) if slot == "step" else (own.shape, own.dtype)
+        if (value.shape, value.dtype) != wanted or slot not in _SLOTS:
+            got = f"{path}, whose {name} of the optimiser has shape {tuple(value.shape)} and dtype {value.dtype}"
+            raise InputError(got, "the state of the same model", _AGAIN)
+        slots.setdefault(int(index), {})[slot] = value
+    if any(found.keys() != _SLOTS for found in slots.values()):
+        raise InputError(f"{path}, in which numbers of the optimiser are missing", "a whole state", _AGAIN)
+    return slots
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -232,7 +232,7 @@ class _Training:
         """What must agree for a saved state to be this training's."""
         ours = self.settings.model_dump(mode="json")
         numbers = {"precision": self.compute.precision, "seed": self.seed}
-        return {"stage": self.stage, "rows": self.plan.rows, **numbers, **ours}
+        return {"stage": self.stage, "rows": self.plan.rows, "processes": self.fabric.world_size, **numbers, **ours}
 
     def run(self, *, resume: bool) -> list[Record]:
         device = self.fabric.device
@@ -250,6 +250,8 @@ class _Training:
         adam = torch.optim.Adam(groups, lr=self.settings.lr, betas=(self.settings.beta1, 0.999), fused=fused)
         if resume and self.state_file is not None and self.state_file.is_file():
             self.state, scaler = checkpoint.load_state(self.state_file, self.key, self.model, adam)
+            if self.state.step > self.plan.steps:
+                raise InputError(f"{self.state_file} at step {self.state.step}", f"at most {self.plan.steps}")
             self.fabric.strategy.precision.load_state_dict(scaler)
         self._plateau = self._slowed()
         forward, update = self._wrap(adam)

@@ -103,11 +103,13 @@ class Enhanced:
         c = self.trained.conditions(y, n, spread=True)
         return self.trained.returned(self.trained.sample(n, c, density=self.best, seed=seed))
 
-    def save(self, path: str | Path) -> None:
-        """Write a run folder that `vaelab.load` reads, for models of vaelab's.
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write a run folder that `vaelab.load` reads, for models of vaelab's; `overwrite` replaces another run's.
 
         Raises
         ------
+        RunFolderError
+            There is something there already, or, with `overwrite`, something that is no run.
         InputError
             The networks are not vaelab's, so that nothing says how to build them again.
         """
@@ -117,7 +119,7 @@ class Enhanced:
                 "an estimator, a run's folder, or what vaelab.runs.train returns",
                 "Keep the model as you do, and torch.save(better.generator.density.state_dict(), …) beside it.",
             )
-        runs.save(self.trained, Path(path), self._subject.sections)
+        runs.save_new(self.trained, Path(path), self._subject.sections, overwrite=overwrite)
 
     def __str__(self) -> str:
         """Return one line per density, nearest first, then floor and limit, and what follows from them."""

@@ -1,0 +1,271 @@
+"""Files that were damaged, crafted, or left by killed processes: an error that names the file, or the right result."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+
+from helpers import sealed
+from vaelab import GaussianVAE, TwoStageVAE, load, runs, storage
+from vaelab.data import from_arrays
+from vaelab.errors import InputError, RunFolderError, VaelabError
+from vaelab.specs import MLP, Compute, FitSettings, Settings
+
+X = np.random.default_rng(0).normal(size=(120, 3)).astype(np.float32)
+SETTINGS = Settings(
+    latent_dim=2,
+    network=MLP((8,)),
+    training=FitSettings(epochs=3, batch_size=30),
+    densities=("gaussian", "mixture(components=2)"),
+    compute=Compute(accelerator="cpu", checkpoint_seconds=0.0),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run with its states, which tests copy."""
+    folder = tmp_path_factory.mktemp("made") / "run"
+    trained = runs.train(from_arrays(X), SETTINGS, states=folder / "train_state")
+    runs.save(trained, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def _numbers(folder):
+    trained = runs.read_run(folder)
+    return trained.sample(5, seed=1), trained.bound(torch.from_numpy(X[:5]), torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_is_noticed_or_changes_nothing(run, tmp_path, seed):
+    generator = np.random.default_rng(seed)
+    known = _numbers(run)
+    for number in range(12):
+        copy = shutil.copytree(run, tmp_path / str(number))
+        path = copy / ("model.safetensors" if number % 2 else "config.yaml")
+        content = bytearray(path.read_bytes())
+        content[generator.integers(len(content))] ^= 1 << int(generator.integers(8))
+        path.write_bytes(content)
+        try:
+            found = _numbers(copy)
+        except VaelabError as error:
+            found, said = None, str(error)
+        if found is None:
+            assert str(copy) in said
+            continue
+        for one, other in zip(found, known, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_weights_of_another_run_are_noticed(copy, tmp_path):
+    other = TwoStageVAE(2, network=MLP((8,)), densities=("gaussian",), epochs=1, random_state=3).fit(X)
+    other.save(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", copy / "model.safetensors")
+    with pytest.raises(RunFolderError, match="not the one that"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": 3},
+        {"facts": None},
+        {"facts": {"event_shape": []}},
+        {"scaling": "none"},
+        {"files": []},
+        {"settings": {"latent_dim": 30_000_000}},
+        {"settings": {"network": {"kind": "mlp", "hidden": [100_000_000]}}},
+        {"settings": {"densities": [{"kind": "mixture", "components": "many"}]}},
+        {"facts": {"data_variance": "large"}},
+        {"scaling": {"kind": 7}},
+    ],
+)
+def test_a_crafted_config_is_refused_in_time(copy, change):
+    path = copy / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    for name, value in change.items():
+        content[name] = content[name] | value if isinstance(value, dict) else value
+    path.write_text(yaml.safe_dump(content))
+    sealed(path)
+    with pytest.raises(RunFolderError, match="copy"):
+        load(copy)
+
+
+def _rewrite(path, change, meta=None):
+    """Write other tensors with a checksum that is right."""
+    tensors, known = storage.load_tensors(path)
+    storage.save_tensors(path, change(tensors), known | (meta or {}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: {name: value for name, value in t.items() if "encoder" not in name},
+        lambda t: t | {next(name for name in t if "bias" in name): torch.zeros(1)},
+        lambda t: t | {next(name for name in t if "weights" in name): torch.full((2,), torch.nan)},
+        lambda t: t | {next(name for name in t if "weights" in name): torch.tensor([-1.0, 2.0])},
+        lambda t: {name: torch.zeros(7) if name.startswith("scaling/") else value for name, value in t.items()},
+        lambda t: {name: value * torch.nan if value.is_floating_point() else value for name, value in t.items()},
+        lambda t: {},
+    ],
+)
+def test_crafted_tensors_are_refused(copy, change):
+    _rewrite(copy / "model.safetensors", change)
+    path = copy / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["files"]["model.safetensors"] = storage.hash_of(copy / "model.safetensors")
+    path.write_text(yaml.safe_dump(content))
+    sealed(path)
+    with pytest.raises(RunFolderError, match=str(copy)):
+        load(copy)
+
+
+def _shrunk(slot):
+    return lambda t: {name: torch.zeros(1) if name.endswith(slot) else value for name, value in t.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "meta"),
+    [
+        (_shrunk("/exp_avg"), {}),
+        (_shrunk("/exp_avg_sq"), {}),
+        (lambda t: {n: v.double() if n.endswith("exp_avg") else v for n, v in t.items()}, {}),
+        (lambda t: {n: v for n, v in t.items() if not n.endswith("exp_avg_sq")}, {}),
+        (lambda t: t | {"optimizer/99/exp_avg": torch.zeros(2)}, {}),
+        (lambda t: t | {"optimizer/x/exp_avg": torch.zeros(2)}, {}),
+        (lambda t: {n: v for n, v in t.items() if not n.startswith("model/")}, {}),
+        (lambda t: {n: v[:1] if n.startswith("best/") and v.ndim else v for n, v in t.items()}, {}),
+        (lambda t: t, {"step": "many"}),
+        (lambda t: t, {"step": -5}),
+        (lambda t: t, {"step": 10**9}),
+        (lambda t: t, {"history": 3}),
+        (lambda t: t, {"history": [1, 2]}),
+        (lambda t: t, {"best_loss": "low"}),
+        (lambda t: t, {"precision": None}),
+        (lambda t: t, {"key": "mine"}),
+    ],
+)
+def test_a_crafted_state_is_refused_before_a_step(copy, change, meta):
+    state = copy / "train_state" / "stage-one.safetensors"
+    _rewrite(state, change, meta)
+    with pytest.raises(InputError, match="stage-one"):
+        runs.train(from_arrays(X), SETTINGS, states=copy / "train_state", resume=True)
+
+
+def test_a_state_of_other_processes_is_not_gone_on_with(copy):
+    state = copy / "train_state" / "stage-one.safetensors"
+    tensors, meta = storage.load_tensors(state)
+    storage.save_tensors(state, tensors, meta | {"key": meta["key"] | {"processes": 2}})
+    with pytest.raises(InputError, match="processes=2"):
+        runs.train(from_arrays(X), SETTINGS, states=copy / "train_state", resume=True)
+
+
+def test_the_checksum_stands_in_one_header_entry(run):
+    """Two would be written in an order that differs between processes."""
+    with safe_open(run / "model.safetensors", framework="pt") as file:
+        assert list(file.metadata()) == ["vaelab"]
+
+
+def test_saving_over_something_is_asked_for(tmp_path):
+    model = GaussianVAE(2, network=MLP((4,)), epochs=1, random_state=0).fit(X)
+    model.save(tmp_path / "new" / "model")
+    (tmp_path / "new" / "model" / "results.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="overwrite=True"):
+        model.save(tmp_path / "new" / "model")
+    again = GaussianVAE(2, network=MLP((4,)), epochs=1, random_state=1).fit(X)
+    again.save(tmp_path / "new" / "model", overwrite=True)
+    assert not (tmp_path / "new" / "model" / "results.json").exists()  # of the model that was there
+    np.testing.assert_allclose(load(tmp_path / "new" / "model").transform(X), again.transform(X), atol=1e-6)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="no run's"):
+        model.save(tmp_path / "photos", overwrite=True)
+    assert (tmp_path / "photos" / "a.txt").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    model.save(tmp_path / "empty")
+
+
+def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
+    model = GaussianVAE(2, network=MLP((4,)), epochs=1, random_state=0).fit(X)
+    model.save(tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    monkeypatch.setattr("vaelab.runs.folder.versions", lambda: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(VaelabError, match="untouched"):
+        model.save(tmp_path / "model", overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_is_held_by_one_process_and_not_by_a_dead_one(tmp_path):
+    script = "import sys, time; from pathlib import Path; from vaelab import storage\n"
+    script += f"with storage.held(Path({str(tmp_path / 'run')!r})): print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunFolderError, match="another process writes"), storage.held(tmp_path / "run"):
+            pass
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with storage.held(tmp_path / "run"):
+        assert not any((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize("events", [1, 2, 3, 4, 6, 8])
+def test_a_run_that_is_killed_at_a_file_event_goes_on_or_starts_anew(tmp_path, events):
+    """Killed before the rename of its n-th file; what was written under a temporary name is swept away."""
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",", header="a,b,c", comments="")
+    script = textwrap.dedent(f"""
+        import os, sys
+        from pathlib import Path
+        from vaelab.cli import main
+        left, rename = [{events}], Path.replace
+        def replace(self, target):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), 9)
+            return rename(self, target)
+        Path.replace = replace
+        main(sys.argv[1:])
+    """)
+    short = ["--network", "mlp(hidden=[8])", "--epochs", "2", "--densities", "gaussian", "--latent-dim", "2"]
+    arguments = ["train", "x.csv", *short, "--name", "run", "--quiet"]
+    killed = subprocess.run([sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, check=False)
+    assert killed.returncode == -9
+    folder = tmp_path / "runs" / "run"
+    resumable = (folder / "config.yaml").exists()
+    again = ["train", "--resume", "runs/run"] if resumable else arguments
+    command = [sys.executable, "-c", f"from vaelab.cli import main; raise SystemExit(main({again!r}))"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not storage.unfinished(tmp_path)
+    whole = tmp_path / "whole"
+    clean = ["train", "x.csv", *short, "--name", "whole", "--out", str(tmp_path), "--quiet"]
+    with contextlib.chdir(tmp_path):
+        from vaelab.cli import main
+
+        assert main(clean) == 0
+    one, other = (storage.load_tensors(each / "model.safetensors")[0] for each in (folder, whole))
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of folders")
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(RunFolderError, match="cannot be made"), storage.held(tmp_path / "taken" / "run"):
+        pass
