@@ -165,6 +165,16 @@ def test_a_crafted_state_is_refused_before_a_step(copy, change, meta):
         runs.train(from_arrays(X), SETTINGS, states=copy / "train_state", resume=True)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flipped_bit_of_a_state_is_noticed(copy, seed):
+    path = copy / "train_state" / "stage-one.safetensors"
+    generator, content = np.random.default_rng(seed), bytearray(path.read_bytes())
+    content[len(content) - 1 - generator.integers(200)] ^= 4  # among the last tensors' numbers
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged or changed"):
+        runs.train(from_arrays(X), SETTINGS, states=copy / "train_state", resume=True)
+
+
 def test_a_state_of_other_processes_is_not_gone_on_with(copy):
     state = copy / "train_state" / "stage-one.safetensors"
     tensors, meta = storage.load_tensors(state)

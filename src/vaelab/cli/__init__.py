@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from vaelab.errors import VaelabError
 
@@ -45,9 +48,16 @@ def usage() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return the exit status.
 
-    0: done. 2: the input cannot be used, as the message says. 130: interrupted.
+    0: done. 1: the output could not be written. 2: the input cannot be used, as the message says. 130 and 143:
+    interrupted, and asked to end.
     """
-    arguments = sys.argv[1:] if argv is None else argv
+    from vaelab.cli.terminal import plain_output
+
+    with plain_output():
+        return _main(sys.argv[1:] if argv is None else argv)
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(usage(), end="")
         return 0 if arguments else 2
@@ -64,12 +74,22 @@ def main(argv: list[str] | None = None) -> int:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         print(f"vaelab: there is no verb {verb!r}; known are {', '.join(VERBS)}.{hint}", file=sys.stderr)
         return 2
+    from vaelab.cli.terminal import plain
+
     try:
         import_module(_ELSEWHERE.get(verb, f"vaelab.cli.{verb}")).run(rest)
+        sys.stdout.flush()
     except VaelabError as error:
-        print(f"vaelab {verb}: {error}", file=sys.stderr)
+        print(plain(f"vaelab {verb}: {error}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"vaelab {verb}: interrupted.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        number = getattr(stop, "number", signal.SIGINT)
+        print(f"vaelab {verb}: {'interrupted' if number == signal.SIGINT else 'asked to end'}.", file=sys.stderr)
+        return 128 + int(number)
+    except BrokenPipeError:  # `vaelab … | head`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # for what the interpreter flushes
+        return 0
+    except OSError as error:
+        print(plain(f"vaelab {verb}: {error}"), file=sys.stderr)
+        return 1
     return 0

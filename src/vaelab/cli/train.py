@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -177,6 +178,7 @@ def _resume(folder: Path, network: str | None, *, quiet: bool) -> None:
 def _execute(folder: Path, data: Any, network: str | None, *, quiet: bool, resume: bool = False) -> None:
     from vaelab import runs
     from vaelab.training import Hook, Progress, TensorBoard
+    from vaelab.training.interrupts import graceful
 
     speak = not quiet and runs.first_process()
     hooks: list[Hook] = [Progress()] if speak else []
@@ -187,11 +189,11 @@ def _execute(folder: Path, data: Any, network: str | None, *, quiet: bool, resum
         what = "images" if data.kind == "image" else "rows"
         _say(f"{len(data.train):,} training and {len(data.test):,} test {what} of {shape}; writing {folder}/")
     try:
-        with _plain_warnings():
+        with graceful(), _plain_warnings():
             trained, found = runs.execute(folder, data, network=network, hooks=hooks, resume=resume)
     except KeyboardInterrupt:
-        if speak:
-            _say(f"Stopped. Go on with: vaelab train --resume {folder}")
+        if runs.first_process():
+            sys.stderr.write(f"Stopped. Go on with: vaelab train --resume {folder}\n")
         raise
     if speak:
         _report(folder, trained, found)
@@ -202,13 +204,18 @@ def _execute(folder: Path, data: Any, network: str | None, *, quiet: bool, resum
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Print vaelab's warnings when they come, without file and line; leave others as they are."""
+    from vaelab.cli.terminal import plain
     from vaelab.errors import VaelabWarning
 
     with warnings.catch_warnings():
         usual = warnings.formatwarning
 
         def plainly(message: Any, category: type[Warning], *place: Any, **line: Any) -> str:
-            return f"! {message}\n" if issubclass(category, VaelabWarning) else usual(message, category, *place, **line)
+            return (
+                plain(f"! {message}\n")
+                if issubclass(category, VaelabWarning)
+                else usual(message, category, *place, **line)
+            )
 
         warnings.formatwarning = plainly
         try:

@@ -28,7 +28,12 @@ def figure(width: float, height: float) -> Figure:
 
 
 def save(picture: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, whole or not at all; a ``$`` in the name of a column is one."""
+    from matplotlib.text import Text
+
+    for text in picture.findobj(Text):
+        if isinstance(text, Text) and not text.get_text().startswith("$\\mathdefault"):  # as numbers of axes do
+            text.set_parse_math(False)
     storage.replace_file(path, lambda temporary: picture.savefig(temporary, format="png"))
 
 

@@ -110,4 +110,4 @@ def _patch(colour: str, label: str) -> Any:
 
 def _plain(text: str) -> str:
     """Leave no dollar sign, which matplotlib takes for mathematics, and no control character."""
-    return "".join(sign for sign in text if sign.isprintable()).replace("$", r"\$")[:24]
+    return "".join(sign for sign in text if sign.isprintable())[:24]

@@ -25,6 +25,7 @@ from vaelab.training.checkpoint import TrainState
 from vaelab.training.devices import make_fabric
 from vaelab.training.evaluation import mean_objective
 from vaelab.training.hooks import Hook, Record, Start
+from vaelab.training.interrupts import Interrupted, awaited, pending
 from vaelab.training.ledger import Ledger
 from vaelab.training.schedules import factor_of, plateau
 from vaelab.training.settings import Compute, FitSettings, Plateau
@@ -259,7 +260,7 @@ class _Training:
         for hook in self.hooks:
             hook.start(first)
         try:
-            with forked(device, self.seed):
+            with forked(device, self.seed), awaited():
                 self._steps(forward, update, adam)
         finally:
             for hook in self.hooks:
@@ -338,7 +339,11 @@ class _Training:
                 hook.update(self.state.step, latest)
         if record_due:
             self._record(chunk.epoch, adam)
-        last = self.state.step == self.plan.steps
+        last, stopped = self.state.step == self.plan.steps, pending()
+        if stopped is not None and not last:
+            if self.fabric.world_size == 1:  # several processes need not have been told at the same step
+                self._save(adam)
+            raise Interrupted(stopped)
         if last or now - self._saved_at >= self.compute.checkpoint_seconds:
             self._save(adam)
 

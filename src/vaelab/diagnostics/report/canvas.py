@@ -37,6 +37,7 @@ _LOSSLESS_SIDE = 32  # up to which colour images are stored without loss
 _UP, _DOWN = "⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789"
 _STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "svg.hashsalt": "vaelab",
     "font.size": 9.5,
     "text.color": INK,
