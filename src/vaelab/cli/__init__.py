@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from importlib import import_module
-from pathlib import Path
 
 from vaelab.errors import VaelabError
 
@@ -87,7 +86,7 @@ def _main(arguments: list[str]) -> int:
         print(f"vaelab {verb}: {'interrupted' if number == signal.SIGINT else 'asked to end'}.", file=sys.stderr)
         return 128 + int(number)
     except BrokenPipeError:  # `vaelab … | head`
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # for what the interpreter flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes
         return 0
     except OSError as error:
         print(plain(f"vaelab {verb}: {error}"), file=sys.stderr)
