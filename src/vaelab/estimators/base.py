@@ -20,7 +20,7 @@ from vaelab.data.cells import container_of, is_frame
 from vaelab.data.checks import GAPS_REMEDY, MIXED, REMEDY, check_array, check_dense, check_shape, frame_values
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
-from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, seed_of
+from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, seed_of, unchanged_by_failure
 from vaelab.runs.given import draw_given, matcher
 from vaelab.runs.trained import Trained
 from vaelab.specs import Likelihood
@@ -79,15 +79,16 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             Wrong rank, type or range, values that are not finite, too few rows, conditions that are missing, or
             settings that contradict each other; before training starts.
         """
-        check_count("score_draws", self.score_draws)
-        settings = self.settings(seed_of(self.random_state))
-        x = self._validated(X, reset=True)
-        conditioning = Conditioning.fit(_required(y)) if self.conditional else None
-        c = None if conditioning is None else conditioning.to_net(y, len(x))
-        data = self._joined(x, conditioning, c)
-        self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
-        self.trained_.facts.container = container_of(X)
-        self._describe()
+        with unchanged_by_failure(self):
+            check_count("score_draws", self.score_draws)
+            settings = self.settings(seed_of(self.random_state))
+            x = self._validated(X, reset=True)
+            conditioning = Conditioning.fit(_required(y)) if self.conditional else None
+            c = None if conditioning is None else conditioning.to_net(y, len(x))
+            data = self._joined(x, conditioning, c)
+            self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
+            self.trained_.facts.container = container_of(X)
+            self._describe()
         return self
 
     def as_dataset(self, X: Any, y: Any = None) -> Dataset:

@@ -17,7 +17,15 @@ from vaelab import runs
 from vaelab.data import Conditioning, Dataset, Ragged, TestSplit, TrainSplit, Windows
 from vaelab.data.sequences import advance, context_of, latest_windows, target_rows
 from vaelab.errors import InputError
-from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, keep_arguments, seed_of, settings_of
+from vaelab.estimators.specified import (
+    LARGEST_SEED,
+    Specified,
+    check_count,
+    keep_arguments,
+    seed_of,
+    settings_of,
+    unchanged_by_failure,
+)
 from vaelab.runs.trained import Trained
 from vaelab.specs import LSTM, Compute, FitSettings, Gaussian, Likelihood, Penalty, Settings
 from vaelab.training import Progress, stream
@@ -138,15 +146,16 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
             No sequences, other numbers of features, values that are not finite, or settings that contradict each
             other; before training starts.
         """
-        check_count("score_draws", self.score_draws)
-        sequences = _on_cpu(Ragged.of(X))
-        settings = self.settings(seed_of(self.random_state))
-        target_rows(sequences, self.loss)  # refuses another loss
-        self.context_ = context_of(sequences, self.context)
-        self.starts_ = self.loss == "all"
-        data = self._points(sequences, Conditioning.fit(sequences, steps=self.context_))
-        self.trained_: Trained = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
-        self._describe()
+        with unchanged_by_failure(self):
+            check_count("score_draws", self.score_draws)
+            sequences = _on_cpu(Ragged.of(X))
+            settings = self.settings(seed_of(self.random_state))
+            target_rows(sequences, self.loss)  # refuses another loss
+            self.context_ = context_of(sequences, self.context)
+            self.starts_ = self.loss == "all"
+            data = self._points(sequences, Conditioning.fit(sequences, steps=self.context_))
+            self.trained_: Trained = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
+            self._describe()
         return self
 
     def as_dataset(self, X: Any, y: object = None) -> Dataset:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -78,6 +79,18 @@ def settings_of(arguments: Mapping[str, Any], seed: int) -> Settings:
     if isinstance(network, str) and ":" in network:  # named by the caller, so it may be imported
         given["network"] = Own(place=network).imported()
     return parse(Settings, {**given, "training": training.set_params(**lengths), "seed": seed})
+
+
+@contextmanager
+def unchanged_by_failure(estimator: BaseEstimator) -> Iterator[None]:
+    """Leave an estimator as it was, fitted or not, where the block does not end."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
 
 
 def keep_arguments(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:

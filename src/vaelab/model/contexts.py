@@ -36,6 +36,20 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def own_state() -> Iterator[None]:
+    """Compute as if the caller had not told torch anything: with gradients, and float32 where no dtype is named."""
+    dtype = torch.get_default_dtype()
+    with torch.inference_mode(False), torch.enable_grad():
+        if dtype != torch.float32:
+            torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            if dtype != torch.float32:
+                torch.set_default_dtype(dtype)
+
+
+@contextmanager
 def still(network: nn.Module) -> Iterator[None]:
     """Keep the running averages of batch norm where they are during a second pass over a batch."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

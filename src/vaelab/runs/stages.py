@@ -16,6 +16,7 @@ from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
 from vaelab.model import VAE, variance_ratios_of
+from vaelab.model.contexts import own_state
 from vaelab.runs.baseline import mixture_beside
 from vaelab.runs.first_stage import FirstStage, fit_stage
 from vaelab.runs.trained import Facts, Trained
@@ -57,49 +58,50 @@ def train(
     resume
         Go on from these.
     """
-    fingerprint = data.fingerprint()  # as it came, by which a later run knows it again
-    if settings.conditional:
-        data = data.conditioned()
-    schema = schema_of(data, settings)
-    levels = () if schema is None else schema.levels
-    scores = isinstance(settings.likelihood, Mixed) and settings.likelihood.numbers == "scores"
-    scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
-    c = data.train.c if settings.conditional else None
-    if scaling.marginals is None:
-        batches = as_batches(data.train.x, c, scaling)
-    else:
-        spread = scaling.to_net(torch.as_tensor(data.train.x), generator=stream("cpu", settings.seed, "spread"))
-        batches = as_batches(spread, c)
-    batches, rest = hold_out(batches, settings, groups=data.train.groups)
-    settings = settings.resolve(len(batches), data.event_shape)
-    facts = Facts(
-        kind=data.kind,
-        event_shape=data.event_shape,
-        rows=len(batches),
-        fingerprint=fingerprint,
-        columns=data.columns,
-        classes=data.classes,
-        data_variance=mean_variance(batches, levels),
-        scored_on_training=rest is None,
-    )
-    conditioning = data.conditioning if settings.conditional else None
-    shape = () if conditioning is None else conditioning.shape
-    check_densities(settings.densities, shape)
+    with own_state():
+        fingerprint = data.fingerprint()  # as it came, by which a later run knows it again
+        if settings.conditional:
+            data = data.conditioned()
+        schema = schema_of(data, settings)
+        levels = () if schema is None else schema.levels
+        scores = isinstance(settings.likelihood, Mixed) and settings.likelihood.numbers == "scores"
+        scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
+        c = data.train.c if settings.conditional else None
+        if scaling.marginals is None:
+            batches = as_batches(data.train.x, c, scaling)
+        else:
+            spread = scaling.to_net(torch.as_tensor(data.train.x), generator=stream("cpu", settings.seed, "spread"))
+            batches = as_batches(spread, c)
+        batches, rest = hold_out(batches, settings, groups=data.train.groups)
+        settings = settings.resolve(len(batches), data.event_shape)
+        facts = Facts(
+            kind=data.kind,
+            event_shape=data.event_shape,
+            rows=len(batches),
+            fingerprint=fingerprint,
+            columns=data.columns,
+            classes=data.classes,
+            data_variance=mean_variance(batches, levels),
+            scored_on_training=rest is None,
+        )
+        conditioning = data.conditioning if settings.conditional else None
+        shape = () if conditioning is None else conditioning.shape
+        check_densities(settings.densities, shape)
 
-    first = FirstStage(batches, rest, data.event_shape, facts.data_variance, shape, levels, hooks, states, resume)
-    settings, vae, gain, stage = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
-    facts.stage = stage
-    facts.gaussian_gain = None if gain is None else gain._replace(rows=())
-    facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed)
-    if gain is not None and gain.doubt:
-        warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
-    _warn_of_blank(vae, settings, facts.data_variance)
-    trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning, schema)
-    facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())
-    if settings.densities:
-        codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
-        fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)
-    return trained
+        first = FirstStage(batches, rest, data.event_shape, facts.data_variance, shape, levels, hooks, states, resume)
+        settings, vae, gain, stage = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
+        facts.stage = stage
+        facts.gaussian_gain = None if gain is None else gain._replace(rows=())
+        facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed)
+        if gain is not None and gain.doubt:
+            warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
+        _warn_of_blank(vae, settings, facts.data_variance)
+        trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning, schema)
+        facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())
+        if settings.densities:
+            codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
+            fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)
+        return trained
 
 
 def schema_of(data: Dataset, settings: Settings) -> Schema | None:

@@ -44,6 +44,7 @@ def build_vae(
         Of each column of a mixed table, as `vaelab.data.Schema.levels`: 0 for numbers, which are all if not given.
     """
     from vaelab.model import VAE
+    from vaelab.model.contexts import own_state
     from vaelab.nets import TableReader, table_width
     from vaelab.training.streams import forked
 
@@ -52,7 +53,7 @@ def build_vae(
         levels = (0,) * event_shape[0]
     posterior = settings.posterior.build(settings.network.scale)
     likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels))
-    with forked("cpu", settings.seed, "first stage"):
+    with own_state(), forked("cpu", settings.seed, "first stage"):
         shapes = Shapes(
             event_shape=(table_width(levels),) if mixed else event_shape,
             latent_dim=settings.size,
@@ -85,12 +86,13 @@ def build_second_stage(
 ) -> VAE:
     """Build the second stage: κ → κ, both networks with a skip, γ' of its own (Dai & Wipf 2019, section 4)."""
     from vaelab.model import VAE, Gaussian
+    from vaelab.model.contexts import own_state
     from vaelab.nets import MLPDecoder, MLPEncoder
     from vaelab.training.streams import forked
 
     second = second or cast("SecondStage", settings.density("second_stage"))
     size, width = settings.size, _embedding(settings, condition_shape)
-    with forked("cpu", settings.seed, "second stage"):
+    with own_state(), forked("cpu", settings.seed, "second stage"):
         encoder = MLPEncoder((size,), 2 * size, hidden=second.widths, skip=True, condition_dim=width)
         decoder = MLPDecoder(size, (size,), hidden=second.widths, skip=True, condition_dim=width)
         return VAE(

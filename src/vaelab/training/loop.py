@@ -10,8 +10,10 @@ checked for being finite.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -45,6 +47,7 @@ class Update(Protocol):
 
 _CHUNK_NUMBERS = 2**21  # floats gathered at once: amortises indexing and random numbers over several small steps
 _CHUNK_STEPS = 64
+_RANDOM = re.compile("dropout|rrelu|fractional", re.IGNORECASE)  # layers of torch that draw
 _RECORDS = 200  # at most about so many epochs are evaluated and recorded
 
 
@@ -235,6 +238,13 @@ class _Training:
         numbers = {"precision": self.compute.precision, "seed": self.seed}
         return {"stage": self.stage, "rows": self.plan.rows, "processes": self.fabric.world_size, **numbers, **ours}
 
+    @property
+    def _draws_itself(self) -> bool:
+        """Whether the networks may draw from the global generators, as dropout does, or networks of other packages."""
+        ours = ("vaelab.", "vaelab_papers.", "torch.nn.")
+        kinds = {type(part) for part in self.model.modules()}
+        return any(not kind.__module__.startswith(ours) or _RANDOM.search(kind.__name__) for kind in kinds)
+
     def run(self, *, resume: bool) -> list[Record]:
         device = self.fabric.device
         self.model.to(device)
@@ -260,7 +270,7 @@ class _Training:
         for hook in self.hooks:
             hook.start(first)
         try:
-            with forked(device, self.seed), awaited():
+            with forked(device, self.seed) if self._draws_itself else nullcontext(), awaited():
                 self._steps(forward, update, adam)
         finally:
             for hook in self.hooks:
@@ -305,8 +315,8 @@ class _Training:
         rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in apart] if apart else None
         state, fabric, ledger = self.state, self.fabric, self.ledger
         for chunk in chunks(self.plan, state.step):
-            # networks with noise of their own (dropout) are functions of the step too
-            reseed(fabric.device, self.seed, "network", chunk.epoch, chunk.first, fabric.global_rank)
+            if self._draws_itself:  # functions of the step too
+                reseed(fabric.device, self.seed, "network", chunk.epoch, chunk.first, fabric.global_rank)
             for x, c, noise in self.feeder.steps(chunk):
                 factor = self.factor(state.step) * self._plateau * self.settings.lr
                 for group in adam.param_groups:

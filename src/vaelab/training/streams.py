@@ -7,10 +7,13 @@ is then its step number, which makes resuming exact and lets several processes d
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+_ONE_THREAD = threading.RLock()
 
 
 def seed_of(*key: int | str) -> int:
@@ -26,9 +29,12 @@ def stream(device: torch.device | str, *key: int | str) -> torch.Generator:
 
 @contextmanager
 def forked(device: torch.device | str, *key: int | str) -> Iterator[None]:
-    """Seed torch's global generators inside the block only: for initial weights, and networks that draw themselves."""
+    """Seed torch's global generators inside the block only: for initial weights, and networks that draw themselves.
+
+    One thread at a time is inside, since there is one global generator.
+    """
     device = torch.device(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _ONE_THREAD, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         reseed(device, *key)
         yield
 

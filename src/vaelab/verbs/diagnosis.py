@@ -33,6 +33,7 @@ from vaelab.errors import InputError
 from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.metrics.interpolation import linear
 from vaelab.model import VAE, FixedVariance, Mixed
+from vaelab.model.contexts import own_state
 from vaelab.runs.folder import METRICS
 from vaelab.runs.trained import Facts
 from vaelab.training import read_records, stream
@@ -102,46 +103,49 @@ def diagnose(
     >>> diagnose(model, X, pictures=False).main.name
     'posterior-collapse'
     """
-    start = time.perf_counter()
-    if seed < 0:
-        raise InputError(f"seed={seed}", "a whole number ≥ 0")
-    with left_as_it_is(model):
-        subject = subject_of(model, X, y, held_out=held_out, gamma=gamma)
-        vae = subject.trained.vae
-        if isinstance(vae.likelihood, Mixed):
-            raise InputError("a model of a mixed table", "rows of numbers without gaps", "Diagnose one of its numbers.")
-        if min(len(subject.batches), rows) < _LEAST_ROWS:
-            got = f"{len(subject.batches):,} rows, of which at most {rows:,} are to be used"
-            raise InputError(got, f"at least {_LEAST_ROWS}", "Give more rows.")
-        few = subject.held_out is not None and len(subject.held_out) < _LEAST_ROWS
-        if few and held_out is not None:
-            raise InputError("too few held-out rows", f"at least {_LEAST_ROWS}", "Give more of them, or none.")
-        batches: Batches = Part.of(subject.batches, rows, seed)
-        unseen: Batches | None = None
-        if subject.held_out is not None and len(subject.held_out) >= _LEAST_ROWS:
-            unseen = Part.of(subject.held_out, rows, seed)
-        measured = _Measuring(subject, batches, unseen, seed, note)
-        measures = measured.all()
-        context = _context(subject)
-        examples = measured.examples() if pictures else _nothing(subject)
-    history = [] if subject.folder is None else read_records(subject.folder / METRICS)
-    return Diagnosis(
-        name=str(model) if isinstance(model, str | Path) else type(model).__name__,
-        family=subject.family,
-        kind=context.kind,
-        event_shape=tuple(subject.trained.facts.event_shape),
-        latent_dim=vae.latent_dim,
-        rows=len(batches),
-        held_out_rows=0 if unseen is None else len(unseen),
-        sampler=context.sampler,
-        gamma_known=subject.gamma_known,
-        measures=measures,
-        verdicts=verdicts_of(measures, context),
-        examples=examples,
-        history=[record for record in history if record.get("stage") == subject.trained.facts.stage],
-        notes=tuple(measured.notes),
-        seconds=time.perf_counter() - start,
-    )
+    with own_state():
+        start = time.perf_counter()
+        if seed < 0:
+            raise InputError(f"seed={seed}", "a whole number ≥ 0")
+        with left_as_it_is(model):
+            subject = subject_of(model, X, y, held_out=held_out, gamma=gamma)
+            vae = subject.trained.vae
+            if isinstance(vae.likelihood, Mixed):
+                raise InputError(
+                    "a model of a mixed table", "rows of numbers without gaps", "Diagnose one of its numbers."
+                )
+            if min(len(subject.batches), rows) < _LEAST_ROWS:
+                got = f"{len(subject.batches):,} rows, of which at most {rows:,} are to be used"
+                raise InputError(got, f"at least {_LEAST_ROWS}", "Give more rows.")
+            few = subject.held_out is not None and len(subject.held_out) < _LEAST_ROWS
+            if few and held_out is not None:
+                raise InputError("too few held-out rows", f"at least {_LEAST_ROWS}", "Give more of them, or none.")
+            batches: Batches = Part.of(subject.batches, rows, seed)
+            unseen: Batches | None = None
+            if subject.held_out is not None and len(subject.held_out) >= _LEAST_ROWS:
+                unseen = Part.of(subject.held_out, rows, seed)
+            measured = _Measuring(subject, batches, unseen, seed, note)
+            measures = measured.all()
+            context = _context(subject)
+            examples = measured.examples() if pictures else _nothing(subject)
+        history = [] if subject.folder is None else read_records(subject.folder / METRICS)
+        return Diagnosis(
+            name=str(model) if isinstance(model, str | Path) else type(model).__name__,
+            family=subject.family,
+            kind=context.kind,
+            event_shape=tuple(subject.trained.facts.event_shape),
+            latent_dim=vae.latent_dim,
+            rows=len(batches),
+            held_out_rows=0 if unseen is None else len(unseen),
+            sampler=context.sampler,
+            gamma_known=subject.gamma_known,
+            measures=measures,
+            verdicts=verdicts_of(measures, context),
+            examples=examples,
+            history=[record for record in history if record.get("stage") == subject.trained.facts.stage],
+            notes=tuple(measured.notes),
+            seconds=time.perf_counter() - start,
+        )
 
 
 def _context(subject: Subject) -> Context:
