@@ -1,6 +1,8 @@
 """What the caller has told torch, other threads, and earlier fits: none of them changes a result."""
 
 import contextlib
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 import vaelab
 from vaelab import GaussianVAE, TwoStageVAE
 from vaelab.errors import InputError
+from vaelab.training import forked
 
 X = np.random.default_rng(0).normal(size=(150, 3))
 IMAGES = np.random.default_rng(0).integers(0, 255, (120, 1, 8, 8)).astype(np.uint8)
@@ -75,6 +78,27 @@ def test_fits_in_threads_are_those_of_one_after_the_other():
         together = list(pool.map(fitted, range(12)))
     np.testing.assert_array_equal(together, alone)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_one_thread_at_a_time_seeds_the_global_generator():
+    inside = threading.Event()
+
+    def first():
+        with forked("cpu", 1):
+            inside.set()
+            time.sleep(0.1)  # for the second to come in, if it can
+            return torch.rand(3)
+
+    def second():
+        inside.wait()
+        with forked("cpu", 2):
+            return torch.rand(3)
+
+    with ThreadPoolExecutor(2) as pool:
+        drawn = [job.result() for job in (pool.submit(first), pool.submit(second))]
+    for seed, numbers in enumerate(drawn, start=1):
+        with forked("cpu", seed):
+            assert torch.equal(torch.rand(3), numbers)
 
 
 @pytest.mark.parametrize("fitted", [False, True])
