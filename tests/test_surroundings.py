@@ -92,6 +92,7 @@ def test_one_thread_at_a_time_seeds_the_global_generator():
     def second():
         inside.wait()
         with forked("cpu", 2):
+            time.sleep(0.3)  # until the first has drawn, if it can
             return torch.rand(3)
 
     with ThreadPoolExecutor(2) as pool:
