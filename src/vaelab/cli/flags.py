@@ -192,5 +192,6 @@ def parser_of(kind: type[BaseModel], *, prog: str, text: str) -> argparse.Argume
         elif bool in (field.annotation, *get_args(field.annotation)):
             parser.add_argument(f"--{_flag(name)}", dest=name, action=argparse.BooleanOptionalAction, help=said)
         else:
-            parser.add_argument(f"--{_flag(name)}", dest=name, metavar=name.upper(), help=said)
+            several = {"nargs": "+"} if get_origin(field.annotation) is tuple else {}
+            parser.add_argument(f"--{_flag(name)}", dest=name, metavar=name.upper(), help=said, **several)  # type: ignore[arg-type]
     return parser

@@ -53,7 +53,7 @@ def _given_rows(run: Path, trained: Trained, data: str) -> Rows:
     from vaelab.data import load_rows
 
     source = runs.read_config(run).get("data", {})  # absent where an estimator saved the run
-    keys = ("home", "image_size", "grey", "label_column")
+    keys = ("home", "image_size", "grey", "label_column", "separator", "missing")
     rows, columns = load_rows(data, **{key: source.get(key) for key in keys}, schema=trained.schema)
     return arrange(rows, columns, trained.facts.columns, data)
 

@@ -186,6 +186,8 @@ def frame_values(frame: Any, name: str = "X") -> tuple[np.ndarray[Any, Any], tup
             f"Drop or encode them, or name the one that holds the class as label_column (--label-column {wrong[0]}); "
             f"or use {MIXED}, which takes categories.",
         )
+    if "b" in kinds and set(kinds) != {"b"}:  # beside numbers a boolean is one
+        frame = frame.astype({column: float for column, kind in zip(frame.columns, kinds, strict=True) if kind == "b"})
     # nullable pandas columns know missing values that numpy's integers do not
     nullable = any(not isinstance(dtype, np.dtype) for dtype in frame.dtypes)
     if nullable:

@@ -30,6 +30,8 @@ class LoadOptions:
         choices that mean nothing for the source.
     mixed
         Keep the categories and missing entries of a table.
+    separator, missing
+        Of the columns of a text table, and what stands for a missing entry.
     schema
         How to code the table, where a trained model says it; else the table itself does.
     """
@@ -43,6 +45,8 @@ class LoadOptions:
     whole: bool = False
     mixed: bool = False
     schema: Schema | None = None
+    separator: str | None = None
+    missing: tuple[str, ...] = ()
 
     def schema_of(self, x: Any, name: str) -> Schema | None:
         """Return how a table is to be coded; None for one of numbers without gaps."""

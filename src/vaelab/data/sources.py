@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -39,6 +39,8 @@ def load(
     label_column: str | None = None,
     memory_map: bool | None = None,
     mixed: bool = False,
+    separator: str | None = None,
+    missing: Sequence[str] = (),
 ) -> Dataset:
     """Load a data set by name, or from a file or folder.
 
@@ -63,6 +65,10 @@ def load(
         True leaves a ``.npy`` file on disk, False reads it into memory; None does so from 1 GB on.
     mixed
         Keep columns of text and missing entries of a table, for ``likelihood="mixed"``; else they are refused.
+    separator
+        Of the columns of a CSV file, one character; found out if None.
+    missing
+        What stands for a missing entry of a CSV file, beside nothing, ``NA``, ``?`` and their kin.
 
     Returns
     -------
@@ -76,7 +82,17 @@ def load(
     MissingExtraError
         `download` needs an optional package that is absent.
     """
-    options = LoadOptions(_size(image_size), grey, test_fraction, seed, label_column, memory_map, mixed=mixed)
+    options = LoadOptions(
+        _size(image_size),
+        grey,
+        test_fraction,
+        seed,
+        label_column,
+        memory_map,
+        mixed=mixed,
+        separator=separator,
+        missing=tuple(missing or ()),
+    )
     if not 0.0 < test_fraction < 1.0:
         raise InputError(f"test_fraction={test_fraction:g}", "a number between 0 and 1, both excluded")
     return _read(name_or_path, options, home=home, download=download)
@@ -91,6 +107,8 @@ def load_rows(
     label_column: str | None = None,
     memory_map: bool | None = None,
     schema: Schema | None = None,
+    separator: str | None = None,
+    missing: Sequence[str] = (),
 ) -> tuple[Rows, tuple[str, ...] | None]:
     """Read all rows of a source in its own order, for a model that is trained already.
 
@@ -106,6 +124,8 @@ def load_rows(
         Column that is left out, if it is there.
     schema
         That of a model with ``likelihood="mixed"``, by which a table is coded.
+    separator, missing
+        As for `load`.
 
     Returns
     -------
@@ -120,7 +140,14 @@ def load_rows(
         It does not exist, or cannot be read.
     """
     options = LoadOptions(
-        _size(image_size), grey, label_column=label_column, memory_map=memory_map, whole=True, schema=schema
+        _size(image_size),
+        grey,
+        label_column=label_column,
+        memory_map=memory_map,
+        whole=True,
+        schema=schema,
+        separator=separator,
+        missing=tuple(missing or ()),
     )
     found = _read(name_or_path, options, home=home, download=False)
     if not len(found.test):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,18 @@ import torch
 from vaelab.data.assembly import assemble
 from vaelab.data.checks import GAPS_REMEDY, check_array, frame_values
 from vaelab.data.dataset import Dataset
+from vaelab.data.delimited import read_csv
 from vaelab.data.images import Preparation
 from vaelab.data.labels import count_classes
 from vaelab.data.options import LoadOptions
 from vaelab.data.parquet import find_splits, image_table, label_splits, read_frame
 from vaelab.errors import InputError, VaelabWarning
 
-_ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?"  # ISO 8601, years first
-
 
 def load_csv(path: Path, options: LoadOptions) -> Dataset:
     """Load a table from text; the first line is data if it holds numbers only."""
     options.refuse("a CSV file", "image_size", "grey", "memory_map")
-    frame, headless = _read_csv(path)
+    frame, headless = read_csv(path, separator=options.separator, missing=options.missing)
     if headless:
         warnings.warn(
             f"{path} starts with a line of numbers, which is taken as the first row, not as names of columns.",
@@ -38,28 +36,8 @@ def read_table(path: Path) -> Any:
     """Read a CSV or parquet file as it is, as one pandas DataFrame; columns without names are numbered."""
     if path.suffix.lower() == ".parquet":
         return read_frame([path])
-    frame, headless = _read_csv(path)
+    frame, headless = read_csv(path)
     return frame.set_axis(list(map(str, range(frame.shape[1]))), axis=1) if headless else frame
-
-
-def _read_csv(path: Path) -> tuple[Any, bool]:
-    """Return the frame, and whether it has no line of names."""
-    import pandas
-
-    try:
-        # a frame of the first line alone tells a header from a row of numbers
-        first = pandas.read_csv(path, header=None, nrows=1)
-        headless = all(dtype.kind in "iuf" for dtype in first.dtypes)
-        frame = pandas.read_csv(path, header=None if headless else 0)
-    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path}, which cannot be read ({error})", "comma-separated columns") from error
-    for place, name in enumerate(frame.columns):
-        column = frame.iloc[:, place]
-        text = column.dropna()
-        if column.dtype.kind not in "iufbmM" and len(text) and text.astype(str).str.fullmatch(_ISO).all():
-            with contextlib.suppress(ValueError):  # a 31st of February, which stays text
-                frame[name] = pandas.to_datetime(column, format="ISO8601")
-    return frame, headless
 
 
 def load_parquet(path: Path, options: LoadOptions) -> Dataset:

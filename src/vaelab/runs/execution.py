@@ -84,6 +84,7 @@ def data_of(source: Mapping[str, Any], *, home: Path | None = None, download: bo
     """
     keys = ("image_size", "grey", "test_fraction", "label_column")
     options = {key: source[key] for key in keys} | {"mixed": source.get("mixed", False)}
+    options |= {key: source[key] for key in ("separator", "missing") if source.get(key)}
     return load(source["data"], home=home or source["home"], download=download, **options)
 
 

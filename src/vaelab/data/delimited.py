@@ -1,0 +1,192 @@
+"""Tables as text: what separates the columns, which mark decimals have, what stands for a missing entry.
+
+Nothing is guessed in silence: what differs from commas, points and empty entries is said, and lines of another length
+than the first are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaelab.errors import InputError, VaelabWarning
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_SEPARATORS = (",", ";", "\t", "|")
+_WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", r"\s+": "blanks"}
+_SAMPLE = 200  # lines that are looked at for a separator
+_ALIKE = 0.9  # share of them that must have as many fields as most have
+_MISSING = {"?", "-", "--", ".", "*", "na", "n/a", "#n/a", "nan", "none", "null", "missing", "unknown", "..."}
+_NUMERIC = 0.9  # share of numbers from which a column is one of numbers, with something in between
+_CODES = 20  # different values up to which it may be one of codes
+_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][+-]?\d+)?")
+_ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?"  # ISO 8601, years first
+
+
+def read_csv(path: Path, *, separator: str | None = None, missing: Sequence[str] = ()) -> tuple[DataFrame, bool]:
+    """Read a text table.
+
+    Parameters
+    ----------
+    path
+        UTF-8, or else Windows-1252.
+    separator
+        Of columns: one character; found out if None.
+    missing
+        What stands for a missing entry, beside nothing, ``NA``, ``?`` and their kin.
+
+    Returns
+    -------
+    frame : DataFrame
+        Numbers, booleans, dates (ISO 8601) and text.
+    headless : bool
+        Whether the first line holds numbers only, so that it is data.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, a line has another number of fields than the first, or a column of numbers has something in
+        between that may stand for a missing entry.
+
+    Warns
+    -----
+    VaelabWarning
+        Of what was assumed.
+    """
+    import pandas
+
+    if separator is not None and len(separator) != 1:
+        raise InputError(f"separator={separator!r}", "one character")
+    try:
+        text, assumed = _decoded(path)
+        found = separator or _separator(text)
+        _check_lengths(path, text, found)
+        first = pandas.read_csv(io.StringIO(text), sep=found, header=None, nrows=1, skipinitialspace=True)
+        headless = all(dtype.kind in "iuf" for dtype in first.dtypes)
+        options: Any = {"sep": found, "header": None if headless else 0, "skipinitialspace": True}
+        frame = pandas.read_csv(io.StringIO(text), na_values=list(missing), **options)
+        if found != "," and any(_decimal_comma(column) for _, column in frame.items()):
+            options |= {"decimal": ",", "thousands": "."}
+            frame = pandas.read_csv(io.StringIO(text), na_values=list(missing), **options)
+            assumed.append("decimal commas")
+    except (ValueError, OSError, csv.Error) as error:  # pandas' own errors are ValueErrors
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}, which cannot be read ({error})", "columns of text") from error
+    if found != "," and separator is None and frame.shape[1] > 1:
+        assumed.insert(0, f"columns separated by {_WORDS[found]}")
+    for name in list(frame.columns):
+        frame, said = _without_row_numbers(frame, name) if not headless else (frame, "")
+        assumed += [said] if said else []
+    assumed += _typed(frame, path)
+    if assumed:
+        warnings.warn(f"{path} is read with {'; '.join(assumed)}.", VaelabWarning, stacklevel=5)
+    return frame, headless
+
+
+def _decoded(path: Path) -> tuple[str, list[str]]:
+    content = path.read_bytes()
+    for encoding in ("utf-8-sig", "utf-16") if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig",):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(encoding), []
+    return content.decode("cp1252", errors="replace"), ["the letters of Windows-1252, since it is not UTF-8"]
+
+
+def _separator(text: str) -> str:
+    """Return what splits most lines into one number of fields, more than one; a comma where nothing does."""
+    lines = [line for line in text[:200_000].splitlines()[:_SAMPLE] if line.strip()]
+    best, most = ",", (0.0, 1)
+    for each in _SEPARATORS:
+        counts = Counter(len(fields) for fields in csv.reader(lines, delimiter=each, skipinitialspace=True))
+        if counts:
+            width, lines_alike = counts.most_common(1)[0]
+            share = lines_alike / counts.total()
+            if width > 1 and share >= _ALIKE and (share, width) > most:
+                best, most = each, (share, width)
+    if most[1] > 1:
+        return best
+    widths = {len(line.split()) for line in lines}
+    numbers = all(_is_number(word) for line in lines[1:] for word in line.split())
+    return r"\s+" if len(widths) == 1 and widths != {1} and len(lines) > 1 and numbers else ","
+
+
+def _is_number(word: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(word)
+        return True
+    return False
+
+
+def _check_lengths(path: Path, text: str, separator: str) -> None:
+    """Refuse lines that have more or fewer fields than the first, which would be shifted or filled up."""
+    if separator == r"\s+":
+        return
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+    width = 0
+    for fields in reader:
+        if not fields:
+            continue
+        width = width or len(fields)
+        if len(fields) != width:
+            got = f"{path}, whose line {reader.line_num} has {len(fields)} fields where the first line has {width}"
+            remedy = "Mend that line, name the separator (--separator ';'), or put text with separators into quotes."
+            raise InputError(got, "as many in every line", remedy)
+
+
+def _decimal_comma(column: Any) -> bool:
+    """Whether a column is text of numbers with decimal commas."""
+    words = column.dropna()
+    if column.dtype.kind in "iufbmM" or not len(words):
+        return False
+    words = words.astype(str)
+    return bool(words.str.contains(",").any()) and all(_COMMA.fullmatch(word.strip()) for word in words)
+
+
+def _without_row_numbers(frame: DataFrame, name: str) -> tuple[DataFrame, str]:
+    """Leave out a column without a name that counts the rows, as pandas writes its index."""
+    if not re.fullmatch(r"Unnamed: \d+", str(name)):
+        return frame, ""
+    column = frame[name]
+    if column.isna().all():  # lines that end with a separator
+        return frame.drop(columns=[name]), ""
+    if column.dtype.kind in "iu" and frame.shape[1] > 1 and column.diff().dropna().eq(1).all() and column[0] in (0, 1):
+        return frame.drop(columns=[name]), "a column without a name left out, which counts the rows"
+    return frame, f"a column without a name, as {name!r}"
+
+
+def _typed(frame: DataFrame, path: Path) -> list[str]:
+    """Turn text into numbers and dates where it is some, in place; return what was assumed."""
+    import pandas
+
+    said = []
+    for place, name in enumerate(frame.columns):
+        column = frame.iloc[:, place]
+        known = column.dropna()
+        if column.dtype.kind in "iufbmM" or not len(known):
+            continue
+        words = known.astype(str).str.strip()
+        if words.str.fullmatch(_ISO).all():
+            with contextlib.suppress(ValueError):  # a 31st of February, which stays text
+                frame[name] = pandas.to_datetime(column, format="ISO8601")
+            continue
+        numbers = pandas.to_numeric(words, errors="coerce")
+        between = sorted(set(words[numbers.isna()]))
+        if not 0 < len(between) <= 3 or numbers.notna().mean() < _NUMERIC:
+            continue
+        if all(word.casefold() in _MISSING for word in between):
+            frame[name] = pandas.to_numeric(column.where(numbers.notna().reindex(column.index, fill_value=False)))
+            said.append(f"{', '.join(map(repr, between))} for missing entries of column {name!r}")
+        elif numbers.nunique() > _CODES:
+            shown = ", ".join(map(repr, between))
+            got = f"{path}, whose column {name!r} holds numbers, and {shown} in between"
+            raise InputError(got, "numbers", f"If that stands for a missing entry, say missing=[{shown}] (--missing).")
+    return said
