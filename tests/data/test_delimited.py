@@ -90,7 +90,7 @@ def test_other_words_among_numbers_are_asked_about(tmp_path):
     short = ["--likelihood", "mixed", "--network", "mlp(hidden=[8])", "--epochs", "1", "--densities"]
     run = ["--out", str(tmp_path), "--name", "run"]
     assert main(["train", str(path), "--missing", "offline", *short, *run]) == 0
-    assert main(["encode", str(tmp_path / "run"), str(path)]) == 0
+    assert main(["encode", str(tmp_path / "run"), str(path), "--out", str(tmp_path / "codes.npy")]) == 0
     codes = [f"{i % 7}" for i in range(59)] + ["7b"]
     few, _, _ = read(write(tmp_path / "codes.csv", ["code", *codes]))
     assert few["code"].tolist() == codes  # few values are codes, and stay text

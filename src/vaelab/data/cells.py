@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
-from vaelab.data.checks import check_dense, check_shape, complex_error
+from vaelab.data.checks import check_dense, check_shape, complex_error, is_frame, plain_rows
 from vaelab.data.mapped import MappedArray
 from vaelab.errors import InputError
 
@@ -66,12 +65,6 @@ def container_of(X: object) -> Container:
     return "pandas" if is_frame(X) else "numpy"
 
 
-def is_frame(x: object) -> bool:
-    """Whether x is a pandas DataFrame; pandas is not imported to find out."""
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(x, pandas.DataFrame)
-
-
 def read_columns(x: Any, name: str, *, min_rows: int = 1) -> tuple[list[str], list[Cells]]:
     """Return names and cells of a table's columns; those of arrays are called 0 … d − 1.
 
@@ -89,6 +82,7 @@ def read_columns(x: Any, name: str, *, min_rows: int = 1) -> tuple[list[str], li
     InputError
         No table, too few rows, or a column of values that are neither numbers, text nor booleans, or of several kinds.
     """
+    x = plain_rows(x, name)
     if is_frame(x):
         check_shape(x.shape, name=name, min_rows=min_rows)
         names = [str(column) for column in x.columns]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,13 @@ import torch
 from torch import Tensor
 
 from vaelab.data.mapped import MappedArray, Rows, blocks, tensor_dtype
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabWarning
 
 _CHANNELS = (1, 3, 4)
+_LARGEST = 1e150  # number whose square is one
+_FEW, _MOST_OF = 0.005, 0.8  # share of the rows, and share of a column's variance that so few should not hold
+_SENTINELS = (-9999.0, -999.0, 9999.0, -99999.0, 99999.0, -999999.0, 999999.0, -32768.0, 1e20, -1e20, 1e30, -1e30)
+_MOST_BYTES = 16_000_000  # of rows that are looked at for wild entries
 
 MIXED = "likelihood='mixed' (--likelihood mixed)"
 REMEDY = "Fill them in or drop those rows."
@@ -51,6 +58,7 @@ def check_array(
         Wrong rank, dtype, channel order, too few rows, or values that are not finite.
     """
     columns: Sequence[str] | None = None
+    x = plain_rows(x, name)
     if isinstance(x, Tensor):
         tensor = _from_torch(x, name)
     else:
@@ -59,6 +67,66 @@ def check_array(
     check_shape(tuple(tensor.shape), name=name, min_rows=min_rows)
     check_finite(tensor, name=name, allow_nan=allow_nan, columns=columns, remedy=remedy)
     return tensor
+
+
+def plain_rows(x: Any, name: str = "X") -> Any:
+    """Return what the caller has as an array, tensor or frame: masked entries as NaN, columns of a frame named by text.
+
+    Raises
+    ------
+    InputError
+        It is something else that holds rows, with the call that makes an array of it; or two columns have one name.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        if not np.ma.is_masked(x):
+            return np.asarray(x.data)
+        if x.dtype.kind in "biuf":
+            dtype = np.float32 if x.dtype.itemsize < 4 else np.result_type(x.dtype, np.float32)
+            return np.ma.filled(x.astype(dtype), np.nan)
+        return np.ma.filled(x.astype(object), None)
+    if is_frame(x):
+        names = list(x.columns)
+        twice = [str(column) for column, count in Counter(map(str, names)).items() if count > 1]
+        if twice:
+            raise InputError(f"{name} with several columns named {twice[0]!r}", "one column of each name")
+        kinds = {isinstance(column, str) for column in names}
+        return x.set_axis([str(column) for column in names], axis=1) if len(kinds) == 2 else x
+    got, remedy = _holder(x, name)
+    if got:
+        raise InputError(f"{name}, which is {got}", "an array, a tensor or a data frame", remedy)
+    return x
+
+
+def _holder(x: Any, name: str) -> tuple[str, str]:
+    """Say what holds the rows, and how to get at them; empty for arrays and what becomes one."""
+    module = type(x).__module__.split(".")[0]
+    if module == "scipy":  # refused elsewhere, and some are mappings
+        return "", ""
+    if x is None:
+        return "None", "Pass the rows."
+    if isinstance(x, str | os.PathLike):
+        return f"a path, {str(x)!r}", f"Read it: vaelab.data.load({str(x)!r}).train.x."
+    if isinstance(x, Mapping):
+        return "a dictionary", f"Use pandas.DataFrame({name})."
+    if module == "datasets":
+        return "a Hugging Face data set", f"Use {name}.to_pandas(), or numpy.stack({name}['image'])."
+    if isinstance(x, torch.utils.data.DataLoader):
+        return "a DataLoader", f"Use torch.cat([batch[0] for batch in {name}])."
+    if isinstance(x, torch.utils.data.Dataset):
+        return "a torch Dataset", f"Use torch.stack([row[0] for row in {name}])."
+    if isinstance(x, Iterator):
+        return f"a {type(x).__name__}", f"Use numpy.stack(list({name}))."
+    if isinstance(x, list | tuple) and len(x) and isinstance(x[0], Mapping):
+        return "a list of dictionaries", f"Use pandas.DataFrame({name})."
+    if isinstance(x, np.ndarray) and x.dtype.names:
+        return "a structured array", f"Use pandas.DataFrame({name})."
+    return "", ""
+
+
+def is_frame(x: object) -> bool:
+    """Whether x is a pandas DataFrame; pandas is not imported to find out."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(x, pandas.DataFrame)
 
 
 def check_shape(shape: tuple[int, ...], *, name: str = "X", min_rows: int = 2) -> None:
@@ -102,8 +170,10 @@ def check_finite(
         return
     values = rows = seen = 0
     first: int | None = None
+    largest = 0.0
     in_columns = torch.zeros(x.shape[1] if len(x.shape) == 2 else 0, dtype=torch.int64)
     for block in blocks(x):
+        largest = max(largest, float(block.nan_to_num(0.0, 0.0, 0.0).abs().max()))
         bad = torch.isinf(block) if allow_nan else ~torch.isfinite(block)
         if bool(bad.any()):
             per_row = bad.flatten(1).any(1)
@@ -115,6 +185,9 @@ def check_finite(
                 in_columns += bad.sum(0).cpu()
         seen += len(block)
     if first is None:
+        if largest > _LARGEST:
+            got = f"{name} with numbers up to {largest:.3g}, whose squares are infinite"
+            raise InputError(got, f"numbers up to {_LARGEST:g}", "Divide them by a constant.")
         return
     where = _columns(in_columns, columns) if len(in_columns) else ""
     kind = "infinite" if allow_nan else "NaN or infinite"
@@ -123,6 +196,52 @@ def check_finite(
         "finite numbers",
         REMEDY if allow_nan else remedy,
     )
+
+
+def warn_of_wild_entries(x: Rows, columns: Sequence[str] | None, levels: Sequence[int] = ()) -> None:
+    """Name columns of a table whose variance a few rows hold, and numbers that stand for a missing entry elsewhere.
+
+    Parameters
+    ----------
+    x
+        (n, d); NaN is left out.
+    columns
+        Their names.
+    levels
+        Of each column of a mixed table: categories are passed over.
+
+    Warns
+    -----
+    VaelabWarning
+        One of them is there.
+    """
+    rows = np.asarray(next(blocks(x, _MOST_BYTES)).double().cpu())
+    said = []
+    for j in range(rows.shape[1]):
+        if levels and levels[j]:
+            continue
+        values = rows[:, j][np.isfinite(rows[:, j])]
+        if len(values) < 20:
+            continue
+        name = f"column {columns[j]!r}" if columns else f"column {j}"
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+        far = np.abs(values - middle) > 20 * (high - low) if high > low else values != middle
+        marks = [mark for mark in _SENTINELS if bool((far & (values == mark)).any())] if high > low else []
+        if marks:
+            count = int(np.isin(values, marks).sum())
+            shown = ", ".join(f"{mark:g}" for mark in marks)
+            said.append(f"{name} holds {shown} in {count} of {len(values)} rows, far from the others")
+            continue
+        squares = np.square(values - values.mean())
+        few = max(1, int(_FEW * len(values)))
+        if far.any() and far.sum() <= few and np.sort(squares)[-few:].sum() > _MOST_OF * squares.sum() > 0:
+            worst = int(np.argmax(np.where(np.isfinite(rows[:, j]), np.abs(rows[:, j] - middle), -1)))
+            shown = f"{rows[worst, j]:g} in row {worst}"
+            said.append(f"{name} has most of its variance from {int(far.sum())} row(s), such as {shown}")
+    if said:
+        more = f"; and {len(said) - 5} more" if len(said) > 5 else ""
+        remedy = f"All else is small beside that: drop or mend those entries, or make them NaN and use {MIXED}."
+        warnings.warn(f"{'; '.join(said[:5])}{more}. {remedy}", VaelabWarning, stacklevel=4)
 
 
 def _columns(counts: Tensor, names: Sequence[str] | None, most: int = 10) -> str:
@@ -145,8 +264,7 @@ def _from_torch(x: Tensor, name: str) -> Tensor:
 
 def _to_numpy(x: object, name: str) -> tuple[np.ndarray[Any, Any], Sequence[str] | None]:
     # an object of a library that was never imported cannot be here, so nothing is imported to find out
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(x, pandas.DataFrame):
+    if is_frame(x):
         return frame_values(x, name)
     if isinstance(x, MappedArray):
         return np.asarray(x.rows(np.arange(len(x)))), None

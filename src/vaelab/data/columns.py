@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.data.cells import Cells, Level, is_frame, read_columns
-from vaelab.data.checks import check_finite
+from vaelab.data.cells import Cells, Level, read_columns
+from vaelab.data.checks import check_finite, is_frame
 from vaelab.errors import InputError, VaelabWarning
 
 Form = Literal["number", "text", "boolean", "category", "ordered"]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal, Self, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.data.checks import check_finite
+from vaelab.data.checks import check_finite, complex_error
 from vaelab.data.labels import count_classes
 from vaelab.data.sequences import Ragged, is_sequence, latest_windows
 from vaelab.errors import InputError
@@ -299,6 +300,11 @@ def _is_number(values: np.ndarray[Any, Any]) -> bool:
 
 def _fitted(column: str, values: np.ndarray[Any, Any], name: str) -> Column:
     where = name if column == name else f"{column!r} of {name}"
+    if values.dtype.kind == "c":
+        raise complex_error(where)
+    if values.dtype.kind in "mM" or (len(values) and isinstance(values[0], datetime | timedelta)):
+        remedy = "Turn them into numbers, such as (y - y.min()) / numpy.timedelta64(1, 'D'), or into classes of text."
+        raise InputError(f"times as {where}", "classes or numbers", remedy)
     if not _is_number(values):
         return Column(column, count_classes(values, source=where)[1])
     check_finite(torch.tensor(values, dtype=torch.float64)[:, None], name=where)

@@ -140,7 +140,10 @@ def _numbers(keep: Sequence[int] | Tensor, latent_dim: int) -> list[int]:
     if given.ndim != 1 or given.dtype == torch.bool or (len(given) and given.dtype.is_floating_point):
         got = f"keep of shape {tuple(given.shape)} and dtype {given.dtype}"
         raise InputError(got, f"whole numbers, or a mask of {latent_dim} booleans")
-    return sorted({int(j) for j in given})
+    numbers = sorted({int(j) for j in given})
+    if len(numbers) < len(given):
+        raise InputError(f"keep={given.tolist()}, which names a dimension twice", "each at most once")
+    return numbers
 
 
 def _active(found: Dimension | Dimensions, latent_dim: int) -> list[int]:

@@ -16,8 +16,18 @@ from torch import Tensor
 
 from vaelab import runs
 from vaelab.data import Conditioning, Dataset, Schema, TestSplit, TrainSplit
-from vaelab.data.cells import container_of, is_frame
-from vaelab.data.checks import GAPS_REMEDY, MIXED, REMEDY, check_array, check_dense, check_shape, frame_values
+from vaelab.data.cells import container_of
+from vaelab.data.checks import (
+    GAPS_REMEDY,
+    MIXED,
+    REMEDY,
+    check_array,
+    check_dense,
+    check_shape,
+    frame_values,
+    is_frame,
+    plain_rows,
+)
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
 from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, seed_of, unchanged_by_failure
@@ -143,6 +153,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         """Check X as scikit-learn does, then as vaelab does; return a CPU tensor."""
         if reset:
             self.schema_ = None
+        X = plain_rows(X)
         if self._mixed:
             return self._coded(X, reset=reset)
         if isinstance(X, Tensor):
@@ -203,13 +214,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             raise InputError(
                 f"codes of shape {tuple(z.shape)}", f"(n, {self._n_features_out})", "Use transform's output."
             )
-        return self.trained_.returned(self.trained_.decode(z, self.trained_.conditions(y, len(z), spread=True)))
+        decoded = self.trained_.decode(z, self.trained_.conditions(y, len(z), spread=True))
+        return _indexed(self.trained_.returned(decoded), Z)
 
     def reconstruct(self, X: Any, y: Any = None) -> Any:
         """Return the decoder means at the posterior means, like X in fit; y as in `fit`."""
         check_is_fitted(self)
         x = self._validated(X, reset=False)
-        return self.trained_.returned(self.trained_.reconstruct(x, self.trained_.conditions(y, len(x))))
+        return _indexed(self.trained_.returned(self.trained_.reconstruct(x, self.trained_.conditions(y, len(x)))), X)
 
     @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray[Any, Any]:
@@ -393,6 +405,11 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         tags.target_tags.required = self.conditional
         tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = self._mixed
         return tags
+
+
+def _indexed(rows: Any, like: Any) -> Any:
+    """Give a data frame the index of the one that it was made of."""
+    return rows.set_axis(like.index, axis=0) if is_frame(rows) and is_frame(like) else rows
 
 
 def _required(y: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, Schema, as_batches
 from vaelab.data import split as split_rows
-from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite
+from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite, warn_of_wild_entries
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
 from vaelab.model import VAE, variance_ratios_of
@@ -64,6 +64,8 @@ def train(
             data = data.conditioned()
         schema = schema_of(data, settings)
         levels = () if schema is None else schema.levels
+        if data.kind == "table":
+            warn_of_wild_entries(data.train.x, data.columns, levels)
         scores = isinstance(settings.likelihood, Mixed) and settings.likelihood.numbers == "scores"
         scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
         c = data.train.c if settings.conditional else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -320,7 +321,13 @@ class Trained:
             mean never shows a rare level), and takes means for images, and where the posterior is a point.
         seed
             Of the draws.
+
+        Raises
+        ------
+        InputError
+            No such density, conditions that do not fit, or more rows than there is memory for.
         """
+        _check_memory(n, math.prod(self.facts.event_shape))
         source = stream(self.device, seed, "sample")
         noise = observation_noise
         if noise is None:
@@ -348,3 +355,21 @@ class Trained:
             columns = self.facts.columns
             return pd.DataFrame(out.numpy(), columns=None if columns is None else list(columns))
         return out.numpy()
+
+
+def _check_memory(n: int, numbers: int) -> None:
+    """Refuse to draw more rows than fit into memory, where the system says how much there is; it would end the process.
+
+    Raises
+    ------
+    InputError
+        With the number of bytes.
+    """
+    needed = 4 * n * numbers * 3  # of float32, in the network's units, in the data's, and as they are returned
+    try:
+        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return
+    if needed > most:
+        got = f"n={n:,}, which takes {needed / 1e9:,.0f} GB where the machine has {most / 1e9:,.0f}"
+        raise InputError(got, "fewer rows", "Draw them in parts, each with its own random_state or seed.")

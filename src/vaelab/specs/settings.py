@@ -39,7 +39,7 @@ class Settings(Spec):
     )
     training: FitSettings = Field(FitSettings(), description="of the VAE")
     compute: Compute = Field(Compute(), description="on what to compute")
-    held_out: float = Field(0.1, ge=0, lt=1, description="share of the training rows (at most 5,000) to compare on")
+    held_out: float = Field(0.1, ge=0, le=0.9, description="share of the training rows (at most 5,000) to compare on")
     seed: int = Field(0, ge=0, description="seed of initial weights, splits, data order and noise")
 
     @field_validator("latent_dim", mode="plain")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from vaelab.data import Dataset, MappedArray, Rows, Scaling, TrainSplit, blocks, check_array, load_rows
+from vaelab.data.checks import is_frame
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.metrics.evaluator import Blocks, Evaluator
 from vaelab.metrics.features import Extractor
@@ -58,7 +61,8 @@ def compare(
         The sets have different shapes or units, or the protocol does not suit them.
     """
     options = Options() if options is None else options
-    real, fake = _checked(real, names[0]), _checked(fake, names[1])
+    (real, columns), (fake, others) = _checked(real, names[0]), _checked(fake, names[1])
+    fake = _in_order(fake, others, columns)
     if tuple(real.shape[1:]) != tuple(fake.shape[1:]):
         images = len(real.shape) == 4
         remedy = "Bring images to one size (--image-size) and to grey or colour (--grey)." if images else ""
@@ -140,10 +144,31 @@ class _Session:
         return watched(blocks_of(rows, self.scaling), self.options.watch, text, len(rows))
 
 
-def _checked(x: object, name: str) -> Rows:
+def _checked(x: object, name: str) -> tuple[Rows, tuple[str, ...] | None]:
+    """Rows, and the names of their columns where they have any."""
     if isinstance(x, str | Path):
-        return load_rows(x)[0]
-    return x if isinstance(x, MappedArray) else check_array(x, name=name)
+        return load_rows(x)
+    columns = tuple(map(str, cast("Any", x).columns)) if is_frame(x) else None
+    return (x if isinstance(x, MappedArray) else check_array(x, name=name)), columns
+
+
+def _in_order(x: Rows, columns: tuple[str, ...] | None, wanted: tuple[str, ...] | None) -> Rows:
+    """Put columns into the order of other rows, by their names.
+
+    Raises
+    ------
+    InputError
+        They are named otherwise.
+    """
+    if columns is None or wanted is None or columns == wanted or not isinstance(x, Tensor):
+        return x
+    if set(columns) != set(wanted):
+        apart = sorted(set(columns) ^ set(wanted))
+        shown = ", ".join(map(repr, apart[:6])) + (" …" if len(apart) > 6 else "")
+        got = f"columns that are in one set only: {shown}"
+        raise InputError(got, "the same columns in both", "Rename or drop them.")
+    found: Tensor = x[:, [columns.index(name) for name in wanted]]
+    return found
 
 
 def _check_range(real: Rows, fake: Rows, names: tuple[str, str]) -> None:

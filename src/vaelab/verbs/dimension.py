@@ -41,7 +41,7 @@ DEFAULTS: dict[Kind, Settings] = {
 """How `estimate_dimension` trains unless told otherwise."""
 
 _STEPS = 9_000  # of a training on a table, which a bent manifold takes to be laid flat
-_FEW_ROWS = 500
+_LEAST_ROWS, _FEW_ROWS = 20, 500
 _LARGEST = 128  # code for images
 _BETTER = 0.5  # nats per row by which a smaller code must be better
 
@@ -356,7 +356,7 @@ def estimate_dimension(
     Raises
     ------
     InputError
-        No seeds, a `largest` below 1, rows that are all the same, or that cannot be trained on.
+        No seeds, a `largest` below 1, fewer than 20 rows, rows that are all the same, or that cannot be trained on.
     """
     if seeds < 1 or (largest is not None and largest < 1):
         raise InputError(f"seeds={seeds}, largest={largest}", "at least 1 of each")
@@ -367,6 +367,8 @@ def estimate_dimension(
     if settings is None:
         roomy = max([2 * math.ceil(value) for value in others.values()], default=0)
         settings = DEFAULTS[data.kind].set_params(latent_dim=max(DEFAULTS[data.kind].latent_dim, roomy))
+    if len(data.train) < _LEAST_ROWS:
+        raise InputError(f"{len(data.train)} rows, which say nothing of a dimension", f"at least {_LEAST_ROWS}")
     columns = varying(data.train.x)
     if not columns:
         raise InputError(f"{len(data.train)} rows that are all the same", "rows that differ")

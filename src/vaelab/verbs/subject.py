@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from vaelab import runs
 from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Scaling, TestSplit, TrainSplit, check_array
-from vaelab.data.cells import container_of, is_frame
+from vaelab.data.cells import container_of
+from vaelab.data.checks import is_frame
 from vaelab.data.conditions import Column, is_one_hot
 from vaelab.diagnostics.adapters import Wrapped, adapt
 from vaelab.diagnostics.adapters.networks import owner_of

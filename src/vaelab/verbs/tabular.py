@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vaelab.data import Schema
-from vaelab.data.cells import is_frame
+from vaelab.data.checks import is_frame
 from vaelab.data.marginals import grid_step
 from vaelab.errors import InputError
 from vaelab.metrics.tabular import Area, Table, column_agreement, pair_agreement, teaches, tell_apart
