@@ -35,10 +35,12 @@ def _train(folder, name, epochs, *more):
     return ["train", str(folder / "x.csv"), *SHORT, "--epochs", str(epochs), *place, *more]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.campaign)]
+)
 def test_a_signal_saves_and_a_resume_ends_at_the_same_model(table, number, status):
-    """States are written every ten minutes by default, so that what is there was written because of the signal."""
-    process = subprocess.Popen([*VAELAB, *_train(table, "run", 400)], stderr=subprocess.PIPE, text=True)
+    """States are written every 30 seconds by default, and the signal comes within the first."""
+    process = subprocess.Popen([*VAELAB, *_train(table, "run", 150)], stderr=subprocess.PIPE, text=True)
     metrics = table / "run" / "metrics.jsonl"
     end = time.monotonic() + 120
     while time.monotonic() < end and not (metrics.exists() and len(metrics.read_text().splitlines()) > 2):
@@ -49,10 +51,10 @@ def test_a_signal_saves_and_a_resume_ends_at_the_same_model(table, number, statu
     assert f"vaelab train --resume {table / 'run'}" in said
     assert "Traceback" not in said
     state, meta = storage.load_tensors(table / "run" / "train_state" / "stage-one.safetensors")
-    assert 0 < meta["step"] < 400 * 13
+    assert 0 < meta["step"] < 150 * 13
     assert state
     assert main(["train", "--resume", str(table / "run")]) == 0
-    assert main(_train(table, "whole", 400, "--quiet")) == 0
+    assert main(_train(table, "whole", 150, "--quiet")) == 0
     one, other = (storage.load_tensors(table / name / "model.safetensors")[0] for name in ("run", "whole"))
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=0, atol=0)
@@ -95,7 +97,7 @@ def test_control_characters_of_names_do_not_reach_the_terminal(tmp_path):
     assert "\x1b" not in said.getvalue()
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.campaign)])
 def test_a_terminal_without_greek_letters_gets_question_marks(table, encoding):
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     done = subprocess.run(

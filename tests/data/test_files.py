@@ -1,5 +1,8 @@
 """load() from files and folders: round trips, splits, labels, refusals."""
 
+import struct
+import zlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,7 @@ import torch
 from PIL import Image
 
 from vaelab.data import MappedArray, TestSplit, TrainSplit, arrays, load, load_rows
+from vaelab.data.checks import check_array
 from vaelab.errors import InputError, VaelabWarning
 
 
@@ -408,3 +412,49 @@ def test_whole_folders_have_training_images_first(tmp_path):
 def test_whole_named_sets_are_their_splits_in_turn():
     digits = load("digits")
     assert torch.equal(load_rows("digits")[0], torch.cat([digits.train.x, digits.test.x]))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_pictures_are_upright_whatever_the_format(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the first row is on the right
+    pixels = np.zeros((8, 16), np.uint8)
+    pixels[:, :8] = 255  # left half bright, which is the upper one upright
+    for name in "ab":
+        Image.fromarray(pixels).save(tmp_path / f"{name}.{suffix}", exif=exif)
+    x = load(tmp_path).train.x
+    assert x.shape[2:] == (16, 8)
+    assert float(x[0, 0, :7].float().mean()) > 200
+    assert float(x[0, 0, 9:].float().mean()) < 50
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tif", "webp", "png"])
+def test_several_pictures_in_one_file_are_refused(tmp_path, suffix):
+    frames = [Image.fromarray(np.full((8, 8), 40 * i, np.uint8)) for i in range(3)]
+    for name in "ab":
+        frames[0].save(tmp_path / f"{name}.{suffix}", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="with 3 pictures in one file"):
+        load(tmp_path)
+
+
+def test_sixteen_bits_of_colour_are_refused(tmp_path):
+    """Pillow cuts them to eight without a word; such a file is written by hand here."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + bytes(range(48)) for _ in range(8))
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(content)
+    with pytest.raises(InputError, match="more than 8 bits"):
+        load(tmp_path)
+
+
+def test_bands_that_come_last_are_told_from_channels():
+    for shape in ((5, 16, 16, 13), (5, 16, 16, 2)):
+        with pytest.raises(InputError, match="channels-last"):
+            check_array(np.zeros(shape, np.float32))
+    for shape in ((5, 13, 16, 16), (5, 3, 3, 2), (5, 64, 8, 8), (5, 1, 28, 20)):
+        assert check_array(np.zeros(shape, np.float32)).shape == shape

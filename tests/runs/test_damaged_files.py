@@ -49,7 +49,7 @@ def _numbers(folder):
     return trained.sample(5, seed=1), trained.bound(torch.from_numpy(X[:5]), torch.zeros(1, 2))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.campaign) for n in range(2, 26))])
 def test_a_flipped_bit_is_noticed_or_changes_nothing(run, tmp_path, seed):
     generator = np.random.default_rng(seed)
     known = _numbers(run)
@@ -235,7 +235,7 @@ def test_a_folder_is_held_by_one_process_and_not_by_a_dead_one(tmp_path):
         assert not any((tmp_path / "run").iterdir())
 
 
-@pytest.mark.parametrize("events", [1, 2, 3, 4, 6, 8])
+@pytest.mark.parametrize("events", [1, 4, *(pytest.param(n, marks=pytest.mark.campaign) for n in (2, 3, 6, 8))])
 def test_a_run_that_is_killed_at_a_file_event_goes_on_or_starts_anew(tmp_path, events):
     """Killed before the rename of its n-th file; what was written under a temporary name is swept away."""
     np.savetxt(tmp_path / "x.csv", X, delimiter=",", header="a,b,c", comments="")

@@ -144,7 +144,8 @@ def check_shape(shape: tuple[int, ...], *, name: str = "X", min_rows: int = 2) -
         raise InputError(
             f"{name} with shape {shape}", wanted, remedy if len(shape) < 2 else f"Reshape your data to (n, d): {name}."
         )
-    if len(shape) == 4 and shape[-1] in _CHANNELS and shape[1] not in _CHANNELS:
+    bands_last = len(shape) == 4 and shape[1] == shape[2] != shape[3] < shape[1] and shape[1] not in _CHANNELS
+    if bands_last or (len(shape) == 4 and shape[-1] in _CHANNELS and shape[1] not in _CHANNELS):
         raise InputError(
             f"{name} with shape {shape}, which looks channels-last",
             "images (n, C, H, W)",

@@ -23,7 +23,8 @@ _GREY = frozenset({"1", "L", "LA", "La"})
 _DEEP = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _CHUNK = 1024
 _THREADS_FROM = 4096  # bytes; smaller files spend their time in Python, where threads only get in each other's way
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
+_ORIENTATION = 0x0112  # EXIF tag
+_ONE_PICTURE = frozenset({"JPEG", "MPO", "BMP", "PPM"})  # formats of one; in MPO the others are for viewers
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ class EncodedImage:
             It is no image.
         """
         try:
-            return Image.open(io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content)
+            content = self.content
+            if isinstance(content, Path) and content.suffix.lower() in (".tif", ".tiff"):
+                content = content.read_bytes()  # Pillow spoils grey ones that it turns and maps into memory
+            return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
         except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
             raise _unreadable(self.name, error) from error
 
@@ -70,7 +74,7 @@ class Preparation:
 
     def apply(self, image: Image.Image) -> Pixels:
         """Return (C, H, W) uint8."""
-        if image.format == "JPEG" and image.getexif().get(_ORIENTATION, 1) != 1:
+        if orientation(image) != 1:
             image = ImageOps.exif_transpose(image)
         mode = "L" if is_grey(image.mode, self.grey) else "RGB"
         image = image if image.mode == mode else image.convert(mode)
@@ -88,10 +92,14 @@ class Preparation:
         Raises
         ------
         InputError
-            It is broken, of another size than expected, or holds more than 8 bits per channel.
+            It is broken, of another size than expected, holds more than 8 bits per channel, or several pictures.
         """
         with encoded.open() as image:
-            if image.mode in _DEEP:
+            count = 1 if image.format in _ONE_PICTURE else getattr(image, "n_frames", 1)
+            if count > 1:
+                got = f"{encoded.name} with {count} pictures in one file"
+                raise InputError(got, "one picture per file", "Save each as a file of its own.")
+            if image.mode in _DEEP or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
                 raise InputError(
                     f"{encoded.name} with pixels of mode {image.mode}, more than 8 bits",
                     "8-bit images",
@@ -107,6 +115,16 @@ class Preparation:
                 return self.apply(image)
             except (OSError, SyntaxError, ValueError) as error:  # Pillow's, for files cut off or malformed
                 raise _unreadable(encoded.name, error) from error
+
+
+def orientation(image: Image.Image) -> int:
+    """Return how the camera was held, as EXIF has it: 1 for upright; 5 to 8 lie on their side."""
+    if image.format == "TIFF":  # Pillow turns these when it reads their pixels
+        return 1
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (TypeError, ValueError, SyntaxError):  # a damaged tag says nothing
+        return 1
 
 
 def is_grey(mode: str, grey: bool | None) -> bool:
@@ -179,7 +197,7 @@ def _mismatch(images: Iterable[EncodedImage], preparation: Preparation, source: 
     for encoded in images:
         with encoded.open() as image:
             size = (image.height, image.width)
-            on_its_side = image.format == "JPEG" and image.getexif().get(_ORIENTATION, 1) >= 5
+            on_its_side = orientation(image) >= 5
             sizes[size[::-1] if on_its_side else size] += 1
             colours["grey" if is_grey(image.mode, preparation.grey) else "RGB"] += 1
     if len(colours) > 1:
