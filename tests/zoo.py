@@ -187,10 +187,12 @@ class Foreign(nn.Module):
         return (0.5 * (error / self.log_gamma.exp() + self.log_gamma).sum(1) + kl.sum(1)).mean()
 
 
-def _foreign(seed: int, loss: Loss = "sound", columns: int = 12) -> Patient:
+def _foreign(seed: int, loss: Loss = "sound", columns: int = 12, *, end: nn.Module | None = None) -> Patient:
     x, unseen = _manifold(seed, columns=columns)
     with forked("cpu", seed, "zoo", "weights"):
         model = Foreign(x.shape[1], 5, loss)
+    if end is not None:
+        model.decoder.append(end)
     networks = [*model.encoder.parameters(), *model.decoder.parameters()]
     groups: list[dict[str, Any]] = [{"params": networks}, {"params": [model.log_gamma], "lr": 0.03}]
     optimizer = torch.optim.Adam(groups, lr=3e-3)
@@ -203,6 +205,11 @@ def _foreign(seed: int, loss: Loss = "sound", columns: int = 12) -> Patient:
             optimizer.step()
         decay.step()
     return Patient(model.eval(), x, unseen, float(model.log_gamma.detach().exp()) if loss == "sound" else 0.5)
+
+
+def _confined(seed: int) -> Patient:
+    """A decoder made for pixels, on standardised columns."""
+    return _foreign(seed, end=nn.Sigmoid() if seed % 2 else nn.Tanh())
 
 
 def _collapsed(seed: int) -> Patient:
@@ -343,6 +350,7 @@ BROKEN = (
     Kind("over-fitted", "over-fit", _memorised),
     Kind("mean-reduced loss", "loss-mis-scaled", _averaged),
     Kind("mean-reduced loss, γ unknown", "loss-mis-scaled", _averaged_unsaid),
+    Kind("sigmoid or tanh on a table", "decoder-confined", _confined),
     Kind("mis-scaled data", "data-mis-scaled", _other_units),
     Kind("γ set too large", "variance-too-large", _noisier),
     Kind("γ set too small", "variance-too-small", _less_noisy),

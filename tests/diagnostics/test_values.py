@@ -10,7 +10,7 @@ import torch
 
 from vaelab.diagnostics.diagnosis import Measures
 from vaelab.diagnostics.row_means import Mean
-from vaelab.diagnostics.verdicts import LABELS, Context, values_of
+from vaelab.diagnostics.verdicts import LABELS, Context, _beyond, values_of
 
 CONTEXT = {"latent_dim": 8, "dimensions": 20, "kind": "table"}
 
@@ -22,7 +22,15 @@ def measures(**changes):
     found = {
         "code_use": SimpleNamespace(used=3, information=bounds, transmitted=told, degenerate=False),
         "reconstruction": SimpleNamespace(
-            explained=0.9, slope=1.1, largest_share=0.4, gamma=0.5, ratio=2.5, residual=0.2
+            explained=0.9,
+            slope=1.1,
+            largest_share=0.4,
+            gamma=0.5,
+            ratio=2.5,
+            residual=0.2,
+            output_range=(0.0, 0.99),
+            data_range=(-3.0, 3.5),
+            data_variance=4.0,
         ),
         "residuals": SimpleNamespace(
             structured=2, expected_nats=5.0, spectrum=torch.tensor([3.0, 1.0]), gains={"diag-i": 4.0, "iso-d": 6.0}
@@ -39,6 +47,7 @@ def measures(**changes):
 WANTED = {
     "explained": 0.9,
     "slope": 1.1,
+    "beyond": 3.0 / 2.0,
     "largest_share": 0.4,
     "dimensions": 20,
     "latent_dim": 8,
@@ -105,3 +114,20 @@ def test_every_value_is_that_of_its_measure():
 )
 def test_what_is_not_known_is_not_said(context, changes, differing):
     assert values_of(measures(**changes), Context(**{**CONTEXT, **context})) == approximately(WANTED | differing)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "rows", "wanted"),
+    [
+        ((0.0, 1.0), (-2.0, 2.0), 2.0),
+        ((-1.0, 0.99), (-4.0, 2.0), 3.0),
+        ((0.01, 0.98), (0.0, 1.0), 0.0),  # pixels
+        ((0.1, 1.0), (-2.0, 2.0), 0.0),  # does not reach both
+        ((0.0, 1.01), (-2.0, 2.0), 0.0),  # leaves the range
+        ((-3.0, 3.0), (-4.0, 4.0), 0.0),
+        ((0.3, 0.3), (-4.0, 4.0), 0.0),
+    ],
+)
+def test_how_far_rows_go_beyond_what_outputs_keep_to(outputs, rows, wanted):
+    fit = SimpleNamespace(output_range=outputs, data_range=rows, data_variance=1.0)
+    assert _beyond(fit) == pytest.approx(wanted)

@@ -16,7 +16,9 @@ from typing import Any, Literal
 import yaml
 
 from vaelab.diagnostics.diagnosis import SEVERITIES, Evidence, Measures, Severity, Verdict
+from vaelab.diagnostics.measures.reconstruction import Reconstruction
 
+_REACHED = 0.03  # of a range, by which outputs may stay within it
 _ZOO = "calibrated on models with known faults"
 
 
@@ -105,6 +107,7 @@ class Rule:
 LABELS: dict[str, str] = {
     "explained": "share of the variance that reconstructions explain",
     "slope": "slope of rows against their reconstructions",
+    "beyond": "how far rows go beyond a range that outputs keep to, standard deviations",
     "largest_share": "share of the variance that one column holds",
     "dimensions": "dimensions of a row",
     "latent_dim": "latent dimensions",
@@ -147,6 +150,7 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     values |= {"foreign": float(context.foreign), "units_known": float(context.units_known)}
     if fit is not None:
         values |= {"explained": fit.explained, "slope": fit.slope, "largest_share": fit.largest_share}
+        values["beyond"] = _beyond(fit)
         if math.isnan(fit.explained):  # rows so far off that networks overflow explain less than nothing
             values["explained"] = -math.inf
         gamma = fit.gamma if context.gamma_known else None
@@ -189,6 +193,21 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     if measures.manifold is not None:
         values |= {"holes": measures.manifold.holes, "samples_off": measures.manifold.rates.get(context.sampler)}
     return values
+
+
+def _beyond(fit: Reconstruction) -> float:
+    """How far rows go beyond [0, 1] or [−1, 1], in standard deviations, where outputs fill that range and keep to it.
+
+    A sigmoid, or tanh, at the end of a decoder does so. Outputs of a sound decoder may happen to lie within bounds,
+    but not to reach both.
+    """
+    low, high = fit.output_range
+    for lowest, highest in ((0.0, 1.0), (-1.0, 1.0)):
+        slack = _REACHED * (highest - lowest)
+        if lowest - 1e-6 <= low <= lowest + slack and highest - slack <= high <= highest + 1e-6:
+            beyond = max(lowest - fit.data_range[0], fit.data_range[1] - highest)
+            return beyond / math.sqrt(fit.data_variance) if fit.data_variance > 0 else 0.0
+    return 0.0
 
 
 def verdicts_of(measures: Measures, context: Context) -> tuple[Verdict, ...]:

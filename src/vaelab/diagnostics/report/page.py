@@ -38,6 +38,7 @@ _PICTURES: tuple[Callable[[Diagnosis], Picture | None], ...] = (
 )
 
 _BEARING = {
+    "decoder-confined": ("rows", "residual-map"),
     "data-mis-scaled": ("rows", "residual-map"),
     "loss-mis-scaled": ("gammas", "posterior"),
     "posterior-collapse": ("variances", "noise", "perturbed"),
