@@ -279,3 +279,24 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(RunFolderError, match="cannot be made"), storage.held(tmp_path / "taken" / "run"):
         pass
+
+
+def test_damaged_results_and_metrics_are_named_or_written_anew(tmp_path, capsys, monkeypatch):
+    from vaelab.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    np.savetxt("x.csv", X, delimiter=",", header="a,b,c", comments="")
+    short = ["--network", "mlp(hidden=[8])", "--epochs", "2", "--densities", "gaussian", "--latent-dim", "2"]
+    assert main(["train", "x.csv", *short, "--name", "run", "--quiet"]) == 0
+    results, metrics = tmp_path / "runs/run/results.json", tmp_path / "runs/run/metrics.jsonl"
+    whole, lines = results.read_bytes(), metrics.read_bytes()
+    for damaged in (whole[:50], b"", whole.replace(b"1", b"2"), b"\xff" + whole):
+        results.write_bytes(damaged)
+        assert main(["info", "runs/run"]) == 2
+        assert "runs/run/results.json, which was damaged" in capsys.readouterr().err
+    for damaged in (lines[:50], b"\xff\xfe" + lines, b"3\n" + lines, lines.replace(b"stage", b"st\xffge")):
+        metrics.write_bytes(damaged)
+        assert main(["train", "--resume", "runs/run", "--quiet"]) == 0
+        assert results.read_bytes() == whole
+        assert metrics.read_bytes() == lines
+    assert main(["info", "runs/run"]) == 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import vaelab
 from helpers import small_vae
 from vaelab import ConditionalVAE, GaussianVAE, runs, wrap
 from vaelab.data import Dataset, TestSplit, TrainSplit, from_arrays
@@ -151,6 +152,21 @@ def test_frames_data_sets_and_a_declared_variance():
     known = subject_of(model, X, gamma=0.25)
     assert known.gamma_known
     assert float(known.trained.vae.likelihood.variance.gamma) == 0.25
+
+
+@pytest.mark.parametrize(("said", "asked"), [("log_variance", True), ("std", False)])
+def test_an_encoder_that_returns_deviations_is_asked_about(said, asked):
+    """A line with noise, and the exact posterior of its two-dimensional model."""
+    x = torch.randn(300, 1, generator=torch.Generator().manual_seed(0)) @ torch.ones(1, 3)
+    x = x + 0.3 * torch.randn(300, 3, generator=torch.Generator().manual_seed(1))
+
+    def encode(rows):
+        mean = rows.mean(1, keepdim=True) * 0.97
+        return torch.cat([mean, 0 * mean], 1), torch.tensor([0.17, 1.0]).expand(len(rows), 2)
+
+    model = vaelab.wrap(encode=encode, decode=lambda z: z[:, :1].expand(-1, 3), gamma=0.09, variance=said)
+    notes = vaelab.diagnose(model, x, pictures=False).notes
+    assert any("variance='std'" in note for note in notes) == asked
 
 
 def test_wrapped_functions_are_subjects():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import tyro
@@ -43,8 +42,8 @@ def describe(folder: Path) -> str:
     lines.append("settings  " + (", ".join(f"{k}={v!r}" for k, v in settings.__repr_args__()) or "all defaults"))
     if not (folder / files.MODEL).is_file():
         lines.append(f"state     unfinished; go on with `vaelab train --resume {folder}`")
-    if (folder / files.RESULTS).is_file():
-        found = json.loads((folder / files.RESULTS).read_text(encoding="utf-8"))
+    found = files.read_results(folder)
+    if found is not None:
         bound = ""
         if found["nelbo"] is not None:
             bound = f"−ELBO {found['nelbo']:.2f} nats ({found['distortion']:.2f} + KL {found['kl']:.2f}), "

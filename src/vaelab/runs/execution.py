@@ -141,8 +141,8 @@ def _executed(
     if main:
         for hook in hooks:
             hook.note("drawing pictures")
-        files.save(trained, folder, {"data": source})
         storage.write_text(folder / files.RESULTS, json.dumps(found.as_dict(), indent=2) + "\n")
+        files.save(trained, folder, {"data": source})  # last, with the checksums of the others
         draw_pictures(trained, data, found, folder, plain=plain)
     return trained, found
 

@@ -98,7 +98,7 @@ def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] 
         tensors |= {f"density/{name}/{key}": value for key, value in density.state_dict().items()}
     tensors |= {f"scaling/{name}": value for name, value in trained.scaling.state().items()}
     storage.save_tensors(folder / MODEL, tensors, {"format": FORMAT})
-    files = {MODEL: storage.hash_of(folder / MODEL)}
+    files = {name: storage.hash_of(folder / name) for name in (MODEL, RESULTS) if (folder / name).is_file()}
     sections: dict[str, Mapping[str, Any]] = {"files": files, **(extra or {})}
     sections |= {"facts": trained.facts.model_dump(mode="json"), "scaling": trained.scaling.meta()}
     if trained.conditioning is not None:
@@ -107,6 +107,24 @@ def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] 
         sections["schema"] = {"columns": trained.schema.meta()}
     write_config(folder, trained.settings, **sections)
     storage.write_text(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
+
+
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """Read ``results.json`` of a finished run; None where there is none.
+
+    Raises
+    ------
+    RunFolderError
+        It was damaged or changed since it was written.
+    """
+    path, known = folder / RESULTS, read_config(folder).get("files", {})
+    if RESULTS not in known:
+        return None
+    if not path.is_file() or storage.hash_of(path) != known[RESULTS]:
+        got = f"{path}, which was damaged or changed since it was written"
+        remedy = f"Restore it, or write it anew: vaelab train --resume {folder}."
+        raise RunFolderError(got, "the file as it was", remedy)
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def save_new(

@@ -70,14 +70,17 @@ class JsonLines(Hook):
 
 
 def read_records(path: Path) -> list[Record]:
-    """Read a metrics file; a last line that a crash cut off is left out."""
+    """Read a metrics file; from a line on that a crash cut off, or that is damaged, nothing."""
     records: list[Record] = []
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
+                record = json.loads(line)
+            except ValueError:
                 break
+            if not isinstance(record, dict) or not isinstance(record.get("stage"), str):
+                break
+            records.append(record)
     return records
 
 

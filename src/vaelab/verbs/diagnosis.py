@@ -26,7 +26,7 @@ from vaelab.diagnostics.measures import (
     reconstruction,
     residuals,
 )
-from vaelab.diagnostics.row_means import Part
+from vaelab.diagnostics.row_means import Part, over_rows
 from vaelab.diagnostics.smoothness import smoothness
 from vaelab.diagnostics.verdicts import Context, verdicts_of
 from vaelab.errors import InputError
@@ -45,6 +45,7 @@ _SHOWN = {"image": 16, "table": 300}  # rows of a picture
 _PAIRS, _STEPS = 4, 9  # of interpolations shown
 _EMBEDDED = 1000  # codes of a t-SNE, and half as many draws
 _COMPARED = 1000  # rows whose units are compared with those of the training
+_WIDER = 1.05  # standard deviation of a posterior that no optimum has
 _LARGE = 10_000  # numbers in a row, from which further training takes fewer steps
 R = TypeVar("R")
 
@@ -192,9 +193,26 @@ class _Measuring:
             name: trained.densities[name] for name in names if name in trained.densities
         }
 
+    def _ask_of_the_spread(self) -> None:
+        """Ask whether another program's encoder returns a deviation where a log-variance was read."""
+        if self.subject.origin != "foreign" or self.vae.posterior.degenerate:
+            return
+
+        def spread(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
+            return self.vae.encode(x, c).stddev
+
+        wide = over_rows(self.vae, self.batches, spread, rows=500, normals=0, seed=self.seed)
+        if bool((wide >= 1).all()) and float(wide.max()) > _WIDER:
+            self.notes.append(
+                "The encoder's second output is negative for no row and no dimension, so that every posterior would be "
+                "wider than the prior. If it is a standard deviation or a variance, diagnose "
+                "vaelab.wrap(encode=…, decode=…, variance='std') or 'variance' instead."
+            )
+
     def all(self) -> Measures:
         """Take all of them."""
         vae, batches, seed = self.vae, self.batches, self.seed
+        self._ask_of_the_spread()
         found = self._taken("how well rows are rebuilt", lambda: reconstruction(vae, batches, seed=seed))
         implied = self._taken(
             "the posterior against the decoder's curvature", lambda: optimality(vae, batches, seed=seed)
