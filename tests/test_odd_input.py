@@ -136,6 +136,8 @@ def test_wild_entries_are_named():
         lambda g: g.integers(0, 2, 2000) * 9999.0,
         lambda g: g.uniform(-10_000, 10_000, 2000).round(),
         lambda g: np.zeros(2000),
+        lambda g: (g.random(2000) < 0.002) * 1.0,
+        lambda g: (g.random(2000) < 0.002) * g.normal(size=2000),
         lambda g: g.exponential(size=2000) ** 2,
     ],
 )

@@ -50,18 +50,21 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def unfinished(folder: Path) -> list[Path]:
-    """Return what processes that were killed left in a folder: files, and folders of files, under temporary names."""
-    return [path for path in folder.glob(f"**/{_UNFINISHED}*") if not path.is_symlink()] if folder.is_dir() else []
+def unfinished(folder: Path, *inside: str) -> list[Path]:
+    """Return files that a killed process left under temporary names in a folder, and in some folders inside."""
+    places = [folder, *(folder / name for name in inside)]
+    return [path for place in places for path in place.glob(f"{_UNFINISHED}*") if path.is_file()]
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed left in a folder; only while it is `held`."""
-    for path in unfinished(folder):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+def is_unfinished(path: Path) -> bool:
+    """Whether a path has a temporary name."""
+    return path.name.startswith(_UNFINISHED)
+
+
+def sweep(folder: Path, *inside: str) -> None:
+    """Remove what `unfinished` returns; only while the folder is `held`."""
+    for path in unfinished(folder, *inside):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -115,7 +118,7 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
             folder.rename(old)
             try:
                 new.rename(folder)
-            except OSError:
+            except BaseException:  # an interrupt too
                 old.rename(folder)
                 raise
         else:
@@ -123,7 +126,7 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise VaelabError(f"Could not write {folder}: {error}. What was there before is untouched.") from error
     finally:
-        if temporary is not None:
+        if temporary is not None and (folder.exists() or not (temporary / "old").exists()):
             shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -47,7 +47,7 @@ def test_decimal_commas_and_thousands(tmp_path, form):
     path = write(tmp_path / "x.csv", ["a;b;c", *rows(";", written)])
     frame, _, said = read(path)
     np.testing.assert_allclose(frame.to_numpy(dtype=float), X, atol=0.06)
-    assert said == [f"{path} is read with columns separated by semicolons; decimal commas."]
+    assert said == [f"{path} is read with columns separated by semicolons; decimal commas in 'a', 'b', 'c'."]
     with pytest.warns(VaelabWarning, match="decimal commas"):
         assert load(path).columns == ("a", "b", "c")
 
@@ -84,8 +84,8 @@ def test_other_words_among_numbers_are_asked_about(tmp_path):
     lines = rows()
     lines[7] = "1.5,offline,2.5"
     path = write(tmp_path / "x.csv", ["a,b,c", *lines])
-    with pytest.raises(InputError, match=r"column 'b' holds numbers, and 'offline' in between.*--missing"):
-        load(path, mixed=True)
+    with pytest.warns(VaelabWarning, match=r"column 'b' as text, for 'offline' among its numbers.*--missing"):
+        assert load(path, mixed=True).schema.levels[1] > 2
     assert read(path, missing=["offline"])[0]["b"].isna().sum() == 1
     short = ["--likelihood", "mixed", "--network", "mlp(hidden=[8])", "--epochs", "1", "--densities"]
     run = ["--out", str(tmp_path), "--name", "run"]
@@ -142,3 +142,48 @@ def test_numbers_come_back_as_pandas_reads_them(tmp_path):
     frame = pd.DataFrame({"i": [1, 2, 3] * 9, "f": np.linspace(0, 1, 27), "t": list("abc") * 9})
     frame.to_csv(tmp_path / "x.csv", index=False)
     pd.testing.assert_frame_equal(read(tmp_path / "x.csv")[0], frame)
+
+
+def test_only_columns_with_commas_have_decimal_commas(tmp_path):
+    lines = ["day;ver;ip;x", *(f"{i % 28 + 1:02}.02.2024;{i}.5;10.0.0.{i};{i},5" for i in range(30))]
+    frame, _, said = read(write(tmp_path / "x.csv", lines))
+    assert frame["day"][3] == "04.02.2024"
+    assert frame["ver"][3] == 3.5
+    assert frame["ip"][3] == "10.0.0.3"
+    assert frame["x"][3] == 3.5
+    assert "decimal commas in 'x'" in said[0]
+
+
+def test_commas_between_thousands_beside_decimal_points(tmp_path):
+    frame, _, said = read(write(tmp_path / "x.csv", ["pop\tx", *(f"{12 + i},345\t{i}.25" for i in range(30))]))
+    assert frame["pop"][0] == 12345
+    assert frame["x"][3] == 3.25
+    assert "commas between thousands in 'pop'" in said[0]
+
+
+@pytest.mark.parametrize("separator", [None, ";"])
+def test_decimal_commas_without_a_line_of_names(tmp_path, separator):
+    frame, headless, _ = read(write(tmp_path / "x.csv", [f"{i},5;{i + 1},25" for i in range(30)]), separator=separator)
+    assert headless
+    assert frame.to_numpy().tolist() == [[i + 0.5, i + 1.25] for i in range(30)]
+
+
+def test_decimal_commas_beside_missing_markers(tmp_path):
+    frame, _, _ = read(write(tmp_path / "x.csv", ["a;b", *(f"{i},5;{i}" for i in range(30)), "-;7"]))
+    assert frame["a"].tolist()[:2] == [0.5, 1.5]
+    assert frame["a"].isna().tolist() == [False] * 30 + [True]
+
+
+def test_wide_files_old_line_ends_blank_lines_and_quoted_ones(tmp_path):
+    wide, _, _ = read(
+        write(tmp_path / "w.csv", ["\t".join(f"gene{i}" for i in range(20_000)), "\t".join(["1.5"] * 20_000)])
+    )
+    assert wide.shape == (1, 20_000)
+    (tmp_path / "mac.csv").write_bytes(b"a,b\r1,2\r3,4\r")
+    assert read(tmp_path / "mac.csv")[0].to_numpy().tolist() == [[1, 2], [3, 4]]
+    assert read(write(tmp_path / "b.csv", ["a,b", "1,2", "   ", "3,4"]))[0].dropna().to_numpy().tolist() == [
+        [1, 2],
+        [3, 4],
+    ]
+    quoted, _, _ = read(write(tmp_path / "q.csv", ["a,b", '"two', 'lines",1', "x,2"]))
+    assert quoted["a"][0] == "two\nlines"

@@ -7,12 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
+from vaelab.data import ArrayBatches
 from vaelab.diagnostics.diagnosis import Measures
 from vaelab.diagnostics.row_means import Mean
 from vaelab.diagnostics.verdicts import LABELS, Context, _beyond, values_of
+from vaelab.model import VAE, FixedVariance, Gaussian
+from vaelab.verbs.diagnosis import _keeps_to
 
-CONTEXT = {"latent_dim": 8, "dimensions": 20, "kind": "table"}
+CONTEXT = {"latent_dim": 8, "dimensions": 20, "kind": "table", "keeps_to": (0.0, 1.0)}
 
 
 def measures(**changes):
@@ -28,7 +32,6 @@ def measures(**changes):
             gamma=0.5,
             ratio=2.5,
             residual=0.2,
-            output_range=(0.0, 0.99),
             data_range=(-3.0, 3.5),
             data_variance=4.0,
         ),
@@ -117,17 +120,35 @@ def test_what_is_not_known_is_not_said(context, changes, differing):
 
 
 @pytest.mark.parametrize(
-    ("outputs", "rows", "wanted"),
+    ("keeps_to", "rows", "wanted"),
     [
         ((0.0, 1.0), (-2.0, 2.0), 2.0),
-        ((-1.0, 0.99), (-4.0, 2.0), 3.0),
-        ((0.01, 0.98), (0.0, 1.0), 0.0),  # pixels
-        ((0.1, 1.0), (-2.0, 2.0), 0.0),  # does not reach both
-        ((0.0, 1.01), (-2.0, 2.0), 0.0),  # leaves the range
-        ((-3.0, 3.0), (-4.0, 4.0), 0.0),
-        ((0.3, 0.3), (-4.0, 4.0), 0.0),
+        ((-1.0, 1.0), (-4.0, 2.0), 3.0),
+        ((0.0, 1.0), (0.0, 1.0), 0.0),  # pixels
+        (None, (-4.0, 4.0), 0.0),
     ],
 )
-def test_how_far_rows_go_beyond_what_outputs_keep_to(outputs, rows, wanted):
-    fit = SimpleNamespace(output_range=outputs, data_range=rows, data_variance=1.0)
-    assert _beyond(fit) == pytest.approx(wanted)
+def test_how_far_rows_go_beyond_what_outputs_keep_to(keeps_to, rows, wanted):
+    fit = SimpleNamespace(data_range=rows, data_variance=1.0)
+    assert _beyond(fit, keeps_to) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("end", "wanted"),
+    [(nn.Sigmoid(), (0.0, 1.0)), (nn.Tanh(), (-1.0, 1.0)), (nn.Identity(), None), (nn.ReLU(), None)],
+)
+def test_what_outputs_keep_to_is_told_by_codes_that_are_far(end, wanted):
+    """Outputs of rows alone do not tell: those of a circle lie within [−1, 1] too."""
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 3), end)
+    vae = VAE(nn.Linear(3, 4), _Plain(decoder), latent_dim=2, likelihood=Gaussian(FixedVariance(1.0)))
+    assert _keeps_to(vae, ArrayBatches(torch.randn(20, 3))) == wanted
+
+
+class _Plain(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, z, c=None):
+        return self.network(z)

@@ -220,6 +220,36 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_an_interrupt_between_the_renames_of_a_swap_loses_nothing(tmp_path, monkeypatch):
+    model = GaussianVAE(2, network=MLP((4,)), epochs=1, random_state=0).fit(X)
+    model.save(tmp_path / "model")
+    rename, times = Path.rename, []
+
+    def interrupted(self, target):
+        times.append(self.name)
+        if len(times) == 2:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.save(tmp_path / "model", overwrite=True)
+    np.testing.assert_array_equal(load(tmp_path / "model").transform(X), model.transform(X))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_run_inside_a_folder_that_another_run_is_to_have_keeps_its_files(tmp_path):
+    inside = tmp_path / "runs" / "a" / "train_state"
+    inside.mkdir(parents=True)
+    live = inside / ".vaelab-unfinished-stage-one-x.safetensors"
+    live.write_text("")
+    with pytest.raises(RunFolderError, match="not empty"):
+        runs.prepare(tmp_path / "runs", from_arrays(X), SETTINGS, {})
+    with storage.held(tmp_path / "runs"):
+        storage.sweep(tmp_path / "runs")
+    assert live.exists()
+
+
 def test_a_folder_is_held_by_one_process_and_not_by_a_dead_one(tmp_path):
     script = "import sys, time; from pathlib import Path; from vaelab import storage\n"
     script += f"with storage.held(Path({str(tmp_path / 'run')!r})): print('held', flush=True); time.sleep(60)"
@@ -262,7 +292,7 @@ def test_a_run_that_is_killed_at_a_file_event_goes_on_or_starts_anew(tmp_path, e
     command = [sys.executable, "-c", f"from vaelab.cli import main; raise SystemExit(main({again!r}))"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert not storage.unfinished(tmp_path)
+    assert not list(tmp_path.rglob(".vaelab-unfinished-*"))
     whole = tmp_path / "whole"
     clean = ["train", "x.csv", *short, "--name", "whole", "--out", str(tmp_path), "--quiet"]
     with contextlib.chdir(tmp_path):

@@ -47,8 +47,8 @@ def usage() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return the exit status.
 
-    0: done. 1: the output could not be written. 2: the input cannot be used, as the message says. 130 and 143:
-    interrupted, and asked to end.
+    0: done. 1: the output could not be written. 2: the input cannot be used, as the message says. 130, 141 and 143:
+    interrupted, nobody reads the output, and asked to end.
     """
     from vaelab.cli.terminal import plain_output
 
@@ -87,7 +87,7 @@ def _main(arguments: list[str]) -> int:
         return 128 + int(number)
     except BrokenPipeError:  # `vaelab … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes
-        return 0
+        return 141
     except OSError as error:
         print(plain(f"vaelab {verb}: {error}"), file=sys.stderr)
         return 1

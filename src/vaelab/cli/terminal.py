@@ -29,6 +29,10 @@ class _Plain:
     def write(self, text: str) -> int:
         return int(self._stream.write(plain(text)))
 
+    def isatty(self) -> bool:
+        """No, so that nobody writes colours, whose codes would be shown."""
+        return False
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 

@@ -226,8 +226,10 @@ def warn_of_wild_entries(x: Rows, columns: Sequence[str] | None, levels: Sequenc
             continue
         name = f"column {columns[j]!r}" if columns else f"column {j}"
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-        far = np.abs(values - middle) > 20 * (high - low) if high > low else values != middle
-        marks = [mark for mark in _SENTINELS if bool((far & (values == mark)).any())] if high > low else []
+        if high <= low:  # mostly one value, from which rare others are far
+            continue
+        far = np.abs(values - middle) > 20 * (high - low)
+        marks = [mark for mark in _SENTINELS if bool((far & (values == mark)).any())]
         if marks:
             count = int(np.isin(values, marks).sum())
             shown = ", ".join(f"{mark:g}" for mark in marks)

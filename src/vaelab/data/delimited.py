@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ _ALIKE = 0.9  # share of them that must have as many fields as most have
 _MISSING = {"?", "-", "--", ".", "*", "na", "n/a", "#n/a", "nan", "none", "null", "missing", "unknown", "..."}
 _NUMERIC = 0.9  # share of numbers from which a column is one of numbers, with something in between
 _CODES = 20  # different values up to which it may be one of codes
-_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][+-]?\d+)?")
+_COMMA = re.compile(r"(?=.*\d)[+-]?(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][+-]?\d+)?|[+-]?\d{1,3}(,\d{3})+")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})*")
 _ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?"  # ISO 8601, years first
 
 
@@ -54,8 +56,7 @@ def read_csv(path: Path, *, separator: str | None = None, missing: Sequence[str]
     Raises
     ------
     InputError
-        It cannot be read, a line has another number of fields than the first, or a column of numbers has something in
-        between that may stand for a missing entry.
+        It cannot be read, or a line has another number of fields than the first.
 
     Warns
     -----
@@ -68,16 +69,13 @@ def read_csv(path: Path, *, separator: str | None = None, missing: Sequence[str]
         raise InputError(f"separator={separator!r}", "one character")
     try:
         text, assumed = _decoded(path)
-        found = separator or _separator(text)
-        _check_lengths(path, text, found)
-        first = pandas.read_csv(io.StringIO(text), sep=found, header=None, nrows=1, skipinitialspace=True)
-        headless = all(dtype.kind in "iuf" for dtype in first.dtypes)
-        options: Any = {"sep": found, "header": None if headless else 0, "skipinitialspace": True}
-        frame = pandas.read_csv(io.StringIO(text), na_values=list(missing), **options)
-        if found != "," and any(_decimal_comma(column) for _, column in frame.items()):
-            options |= {"decimal": ",", "thousands": "."}
-            frame = pandas.read_csv(io.StringIO(text), na_values=list(missing), **options)
-            assumed.append("decimal commas")
+        with _long_fields():
+            found = separator or _separator(text)
+            _check_lengths(path, text, found)
+        options: Any = {"sep": found, "skipinitialspace": True}
+        first = pandas.read_csv(io.StringIO(text), header=None, nrows=1, dtype=str, **options)
+        headless = all(_is_number(word, comma=found != ",") for word in first.iloc[0].fillna("0").astype(str))
+        frame = pandas.read_csv(io.StringIO(text), header=None if headless else 0, na_values=list(missing), **options)
     except (ValueError, OSError, csv.Error) as error:  # pandas' own errors are ValueErrors
         if isinstance(error, InputError):
             raise
@@ -87,39 +85,61 @@ def read_csv(path: Path, *, separator: str | None = None, missing: Sequence[str]
     for name in list(frame.columns):
         frame, said = _without_row_numbers(frame, name) if not headless else (frame, "")
         assumed += [said] if said else []
-    assumed += _typed(frame, path)
+    assumed += [*_with_commas(frame, found), *_typed(frame)]
     if assumed:
         warnings.warn(f"{path} is read with {'; '.join(assumed)}.", VaelabWarning, stacklevel=5)
     return frame, headless
+
+
+@contextlib.contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let csv read fields of any length: a wide table is one where it is split by the wrong character."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _decoded(path: Path) -> tuple[str, list[str]]:
     content = path.read_bytes()
     for encoding in ("utf-8-sig", "utf-16") if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig",):
         with contextlib.suppress(UnicodeDecodeError):
-            return content.decode(encoding), []
-    return content.decode("cp1252", errors="replace"), ["the letters of Windows-1252, since it is not UTF-8"]
+            return _lines(content.decode(encoding)), []
+    return _lines(content.decode("cp1252", errors="replace")), ["the letters of Windows-1252, since it is not UTF-8"]
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _separator(text: str) -> str:
-    """Return what splits most lines into one number of fields, more than one; a comma where nothing does."""
-    lines = [line for line in text[:200_000].splitlines()[:_SAMPLE] if line.strip()]
-    best, most = ",", (0.0, 1)
+    """Return what splits most lines into one number of fields, more than one; a comma where nothing does.
+
+    Where commas do, but semicolons, tabs or bars leave numbers with decimal commas, these are meant.
+    """
+    lines = [line for line in itertools.islice(io.StringIO(text), _SAMPLE) if line.strip()]
+    found: dict[str, tuple[float, int, bool]] = {}
     for each in _SEPARATORS:
-        counts = Counter(len(fields) for fields in csv.reader(lines, delimiter=each, skipinitialspace=True))
-        if counts:
-            width, lines_alike = counts.most_common(1)[0]
-            share = lines_alike / counts.total()
-            if width > 1 and share >= _ALIKE and (share, width) > most:
-                best, most = each, (share, width)
-    if most[1] > 1:
-        return best
+        table = list(csv.reader(lines, delimiter=each, skipinitialspace=True))
+        width, alike = Counter(map(len, table)).most_common(1)[0] if table else (1, 0)
+        if width > 1 and alike >= _ALIKE * len(table):
+            words = [word for fields in table[1:] for word in fields if word.strip()]
+            numbers = bool(words) and all(_is_number(word, comma=True) for word in words)
+            found[each] = (alike / len(table), width, numbers and any("," in word for word in words))
+    others = [each for each, (_, _, commas) in found.items() if each != "," and commas]
+    if others:
+        return others[0]
+    if found:
+        return max(found, key=lambda each: found[each][:2])
     widths = {len(line.split()) for line in lines}
     numbers = all(_is_number(word) for line in lines[1:] for word in line.split())
     return r"\s+" if len(widths) == 1 and widths != {1} and len(lines) > 1 and numbers else ","
 
 
-def _is_number(word: str) -> bool:
+def _is_number(word: str, *, comma: bool = False) -> bool:
+    if comma and _COMMA.fullmatch(word.strip()):
+        return True
     with contextlib.suppress(ValueError):
         float(word)
         return True
@@ -133,7 +153,7 @@ def _check_lengths(path: Path, text: str, separator: str) -> None:
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     width = 0
     for fields in reader:
-        if not fields:
+        if not fields or (len(fields) == 1 and not fields[0].strip()):
             continue
         width = width or len(fields)
         if len(fields) != width:
@@ -142,13 +162,32 @@ def _check_lengths(path: Path, text: str, separator: str) -> None:
             raise InputError(got, "as many in every line", remedy)
 
 
-def _decimal_comma(column: Any) -> bool:
-    """Whether a column is text of numbers with decimal commas."""
-    words = column.dropna()
-    if column.dtype.kind in "iufbmM" or not len(words):
-        return False
-    words = words.astype(str)
-    return bool(words.str.contains(",").any()) and all(_COMMA.fullmatch(word.strip()) for word in words)
+def _with_commas(frame: DataFrame, separator: str) -> list[str]:
+    """Turn text of numbers with commas into numbers, in place, column by column; return what was assumed.
+
+    A comma stands between thousands where that is possible in all of them and other columns have decimal points; else
+    it is a decimal mark.
+    """
+    import pandas
+
+    if separator == ",":
+        return []
+    points = any(column.dtype.kind == "f" and (column.dropna() % 1 != 0).any() for _, column in frame.items())
+    named: dict[str, list[str]] = {}
+    for name in frame.columns:
+        column = frame[name]
+        if column.dtype.kind in "iufbmM":
+            continue
+        words = column.astype(object).map(lambda word: word.strip() if isinstance(word, str) else word)
+        known = words.dropna()
+        known = known[[str(word).casefold() not in _MISSING for word in known]].astype(str)
+        if not len(known) or not known.str.contains(",").any() or not all(map(_COMMA.fullmatch, known)):
+            continue
+        thousands = points and all(map(_THOUSANDS.fullmatch, known))
+        plain = known.str.replace(",", "") if thousands else known.str.replace(".", "").str.replace(",", ".")
+        frame[name] = pandas.to_numeric(plain).reindex(frame.index)
+        named.setdefault("commas between thousands" if thousands else "decimal commas", []).append(repr(name))
+    return [f"{what} in {', '.join(names[:5])}{' …' if len(names) > 5 else ''}" for what, names in named.items()]
 
 
 def _without_row_numbers(frame: DataFrame, name: str) -> tuple[DataFrame, str]:
@@ -163,7 +202,7 @@ def _without_row_numbers(frame: DataFrame, name: str) -> tuple[DataFrame, str]:
     return frame, f"a column without a name, as {name!r}"
 
 
-def _typed(frame: DataFrame, path: Path) -> list[str]:
+def _typed(frame: DataFrame) -> list[str]:
     """Turn text into numbers and dates where it is some, in place; return what was assumed."""
     import pandas
 
@@ -187,6 +226,8 @@ def _typed(frame: DataFrame, path: Path) -> list[str]:
             said.append(f"{', '.join(map(repr, between))} for missing entries of column {name!r}")
         elif numbers.nunique() > _CODES:
             shown = ", ".join(map(repr, between))
-            got = f"{path}, whose column {name!r} holds numbers, and {shown} in between"
-            raise InputError(got, "numbers", f"If that stands for a missing entry, say missing=[{shown}] (--missing).")
+            said.append(
+                f"column {name!r} as text, for {shown} among its numbers; if that stands for a missing entry, say "
+                f"missing=[{shown}] (--missing)"
+            )
     return said

@@ -18,7 +18,6 @@ import yaml
 from vaelab.diagnostics.diagnosis import SEVERITIES, Evidence, Measures, Severity, Verdict
 from vaelab.diagnostics.measures.reconstruction import Reconstruction
 
-_REACHED = 0.03  # of a range, by which outputs may stay within it
 _ZOO = "calibrated on models with known faults"
 
 
@@ -48,6 +47,8 @@ class Context:
         Of the variance that the model has: ``"iso-i"`` and so on.
     units_known
         Whether the rows are known to be in the units of the training.
+    keeps_to
+        [0, 1] or [−1, 1] where the decoder keeps to it for codes however far, as a sigmoid or tanh makes it do.
     """
 
     latent_dim: int
@@ -61,6 +62,7 @@ class Context:
     epochs: int | None = None
     shape: str = "iso-i"
     units_known: bool = False
+    keeps_to: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     values |= {"foreign": float(context.foreign), "units_known": float(context.units_known)}
     if fit is not None:
         values |= {"explained": fit.explained, "slope": fit.slope, "largest_share": fit.largest_share}
-        values["beyond"] = _beyond(fit)
+        values["beyond"] = _beyond(fit, context.keeps_to)
         if math.isnan(fit.explained):  # rows so far off that networks overflow explain less than nothing
             values["explained"] = -math.inf
         gamma = fit.gamma if context.gamma_known else None
@@ -195,19 +197,12 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     return values
 
 
-def _beyond(fit: Reconstruction) -> float:
-    """How far rows go beyond [0, 1] or [−1, 1], in standard deviations, where outputs fill that range and keep to it.
-
-    A sigmoid, or tanh, at the end of a decoder does so. Outputs of a sound decoder may happen to lie within bounds,
-    but not to reach both.
-    """
-    low, high = fit.output_range
-    for lowest, highest in ((0.0, 1.0), (-1.0, 1.0)):
-        slack = _REACHED * (highest - lowest)
-        if lowest - 1e-6 <= low <= lowest + slack and highest - slack <= high <= highest + 1e-6:
-            beyond = max(lowest - fit.data_range[0], fit.data_range[1] - highest)
-            return beyond / math.sqrt(fit.data_variance) if fit.data_variance > 0 else 0.0
-    return 0.0
+def _beyond(fit: Reconstruction, keeps_to: tuple[float, float] | None) -> float:
+    """How far rows go beyond a range that outputs cannot leave, in standard deviations."""
+    if keeps_to is None or fit.data_variance <= 0:
+        return 0.0
+    beyond = max(keeps_to[0] - fit.data_range[0], fit.data_range[1] - keeps_to[1], 0.0)
+    return beyond / math.sqrt(fit.data_variance)
 
 
 def verdicts_of(measures: Measures, context: Context) -> tuple[Verdict, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -38,15 +39,37 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 @contextmanager
 def own_state() -> Iterator[None]:
     """Compute as if the caller had not told torch anything: with gradients, and float32 where no dtype is named."""
-    dtype = torch.get_default_dtype()
     with torch.inference_mode(False), torch.enable_grad():
-        if dtype != torch.float32:
-            torch.set_default_dtype(torch.float32)
+        _DTYPE.enter()
         try:
             yield
         finally:
-            if dtype != torch.float32:
-                torch.set_default_dtype(dtype)
+            _DTYPE.leave()
+
+
+class _Dtype:
+    """The default dtype, which is the whole process's: float32 from the first that enters to the last that leaves."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, torch.float32
+
+    def enter(self) -> None:
+        """Note what it was, and set it."""
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Put it back."""
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.set_default_dtype(self._before)
+
+
+_DTYPE = _Dtype()
 
 
 @contextmanager

@@ -50,11 +50,11 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     sized = resolved.model_copy(update={"latent_dim": 2}) if resolved.latent_dim == "auto" else resolved
     build_vae(sized, data.event_shape, data_variance=1.0, condition_shape=shape, levels=levels)
     with storage.held(folder):
-        storage.sweep(folder)  # what a process left that was killed before its first file
-        if any(folder.iterdir()):
+        if any(not storage.is_unfinished(path) for path in folder.iterdir()):
             known = (folder / files.CONFIG).is_file()
             remedy = f"Choose another name, or go on with `vaelab train --resume {folder}`." if known else ""
             raise RunFolderError(f"{folder}, which is not empty", "a new folder", remedy or "Choose another name.")
+        storage.sweep(folder)  # what a process left that was killed before its first file
         files.write_config(folder, resolved, data={**source, "fingerprint": data.fingerprint()})
 
 
@@ -118,7 +118,7 @@ def execute(
     main = first_process()
     with storage.held(folder) if main else nullcontext():
         if main:
-            storage.sweep(folder)
+            storage.sweep(folder, files.STATES)
         return _executed(folder, data, settings, source, hooks, main=main, resume=resume)
 
 

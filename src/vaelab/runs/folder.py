@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -142,7 +143,8 @@ def save_new(
         raise RunFolderError(f"{folder}, which is there already", "a new folder", "Pass overwrite=True to replace it.")
     if taken and not (folder / CONFIG).is_file():
         raise RunFolderError(f"{folder}, which is no run's", "a run, or a new folder", "Choose another name.")
-    storage.replace_folder(folder, lambda temporary: save(trained, temporary, extra))
+    with storage.held(folder) if taken else nullcontext():  # nobody trains into it
+        storage.replace_folder(folder, lambda temporary: save(trained, temporary, extra))
 
 
 def read_run(folder: Path, *, network: object = None) -> Trained:

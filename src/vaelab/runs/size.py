@@ -24,7 +24,7 @@ def first_size(batches: ArrayBatches | MappedBatches, levels: tuple[int, ...]) -
 
     Of a mixed table the numbers are looked at, with 2 more for every column of categories.
     """
-    x = batches.take(torch.linspace(0, len(batches) - 1, min(len(batches), _MOST_ROWS)).long())[0].cpu()
+    x = batches.take(_spread(len(batches), _MOST_ROWS))[0].cpu()
     x = x.flatten(1).double()
     if levels:
         x = x[:, torch.tensor(levels) == 0]
@@ -45,7 +45,7 @@ def largest_size(event_shape: tuple[int, ...], levels: tuple[int, ...]) -> int:
 def without_idle(vae: VAE, batches: ArrayBatches | MappedBatches) -> tuple[VAE, int]:
     """Return the model without its idle dimensions, where that leaves it as it was, and how many were active."""
     device = next(vae.parameters()).device
-    some = batches.subset(torch.linspace(0, len(batches) - 1, min(len(batches), _MOST_TO_COUNT)).long()).to(device)
+    some = batches.subset(_spread(len(batches), _MOST_TO_COUNT)).to(device)
     found = dimensions_of(vae, some, groups={})
     active = found.all.by_gap
     if not 0 < active < vae.latent_dim:
@@ -55,3 +55,8 @@ def without_idle(vae: VAE, batches: ArrayBatches | MappedBatches) -> tuple[VAE, 
     except InputError:  # networks that cannot be sliced keep their idle dimensions
         return vae, active
     return (pruned.vae if pruned.reconstruction_change <= _SAME else vae), active
+
+
+def _spread(n: int, most: int) -> torch.Tensor:
+    """Numbers of at most so many rows, evenly over n."""
+    return torch.linspace(0, n - 1, min(n, most), dtype=torch.float64).long()

@@ -46,7 +46,10 @@ def graceful() -> Iterator[None]:
             return
         raise Interrupted(number)
 
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {}
+    for one in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(one) not in (signal.SIG_IGN, None):  # what is ignored stays so
+            before[one] = signal.signal(one, handle)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ is then its step number, which makes resuming exact and lets several processes d
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,15 @@ from contextlib import contextmanager
 import torch
 
 _ONE_THREAD = threading.RLock()
+
+
+def _anew() -> None:
+    global _ONE_THREAD
+    _ONE_THREAD = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a child must not wait for a thread that it does not have
+    os.register_at_fork(after_in_child=_anew)
 
 
 def seed_of(*key: int | str) -> int:

@@ -32,7 +32,7 @@ from vaelab.diagnostics.verdicts import Context, verdicts_of
 from vaelab.errors import InputError
 from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.metrics.interpolation import linear
-from vaelab.model import VAE, FixedVariance, Mixed
+from vaelab.model import VAE, FixedVariance, Gaussian, Mixed
 from vaelab.model.contexts import own_state
 from vaelab.runs.folder import METRICS
 from vaelab.runs.trained import Facts
@@ -149,6 +149,26 @@ def diagnose(
         )
 
 
+@torch.no_grad()
+def _keeps_to(vae: VAE, batches: Batches) -> tuple[float, float] | None:
+    """Return the range of a sigmoid or tanh that outputs keep to for codes of any size; None where there is none."""
+    if not isinstance(vae.likelihood, Gaussian):
+        return None
+    device = next(vae.parameters(), torch.zeros(())).device
+    n = min(64, len(batches))
+    x, c = batches.to(device).take(torch.arange(n, device=device))
+    outputs = []
+    for size in (1.0, 10.0, 1e3):
+        z = size * torch.randn(n, vae.latent_dim, generator=stream("cpu", 0, "far codes")).to(x)
+        outputs.append(vae.likelihood.mean(vae.decoder(z, c)).flatten())
+    low, high = (float(each) for each in torch.cat(outputs).aminmax())
+    for lowest, highest in ((0.0, 1.0), (-1.0, 1.0)):
+        slack = 0.01 * (highest - lowest)
+        if lowest - 1e-6 <= low <= lowest + slack and highest - slack <= high <= highest + 1e-6:
+            return lowest, highest
+    return None
+
+
 def _context(subject: Subject) -> Context:
     trained = subject.trained
     variance = trained.vae.likelihood.variance
@@ -166,6 +186,7 @@ def _context(subject: Subject) -> Context:
         conditional=trained.conditioning is not None,
         epochs=trained.settings.training.epochs if subject.origin == "training" else None,
         shape=shape,
+        keeps_to=_keeps_to(trained.vae, subject.batches),
         units_known=subject.origin == "training" and _as_in_training(subject.batches, trained.facts),
     )
 

@@ -262,7 +262,7 @@ class Estimate:
         trainings = self.trainings[self.latent_dim]
         others = ", ".join(f"{name} {value:.1f}" for name, value in self.others.items())
         if self.nothing:
-            what = "the number is what neighbours say" if self.others else "0 is no dimension of the data"
+            what = "the number is what neighbours say" if self.dimension else "0 is no dimension of the data"
             found.append(
                 f"Training found nothing: no direction stands out of the noise, so {what}. Train for longer, with "
                 "other settings or more rows."
@@ -395,4 +395,6 @@ def estimate_dimension(
     if neighbours is not None and data.kind == "table" and not settings.conditional:
         void = not dimension or unresolved(search.trainings[size], neighbours)
         dimension = min(most, round(neighbours)) if void else min(dimension, round(neighbours))
+    elif not dimension and neighbours is not None and not settings.conditional:
+        dimension = min(most, round(neighbours))
     return Estimate(dimension, trained, size, search.trainings, columns, len(data.train), others, tuple(search.notes))
