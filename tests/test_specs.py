@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 import vaelab
+from helpers import sealed
 from vaelab import GaussianVAE, TwoStageVAE, presets, specs
 from vaelab.errors import InputError, RunFolderError
 from vaelab.latent import LAWS, LatentDensity, Law
@@ -354,6 +355,7 @@ def test_a_file_never_names_code_that_is_run(rows, tmp_path, config):
     line = config.format(place=f"{tmp_path / 'evil.py'}:make")
     content["settings"] |= yaml.safe_load(line) if line.startswith("network: {") else {"network": line[9:]}
     path.write_text(yaml.safe_dump(content))
+    sealed(path)  # by someone who means harm
     with pytest.raises(RunFolderError):
         vaelab.load(tmp_path / "run")
     assert not (tmp_path / "ran").exists()
