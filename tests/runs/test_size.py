@@ -41,6 +41,9 @@ def test_what_is_idle_is_dropped(trained, data):
     assert trained.encode(data.train.x[:3].float()).shape == (3, 2)
     assert trained.sample(5).shape == (5, 8)
     assert trained.facts.stage.startswith("stage one, ")
+    assert trained.facts.trained_latent_dim in (6, 8)
+    said = runs.findings(trained, runs.assess(trained, data.train))[0]
+    assert said.startswith("8 columns live on about 2 dimensions")  # and not: try a larger code
 
 
 def test_a_code_that_is_full_is_doubled(monkeypatch, data):

@@ -149,6 +149,11 @@ def _on_dimensions(trained: Trained, found: Assessment, what: str) -> str:
             f"{count} of {size} latent dimensions carry a tenth of a nat or more. The noise is too large, at a "
             f"variance of {found.gamma:.2g}, to say on how many dimensions the {what} live."
         )
+    if count == size and trained.facts.trained_latent_dim is not None:
+        return (
+            f"{what} live on about {count} dimensions: the others of {trained.facts.trained_latent_dim} latent "
+            "dimensions stayed idle in training, and were dropped."
+        )
     if count == size:
         return f"All {count} latent dimensions are in use; try a larger --latent-dim."
     return (

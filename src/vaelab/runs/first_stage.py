@@ -41,12 +41,15 @@ class Kept(NamedTuple):
         What unseen rows get from it beyond a Gaussian; None where that was not compared.
     stage
         The training that it is of, as its records name it.
+    dropped_from
+        Latent dimensions of the training, where idle ones were dropped after it.
     """
 
     settings: Settings
     vae: VAE
     gain: Gain | None
     stage: str
+    dropped_from: int | None = None
 
     @property
     def value(self) -> float:
@@ -106,7 +109,9 @@ class FirstStage:
             smaller, active = without_idle(kept.vae, self.batches)
             if 2 * active <= size or size == most:
                 sized = sized.model_copy(update={"latent_dim": smaller.latent_dim})
-                return kept._replace(settings=sized, vae=smaller)
+                return kept._replace(
+                    settings=sized, vae=smaller, dropped_from=size if smaller.latent_dim < size else None
+                )
             size *= 2
 
     def _from(self, settings: Settings, stage: str) -> Iterator[Kept]:

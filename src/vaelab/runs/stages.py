@@ -91,8 +91,8 @@ def train(
         check_densities(settings.densities, shape)
 
         first = FirstStage(batches, rest, data.event_shape, facts.data_variance, shape, levels, hooks, states, resume)
-        settings, vae, gain, stage = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
-        facts.stage = stage
+        kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
+        settings, vae, gain, facts.stage, facts.trained_latent_dim = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
         facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed)
         if gain is not None and gain.doubt:

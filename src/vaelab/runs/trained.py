@@ -66,6 +66,8 @@ class Facts(BaseModel):
         where this was not compared.
     mixture
         A Gaussian mixture of the rows, and how far unseen rows prefer it; None where this was not compared.
+    trained_latent_dim
+        Of the training, where idle dimensions were dropped after it.
     stage
         The training that the VAE is of, as records name it; several are tried where unseen rows may prefer another.
     scored_on_training
@@ -89,6 +91,7 @@ class Facts(BaseModel):
     gaussian_gain: Gain | None = None
     mixture: Rival | None = None
     stage: str = "stage one"
+    trained_latent_dim: int | None = None
     scored_on_training: bool = False
 
 
