@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -371,24 +370,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         other.trained_ = trained
         other._describe()
         return other
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write a run folder: YAML and safetensors, no pickle. `vaelab.load` reads it back.
-
-        Parameters
-        ----------
-        path
-            A new folder.
-        overwrite
-            Put it in the place of another run's folder, with all that this holds.
-
-        Raises
-        ------
-        RunFolderError
-            There is something there already, or, with `overwrite`, something that is no run.
-        """
-        check_is_fitted(self)
-        runs.save_new(self.trained_, Path(path), self.sections(), overwrite=overwrite)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return what a run folder says of the estimator."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, Self, final
 
 import numpy as np
@@ -303,24 +302,6 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
             raise InputError(f"{len(sequences)} prefixes for n={n}", "one for all, or one for each")
         windows = latest_windows(conditioning.standardised(sequences), self.context_)
         return windows.expand(n, *windows.shape[1:]).contiguous() if len(windows) == 1 else windows
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write a run folder: YAML and safetensors, no pickle. `vaelab.load` reads it back.
-
-        Parameters
-        ----------
-        path
-            A new folder.
-        overwrite
-            Put it in the place of another run's folder, with all that this holds.
-
-        Raises
-        ------
-        RunFolderError
-            There is something there already, or, with `overwrite`, something that is no run.
-        """
-        check_is_fitted(self)
-        runs.save_new(self.trained_, Path(path), self.sections(), overwrite=overwrite)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return what a run folder says of the estimator."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
+from vaelab import runs
 from vaelab.errors import InputError
 from vaelab.spec import nested, parse, unknown
 from vaelab.specs import FitSettings, Own, Settings
@@ -22,6 +25,7 @@ _LENGTHS = ("epochs", "batch_size", "lr")  # arguments that are settings of `tra
 class Specified(BaseEstimator):  # type: ignore[misc]
     """Arguments that are settings, or that hold some."""
 
+    trained_: runs.Trained
     _defaults: ClassVar[Mapping[str, object]] = {}  # settings where no argument says otherwise
 
     def settings(self, seed: int = 0) -> Settings:
@@ -61,6 +65,28 @@ class Specified(BaseEstimator):  # type: ignore[misc]
     def conditional(self) -> bool:
         """Whether y is a condition."""
         return getattr(self, "condition", None) is not None
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write a run folder: YAML and safetensors, no pickle. `vaelab.load` reads it back.
+
+        Parameters
+        ----------
+        path
+            A new folder.
+        overwrite
+            Put it in the place of another run's folder, with all that this holds.
+
+        Raises
+        ------
+        RunFolderError
+            There is something there already, or, with `overwrite`, something that is no run.
+        """
+        check_is_fitted(self)
+        runs.save_new(self.trained_, Path(path), self.sections(), overwrite=overwrite)
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Return what a run folder says of the estimator."""
+        raise NotImplementedError
 
 
 def settings_of(arguments: Mapping[str, Any], seed: int) -> Settings:
