@@ -84,6 +84,14 @@ def flow_training(fit):
     return seen[0]
 
 
+def matching(text):
+    """The law that is built, and the settings that its training is given."""
+    seen, law = [], specs.Density.of(text).resolve(20)
+    codes = Codes(torch.randn(20, 4), torch.ones(20, 4))
+    site = Site(Settings(latent_dim=4))
+    return law_of(law).fit(law, codes, site, lambda model, length, stage: seen.append(length) or model), seen[0]
+
+
 def mixture(text):
     law = specs.Density.of(text)
     z = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
@@ -211,6 +219,21 @@ REACHES = {
     ("densities", "mixture", "components"): (lambda: mixture("mixture(3, full)")[0], 3),
     ("densities", "mixture", "covariance"): (lambda: mixture("mixture(3, diag)")[1], "diag"),
     ("densities", "flow", "training"): (lambda: flow_training(FIT), FIT),
+    ("densities", "flow_matching", "width"): (
+        lambda: matching("flow_matching(width=9)")[0].velocity.begin.out_features,
+        9,
+    ),
+    ("densities", "flow_matching", "blocks"): (lambda: len(matching("flow_matching(blocks=2)")[0].velocity.blocks), 2),
+    ("densities", "flow_matching", "coupling"): (
+        lambda: matching("flow_matching(coupling=optimal_transport)")[0].coupling,
+        "optimal_transport",
+    ),
+    ("densities", "flow_matching", "steps"): (lambda: matching("flow_matching(steps=3)")[0].steps, 3),
+    ("densities", "flow_matching", "guidance"): (lambda: matching("flow_matching(guidance=2)")[0].guidance, 2.0),
+    ("densities", "flow_matching", "training"): (
+        lambda: matching("flow_matching(training=fit(epochs=7, lr=0.3, batch_size=9))")[1],
+        FIT,
+    ),
     ("densities", "second_stage", "training"): (lambda: second_training(FIT), FIT),
     ("densities", "second_stage", "hidden"): (lambda: widths(second(hidden=(7, 9)).encoder), [7, 9, 8]),
 }

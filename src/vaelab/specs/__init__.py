@@ -4,7 +4,7 @@ from vaelab.spec import explain, parse
 from vaelab.specs import conditions, densities, likelihoods, networks, penalties, posteriors
 from vaelab.specs.building import build_second_stage, build_vae
 from vaelab.specs.conditions import Condition
-from vaelab.specs.densities import Density, Flow, Mixture, SecondStage
+from vaelab.specs.densities import Density, Flow, FlowMatching, Mixture, SecondStage
 from vaelab.specs.likelihoods import Fixed, Gaussian, Learned, Likelihood, Mixed, Profiled, Variance, VarianceShape
 from vaelab.specs.networks import LSTM, MLP, RAE, InfoGAN, Network, Own, Shapes
 from vaelab.specs.penalties import KL, MMD, Adversarial, CodeNorm, Jacobian, Penalty, WeightNorm
@@ -28,6 +28,7 @@ __all__ = [
     "FitSettings",
     "Fixed",
     "Flow",
+    "FlowMatching",
     "Full",
     "Gaussian",
     "Halving",

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from vaelab.errors import InputError
 from vaelab.training import checkpoint
+from vaelab.training.average import Average
 from vaelab.training.checkpoint import TrainState
 from vaelab.training.devices import make_fabric
 from vaelab.training.evaluation import mean_objective
@@ -227,6 +228,7 @@ class _Training:
         self.hooks = list(hooks) if self.fabric.is_global_zero else []
         self.factor = factor_of(settings, self.plan.steps_per_epoch)
         self.state = TrainState()
+        self.average: Average | None = None
         self.ledger = Ledger(self.fabric, model, stage)
         self._saved_at = self._flushed_at = time.monotonic()
         self._epoch_began = time.monotonic()
@@ -264,6 +266,10 @@ class _Training:
             if self.state.step > self.plan.steps:
                 raise InputError(f"{self.state_file} at step {self.state.step}", f"at most {self.plan.steps}")
             self.fabric.strategy.precision.load_state_dict(scaler)
+        if self.settings.ema is not None:
+            self.average = Average(self.model, self.settings.ema)
+            self.average.load_state_dict(self.state.average)
+            self.state.average = self.average.state_dict()
         self._plateau = self._slowed()
         forward, update = self._wrap(adam)
         first = Start(self.stage, self.plan.epochs, self.plan.steps_per_epoch, self.state.step, self.state.history)
@@ -276,6 +282,8 @@ class _Training:
             for hook in self.hooks:
                 hook.end()
         self._agree()
+        if self.average is not None:
+            self.average.swap()
         if self.state.best_weights:
             self.model.load_state_dict(self.state.best_weights)
         self.model.eval()
@@ -333,6 +341,8 @@ class _Training:
                     read = {name: loss.detach() for name, loss in losses.items()}
                     objective = objective._replace(readings=objective.readings | read)
                 state.step += 1
+                if self.average is not None:
+                    self.average.step(state.step, last=state.step == self.plan.steps)
                 ledger.add(state.step, objective)
             self._after(chunk, adam)
 
@@ -374,11 +384,14 @@ class _Training:
         if self.held_out is None:
             return {}
         self._agree()
-        self.model.settle(self.held_out, generator=stream(self.fabric.device, self.seed, self.stage, "settle", when))
-        numbers = self.fabric.broadcast(mean_objective(self.model, self.held_out, seed=self.seed))
-        if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
-            self.state.best_loss = numbers["loss"]
-            self.state.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        with nullcontext() if self.average is None else self.average.lent():
+            self.model.settle(
+                self.held_out, generator=stream(self.fabric.device, self.seed, self.stage, "settle", when)
+            )
+            numbers = self.fabric.broadcast(mean_objective(self.model, self.held_out, seed=self.seed))
+            if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
+                self.state.best_loss = numbers["loss"]
+                self.state.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         return numbers
 
     def _slowed(self) -> float:
