@@ -10,7 +10,7 @@ from vaelab.model import KL
 from vaelab.runs.stages import hold_out, train
 from vaelab.specs import Settings, build_second_stage, build_vae
 from vaelab.training import FitSettings, devices
-from vaelab.training import loop as loops
+from vaelab.training.steps import Plan
 
 IMAGE, ROW = (1, 8, 8), (5,)
 
@@ -310,7 +310,7 @@ def test_the_accelerator_is_asked_for(monkeypatch):
     monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="a CUDA device"):
         devices.make_fabric(specs.Compute(accelerator="gpu"))
-    assert loops.Plan.of(ArrayBatches(torch.zeros(100, 1)), specs.FitSettings(3, 20), 1).steps == 15
+    assert Plan.of(ArrayBatches(torch.zeros(100, 1)), specs.FitSettings(3, 20), 1).steps == 15
 
 
 def test_a_variance_never_decays():

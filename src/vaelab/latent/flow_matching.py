@@ -49,7 +49,7 @@ class State(NamedTuple):
 
 @final
 class FlowMatching(LatentDensity, Trainable):
-    """A law given by a velocity field, trained by `vaelab.training.fit` on `Codes`; make one with `build_flow_matching`.
+    """A law given by a velocity field, trained by `vaelab.training.fit` on `Codes`; `build_flow_matching` makes one.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class FlowMatching(LatentDensity, Trainable):
     steps
         Of the midpoint rule that draws; each evaluates v twice.
     guidance
-        w: draws follow v(y, c) + w (v(y, c) − v(y, no condition)), which is nearer to what is typical of c. 0 draws from
-        the law that was trained, of which `log_prob` is the density at any w.
+        w: draws follow v(y, c) + w (v(y, c) − v(y, no condition)), which is nearer to what is typical of c. 0 draws
+        from the law that was trained, of which `log_prob` is the density at any w.
     """
 
     loc: Tensor
@@ -196,16 +196,18 @@ class FlowMatching(LatentDensity, Trainable):
 
             def rate(state: State, t: Tensor, read: Tensor | None = read, probes: Tensor = probes) -> State:
                 def field(y: Tensor) -> Tensor:
-                    return self.velocity(y, t, read)
+                    found: Tensor = self.velocity(y, t, read)
+                    return found
 
-                v, trace = field(state.y), torch.zeros_like(state.trace)
+                v = field(state.y)
                 moved = torch.func.vmap(lambda probe: torch.func.jvp(field, (state.y,), (probe,))[1])(probes)
-                trace = (moved * probes).sum((0, 2))
-                return State(v, trace)
+                return State(v, (moved * probes).sum((0, 2)))
 
             u, trace = _solve(rate, own, _SCORE_STEPS, back=True)
             out[rows] = -0.5 * u.square().sum(1) + trace
-        return out - self.scale.log().sum() - 0.5 * self.latent_dim * math.log(2 * math.pi)
+        constant = self.scale.log().sum() + 0.5 * self.latent_dim * math.log(2 * math.pi)
+        out -= constant
+        return out
 
     def _checked(self, c: Tensor | None, rows: int) -> Tensor | None:
         if self.condition_shape:

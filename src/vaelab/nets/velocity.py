@@ -76,7 +76,7 @@ class Velocity(nn.Module):
         return out
 
     def read(self, c: Tensor | None, rows: int, forgotten: Tensor | None = None) -> Tensor | None:
-        """(B, features) of the conditions, of "no condition" where c is None or forgotten (B,); None without a reader."""
+        """(B, features) of the conditions, of none where c is None or forgotten (B,); None without a reader."""
         if self.reader is None or self.unknown is None:
             return None
         if c is None:

@@ -167,9 +167,7 @@ class FlowMatching(Trained):
         "independent", description="of normals with the codes of a batch; the assignment straightens the paths"
     )
     steps: int = Field(25, ge=1, description="of the midpoint rule that draws")
-    guidance: float = Field(
-        0.0, ge=0, description="draws nearer to what is typical of a condition; 0 for the law itself"
-    )
+    guidance: float = Field(0.0, ge=0, description="draws more typical of their condition; 0 for the law itself")
     training: FitSettings = Field(
         FitSettings(batch_size=256, ema=0.999), description="its training, of a moving average of the weights"
     )

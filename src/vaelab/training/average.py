@@ -65,6 +65,6 @@ class Average:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take the average from `state_dict`, of the same names and shapes; from none, leave it at the first weights."""
+        """Take the average from `state_dict`, of the same names and shapes; an empty one changes nothing."""
         for name, value in state.items():
             self._average[name].copy_(value)
