@@ -36,9 +36,12 @@ class Arguments:
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """how many samples; of a conditional model, under the conditions of as many rows at random"""
     densities: tuple[str, ...] = ()
-    """of the codes, to compare: gaussian, mixture, flow, second_stage, …; left out: all, of few codes the quick ones"""
+    """of the codes, to compare: gaussian, mixture, flow, flow_matching, second_stage, …; left out: all, of few
+    codes the quick ones"""
     epochs: int | None = None
-    """of the second stage and the flow; left out: to suit the data"""
+    """of densities that are trained by gradient; left out: to suit the data"""
+    budget: str | None = None
+    """time for fitting densities, such as 90s, 2min or 1h: none is begun after it; left out: without limit"""
     gamma: float | None = None
     """with --adapter: decoder variance that the loss stands for"""
     pixels: Annotated[Range | None, tyro.conf.arg(name="range")] = None
@@ -72,6 +75,7 @@ def run(argv: list[str]) -> None:
             y,
             densities=arguments.densities or None,
             epochs=arguments.epochs,
+            budget=arguments.budget,
             gamma=arguments.gamma,
             seed=arguments.seed,
             note=steps,
