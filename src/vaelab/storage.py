@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -243,8 +244,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Any], meta: Mapping[str, Any]
         try:
             save_file(ready, temporary, metadata=header)
         except Exception as error:  # safetensors wraps an OSError in a type of its own
-            if "No space left" in str(error):
-                raise OSError(errno.ENOSPC, str(error)) from error
+            if found := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
             raise
 
     replace_file(path, write)
