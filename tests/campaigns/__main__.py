@@ -8,9 +8,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-
 from tests.campaigns import damage, kill, write_errors
-from tests.campaigns.ground import Failed, Ground
+from tests.campaigns.ground import TrialError, Ground
 
 TRIALS = {"kill": kill.trial, "damage": damage.trial, "write-errors": write_errors.trial}
 
@@ -31,7 +30,7 @@ def main() -> int:
             try:
                 TRIALS[arguments.campaign](ground, rng)
                 fine += 1
-            except Failed as error:
+            except TrialError as error:
                 print(f"run {run}: {error}", flush=True)
     print(f"{arguments.campaign}, seed {arguments.seed}: {fine} of {arguments.runs} ended well")
     return int(fine < arguments.runs)

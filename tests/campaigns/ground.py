@@ -25,10 +25,12 @@ RESUME = ["train", "--resume", "runs/run", "--quiet"]
 
 # a server that has never trained: torch's threads do not survive a fork
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "numpy", "pandas", "sklearn.mixture", "lightning_fabric", "matplotlib.pyplot"])
+_CONTEXT.set_forkserver_preload(
+    ["torch", "numpy", "pandas", "sklearn.mixture", "lightning_fabric", "matplotlib.pyplot"]
+)
 
 
-class Failed(AssertionError):
+class TrialError(AssertionError):
     """A trial did not end as it should."""
 
 
@@ -86,8 +88,8 @@ def _child(folder: Path, notes: Path, arguments: list[str], harm: Harm | None) -
     for stream in (1, 2):
         os.dup2(handle, stream)
     count = os.open(notes / "events", os.O_CREAT | os.O_WRONLY)
-    sys.stdout = open(1, "w", closefd=False)  # noqa: PTH123, SIM115 - the number of an open file
-    sys.stderr = open(2, "w", closefd=False)  # noqa: PTH123, SIM115
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the number of an open file
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     met = [0]
 
     def hit(name: str, path: str) -> None:
@@ -141,10 +143,11 @@ def watch(folder: Path, hit: Callable[[str, str], None]) -> None:
     import safetensors
     import safetensors.torch
 
-    def below(path: object) -> str | None:
-        if isinstance(path, int):
-            path = os.readlink(f"/proc/self/fd/{path}") if os.path.exists(f"/proc/self/fd/{path}") else ""
-        found = os.path.abspath(os.fsdecode(path))  # type: ignore[arg-type]
+    def below(path) -> str | None:
+        if isinstance(path, int):  # an open file
+            link = Path(f"/proc/self/fd/{path}")
+            path = link.readlink() if link.exists() else os.devnull
+        found = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - a link is not followed
         return found if found.startswith(f"{folder}{os.sep}") else None
 
     def counted(name: str, function: Callable, changes: Callable[..., bool] = lambda *rest: True) -> Callable:
@@ -232,13 +235,13 @@ def same(one: dict, other: dict) -> bool:
 
 
 def check(fine: bool, text: str) -> None:
-    """Raise `Failed` with a text."""
+    """Raise `TrialError` with a text."""
     if not fine:
-        raise Failed(text)
+        raise TrialError(text)
 
 
 def nothing_left(folder: Path) -> None:
-    """Raise `Failed` where there are files or folders under temporary names."""
+    """Raise `TrialError` where there are files or folders under temporary names."""
     left = [str(path.relative_to(folder)) for path in folder.rglob(".vaelab-unfinished-*")]
     check(not left, f"left over: {left}")
 

@@ -1,7 +1,7 @@
 """The disk is full, over quota, read-only or broken from a random change of a file on, or takes no file of this size.
 
-Each verb that writes ends in one line that says so; what was there before is whole; and done again, the verb leaves what
-it would have left.
+Each verb that writes ends in one line that says so; what was there before is whole; and done again, the verb leaves
+what it would have left.
 """
 
 from __future__ import annotations
