@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from tests.campaigns import damage, kill, write_errors
-from tests.campaigns.ground import TrialError, Ground
+from tests.campaigns.ground import Ground, TrialError
 
 TRIALS = {"kill": kill.trial, "damage": damage.trial, "write-errors": write_errors.trial}
 
@@ -32,6 +32,8 @@ def main() -> int:
                 fine += 1
             except TrialError as error:
                 print(f"run {run}: {error}", flush=True)
+            if (run + 1) % 10 == 0:
+                print(f"{fine} of {run + 1}", file=sys.stderr, flush=True)
     print(f"{arguments.campaign}, seed {arguments.seed}: {fine} of {arguments.runs} ended well")
     return int(fine < arguments.runs)
 

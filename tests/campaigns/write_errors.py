@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vaelab import storage
+
 from .ground import RESUME, TRAIN, Ground, check, contents, nothing_left, same, tensors_of, verb
 
 _OUT = {
@@ -131,5 +133,9 @@ def _set_up(ground: Ground, name: str):
         return place
     place = ground.place(copied="whole")
     if name == "save":
-        shutil.copytree(ground.other, place / "runs" / "saved")
+        tensors = {
+            name: value + 1 if value.is_floating_point() else value for name, value in ground.tensors.items()
+        }  # of another model
+        saved = shutil.copytree(ground.whole, place / "runs" / "saved")
+        storage.save_tensors(saved / "model.safetensors", tensors)
     return place
