@@ -1,6 +1,7 @@
 """encode and reconstruct on files: their own order, columns by name, units checked, block by block."""
 
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -191,10 +192,12 @@ def test_classes_are_spread_over_the_rows_whatever_the_blocks():
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv"])
-def test_a_file_larger_than_the_disk_is_refused_after_a_block(table, tmp_path, capsys, suffix):
-    assert run("sample", table[0], "-n", 10**13, "-o", tmp_path / f"s{suffix}") == 2
+def test_a_file_larger_than_the_disk_is_refused(table, tmp_path, capsys, monkeypatch, suffix):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5000))
+    assert run("sample", table[0], "-n", 1000, "-o", tmp_path / f"s{suffix}") == 2
     assert "GB or more, where the disk has" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+    assert run("sample", table[0], "-n", 100, "-o", tmp_path / f"s{suffix}") == 0
 
 
 def test_a_picture_of_more_samples_than_memory_is_refused(pictures, tmp_path, capsys):

@@ -369,7 +369,7 @@ class Trained:
             noise = self.facts.kind == "table" and not self.vae.posterior.degenerate
         generator = self.generator(density)
         size = max(_LEAST_DRAWN, _DRAWN // math.prod(self.facts.event_shape))
-        for rows in list(spans(n, size)) or [slice(0, 0)]:
+        for rows in spans(n, size) if n else [slice(0, 0)]:
             source = stream(self.device, seed, "sample", *([rows.start] if rows.start else []))
             own = conditions(rows)
             own = None if own is None else own.to(self.device)
