@@ -13,6 +13,8 @@ from vaelab.cli.foreign import Range
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vaelab.verbs.enhancement import Enhanced
 
 
@@ -136,10 +138,15 @@ def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments) -
     from vaelab.cli.output import write_rows
     from vaelab.training import stream
 
-    trained, c, own = found.trained, None, found.subject.batches
+    trained, own, index = found.trained, found.subject.batches, None
     if own.c is not None:
         generator = stream("cpu", arguments.seed, "command line", "conditions")
-        _, c = own.take(torch.randint(len(own), (arguments.n,), generator=generator))
-    drawn = trained.sample(arguments.n, c, density=found.best, seed=arguments.seed)
+        index = torch.randint(len(own), (arguments.n,), generator=generator)
+
+    def conditions(rows: slice) -> Tensor | None:
+        return None if index is None else own.take(index[rows])[1]
+
     for target in targets:
-        write_rows(target, trained, to_unit(drawn, arguments.pixels) if target.suffix == ".png" else drawn)
+        parts = trained.draws(arguments.n, conditions, density=found.best, seed=arguments.seed)
+        shown = (to_unit(part, arguments.pixels) for part in parts)
+        write_rows(target, trained, shown if target.suffix == ".png" else parts, arguments.n)

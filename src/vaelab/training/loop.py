@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -32,7 +32,7 @@ from vaelab.training.ledger import Ledger
 from vaelab.training.schedules import factor_of, plateau
 from vaelab.training.settings import Compute, FitSettings, Plateau
 from vaelab.training.steps import Chunk, Feeder, Plan, chunks
-from vaelab.training.streams import forked, reseed, stream
+from vaelab.training.streams import forked, stream
 from vaelab.types import Batches, Objective, Trainable
 
 if TYPE_CHECKING:
@@ -152,8 +152,7 @@ class _Training:
         return any(not kind.__module__.startswith(ours) or _RANDOM.search(kind.__name__) for kind in kinds)
 
     def run(self, *, resume: bool) -> list[Record]:
-        device = self.fabric.device
-        self.model.to(device)
+        self.model.to(self.fabric.device)
         groups = [
             {
                 "params": list(group.parameters),
@@ -180,7 +179,7 @@ class _Training:
         for hook in self.hooks:
             hook.start(first)
         try:
-            with forked(device, self.seed) if self._draws_itself else nullcontext(), awaited():
+            with awaited():
                 self._steps(forward, update, adam)
         finally:
             for hook in self.hooks:
@@ -217,9 +216,17 @@ class _Training:
 
         return forward, wrapped
 
+    def _own_draws(self, *key: int | str) -> AbstractContextManager[None]:
+        """Seed the global generators for networks that draw themselves; other threads wait a chunk, not a training."""
+        if not self._draws_itself:
+            return nullcontext()
+        time.sleep(1e-4)  # or the next chunk would have the lock before a thread that waits for it wakes
+        return forked(self.fabric.device, self.seed, *key)
+
     def _steps(self, forward: Callable[..., Objective], update: Update, adam: torch.optim.Optimizer) -> None:
         if not self.state.step:
-            self._judge("start")  # so that a training never ends worse than it began
+            with self._own_draws():
+                self._judge("start")  # so that a training never ends worse than it began
         if not self.model.training:  # in training mode already, it may hold parts that are frozen in evaluation mode
             self.model.train()
         before = self.model.steps_before()
@@ -227,28 +234,27 @@ class _Training:
         rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in apart] if apart else None
         state, fabric, ledger = self.state, self.fabric, self.ledger
         for chunk in chunks(self.plan, state.step):
-            if self._draws_itself:  # functions of the step too
-                reseed(fabric.device, self.seed, "network", chunk.epoch, chunk.first, fabric.global_rank)
-            for x, c, noise in self.feeder.steps(chunk):
-                factor = self.factor(state.step) * self._plateau * self.settings.lr
-                for group in adam.param_groups:
-                    group["lr"] = factor * group["lr_scale"]
-                self.model.begin_step(state.step / self.plan.steps)
-                losses = {}
-                for step in before:
-                    with fabric.autocast():
-                        losses[step.name] = step.loss(x, c, noise).mean()
-                    update(losses[step.name], step.parameters)
-                objective = forward(x, c, noise=noise)
-                update(objective.total, rest)
-                if losses:
-                    read = {name: loss.detach() for name, loss in losses.items()}
-                    objective = objective._replace(readings=objective.readings | read)
-                state.step += 1
-                if self.average is not None:
-                    self.average.step(state.step, last=state.step == self.plan.steps)
-                ledger.add(state.step, objective)
-            self._after(chunk, adam)
+            with self._own_draws("network", chunk.epoch, chunk.first, fabric.global_rank):  # functions of the step too
+                for x, c, noise in self.feeder.steps(chunk):
+                    factor = self.factor(state.step) * self._plateau * self.settings.lr
+                    for group in adam.param_groups:
+                        group["lr"] = factor * group["lr_scale"]
+                    self.model.begin_step(state.step / self.plan.steps)
+                    losses = {}
+                    for step in before:
+                        with fabric.autocast():
+                            losses[step.name] = step.loss(x, c, noise).mean()
+                        update(losses[step.name], step.parameters)
+                    objective = forward(x, c, noise=noise)
+                    update(objective.total, rest)
+                    if losses:
+                        read = {name: loss.detach() for name, loss in losses.items()}
+                        objective = objective._replace(readings=objective.readings | read)
+                    state.step += 1
+                    if self.average is not None:
+                        self.average.step(state.step, last=state.step == self.plan.steps)
+                    ledger.add(state.step, objective)
+                self._after(chunk, adam)
 
     def _after(self, chunk: Chunk, adam: torch.optim.Optimizer) -> None:
         """Read the terms, record an epoch that has ended, save; between chunks only."""
