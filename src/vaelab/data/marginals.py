@@ -80,14 +80,21 @@ class Marginal:
         return x.clamp(self.values[0], self.values[-1])  # rounding alone could leave the range
 
     def log_volume(self, x: Tensor) -> Tensor:
-        """(n,) nats to subtract from the log-density of scores: log φ(z) less the log of F's slope, or of its jump."""
+        """(n,) nats to subtract from the log-density of scores: log φ(z) less the log of F's slope, or of its jump.
+
+        Beyond all values the density falls with the square of the distance t from the last: slope / (1 + t/w)², which
+        holds w · slope in all, the least F that is told from 0.
+        """
         z = self.to_normal(x)
         index = torch.searchsorted(self.values, x.contiguous()).clamp(max=len(self.values) - 1)
         jump = torch.where(self.values[index] == x, self.high[index] - self.low[index], 0.0)
         index = index.clamp(min=1)
         rise = (self.low[index] - self.high[index - 1]) / (self.values[index] - self.values[index - 1])
         weight = torch.where(jump > 0, jump, rise).clamp(min=self._least**2)
-        return -0.5 * z.square() - 0.5 * math.log(2 * math.pi) - weight.log()
+        beyond = torch.maximum(self.values[0] - x, x - self.values[-1]).clamp(min=0.0)
+        # a tail that holds what F leaves for the unseen, where it has the slope of F at the end
+        tail = 2 * torch.log1p(beyond * (weight / self._least))
+        return tail - 0.5 * z.square() - 0.5 * math.log(2 * math.pi) - weight.log()
 
     @property
     def _heights(self) -> Tensor:

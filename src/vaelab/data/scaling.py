@@ -126,9 +126,13 @@ class Scaling:
         """(n,) Σ log |dx/dnet| over the observed entries of each row, nats, float64 on the CPU; x (n, *event_shape)."""
         if not self.gaps:
             return torch.full((len(x),), self.log_volume, dtype=torch.float64)
-        log_scale = self.scale.log().expand(self.event_shape)
-        total = torch.where(x.cpu().isnan(), 0.0, log_scale).flatten(1).sum(1)
-        return total if self.marginals is None else total + self.marginals.log_volume(x).sum(1)
+        return self.log_volumes_of(x).flatten(1).sum(1)
+
+    def log_volumes_of(self, x: Tensor) -> Tensor:
+        """(n, *event_shape) log |dx/dnet| of every entry, 0 where one is missing, nats, float64 on the CPU."""
+        log_scale = self.scale.log().expand(x.shape)
+        own = torch.where(x.cpu().isnan(), 0.0, log_scale) if self.gaps else log_scale
+        return own if self.marginals is None else own + self.marginals.log_volume(x)
 
     def check(self, x: Rows, *, name: str = "X") -> None:
         """Refuse new rows in other units than those that were fitted.

@@ -33,7 +33,7 @@ from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, se
 from vaelab.runs.given import draw_given, matcher
 from vaelab.runs.trained import Trained
 from vaelab.specs import Likelihood
-from vaelab.training import Progress, stream
+from vaelab.training import Progress
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -131,11 +131,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         self.schema_ = self.trained_.schema
         conditioning = self.trained_.conditioning
         self.classes_ = None if conditioning is None else conditioning.classes
-        self.score_noise_ = torch.randn(
-            self.score_draws,
-            self.trained_.settings.size,
-            generator=stream("cpu", self.trained_.settings.seed, "score"),
-        )
+        self.score_noise_ = self.trained_.score_noise(self.score_draws)
 
     @property
     def _n_features_out(self) -> int:

@@ -133,6 +133,24 @@ def _(q: MultivariateNormal, m: Tensor, s: Tensor) -> MultivariateNormal:
 
 
 @singledispatch
+def within(q: Distribution, p: Distribution, most: float) -> Distribution:
+    """Return q with deviations of at most `most` times those of p; the same numbers where they are below."""
+    raise TypeError(f"{type(q).__name__} cannot be narrowed; register one with within.")
+
+
+@within.register
+def _(q: DiagonalNormal, p: Distribution, most: float) -> DiagonalNormal:
+    return DiagonalNormal(q.loc, torch.minimum(q.scale, most * p.stddev))
+
+
+@within.register
+def _(q: MultivariateNormal, p: Distribution, most: float) -> MultivariateNormal:
+    largest = (q.scale_tril.abs() / p.stddev.unsqueeze(-1)).amax((-2, -1), keepdim=True)
+    tril = torch.where(largest > most, q.scale_tril / largest * most, q.scale_tril)
+    return MultivariateNormal(q.loc, scale_tril=tril, validate_args=False)
+
+
+@singledispatch
 def variance_ratio(q: Distribution, p: Distribution, decomposed: int | None = None) -> Tensor:
     """(B, κ) variance of q along its axes relative to the prior's (Zheng et al. 2022, Definitions 3 and 5).
 

@@ -45,6 +45,17 @@ class Likelihood(nn.Module, ABC):
         draws = len(parameters)
         return self.nll(parameters.flatten(0, 1), x.expand(draws, *x.shape).flatten(0, 1)).view(draws, len(x))
 
+    def costs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(K, B, *event) terms of `nll_of_draws`, nats per entry, 0 where one is missing; refused by default.
+
+        Raises
+        ------
+        InputError
+            The likelihood has no terms per entry.
+        """
+        got = f"nats per entry of {type(self).__name__}"
+        raise InputError(got, "a Gaussian likelihood, or that of a mixed table", "Train with likelihood='gaussian'.")
+
     @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
         """(B, *event) E[x | z]."""
@@ -143,6 +154,15 @@ class Gaussian(Likelihood):
 
     def nll_of_draws(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(K, B) nats, with one γ for all draws of a row unless the decoder emits it."""
+        return _score(*self._errors_of_draws(parameters, x), x.ndim - 1)
+
+    def costs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(K, B, *event) ½ [(x − μ)²/γ + log 2πγ], nats."""
+        squared, gamma = self._errors_of_draws(parameters, x)
+        return 0.5 * (squared / gamma + (gamma.log() + math.log(2 * math.pi)))
+
+    def _errors_of_draws(self, parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return squared errors, (K, B, *event), and γ, broadcastable to them."""
         draws, rows = parameters.shape[:2]
         mean, raw = self.variance.split(parameters.flatten(0, 1))
         squared = (x - self._linked(mean).unflatten(0, (draws, rows))).square()
@@ -150,7 +170,7 @@ class Gaussian(Likelihood):
             gamma: Tensor = self.variance(squared.mean(0))
         else:
             gamma = self.variance(squared.flatten(0, 1), raw).unflatten(0, (draws, rows))
-        return _score(squared, gamma, x.ndim - 1)
+        return squared, gamma
 
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, *event) mean plus noise of variance γ."""

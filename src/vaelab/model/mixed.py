@@ -107,17 +107,33 @@ class Mixed(Likelihood):
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B,) −log p of the observed entries, nats; of a row without any, 0."""
-        total = parameters.new_zeros(len(x)) if self.variance is None else self._numbers_nll(parameters, x)
-        codes = x.index_select(1, self._categories)
+        total = parameters.new_zeros(len(x))
+        if self.variance is not None:
+            total = self._numbers_costs(parameters, x).sum(1)
+        for costs in self._levels_costs(parameters, x):
+            total = total + costs.sum(1)
+        return total
+
+    def costs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(K, B, d) −log p of each entry, nats; 0 where it is missing."""
+        draws, rows = parameters.shape[:2]
+        flat, x = parameters.flatten(0, 1), x.expand(draws, *x.shape).flatten(0, 1)
+        parts = [] if self.variance is None else [self._numbers_costs(flat, x)]
+        parts += self._levels_costs(flat, x)
+        return torch.cat(parts, dim=1).index_select(1, self._order).unflatten(0, (draws, rows))
+
+    def _levels_costs(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
+        """(B, columns) for each group of categories."""
+        codes, parts = x.index_select(1, self._categories), []
         for group, logits in self._logits(parameters):
             own = codes[:, group.first : group.first + group.columns]
             missing = own.isnan()
             level = torch.where(missing, 0.0, own).long().unsqueeze(2)
             log_p = logits.log_softmax(2).gather(2, level).squeeze(2)
-            total = total - torch.where(missing, 0.0, log_p).sum(1)
-        return total
+            parts.append(torch.where(missing, 0.0, -log_p))
+        return parts
 
-    def _numbers_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+    def _numbers_costs(self, parameters: Tensor, x: Tensor) -> Tensor:
         assert self.variance is not None  # of a table with numbers
         numbers = x.index_select(1, self._numbers)
         missing = numbers.isnan()
@@ -127,7 +143,7 @@ class Mixed(Likelihood):
         observed = (~missing).to(squared.dtype)
         gamma: Tensor = self.variance(squared * self._share(observed))
         gamma = gamma.clamp(min=torch.finfo(gamma.dtype).tiny)  # a profiled γ is 0 where nothing was observed
-        return 0.5 * (squared / gamma + observed * (gamma.log() + math.log(2 * math.pi))).sum(1)
+        return 0.5 * (squared / gamma + observed * (gamma.log() + math.log(2 * math.pi)))
 
     def _share(self, observed: Tensor) -> Tensor:
         """Factor by which squared errors grow, so that their mean over all entries is that over observed ones."""

@@ -28,7 +28,7 @@ from torch.distributions import Distribution
 
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.model.contexts import evaluating, full_precision, still
-from vaelab.model.distributions import count_active, draw, kl, variance_ratio
+from vaelab.model.distributions import count_active, draw, kl, variance_ratio, within
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.posteriors import Diagonal, Posterior
 from vaelab.model.priors import Prior, Standard
@@ -41,6 +41,7 @@ _DECOMPOSED = 64  # rows of a training batch
 _SEEN = 20  # unseen entries of a dimension that weigh as much as all training rows, to tell it from others
 _EASY = 50  # unseen entries that weigh as much, where they are rebuilt better than those
 _TINY = 1e-30  # squared error
+_WIDEST = 10.0  # deviation of q, in units of the prior's, that rows are scored with
 
 
 class Axes(TypedDict, total=False):
@@ -251,16 +252,33 @@ class VAE(Trainable):
         Returns
         -------
         distortion, kl : Tensor
-            (B,) nats each, means over the draws. Minus their sum is a lower bound on log p(x | c).
+            (B,) nats each, means over the draws. Minus their sum is a lower bound on log p(x | c), as it is for any q:
+            far from the data, where an encoder's deviations grow beyond bounds, q has ten times those of the prior.
         """
+        parameters, divergence = self._decoded_draws(x, c, noise)
+        return self.likelihood.nll_of_draws(parameters, x).mean(0), divergence
+
+    def costs(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `elbo` does, with the distortion entry by entry: (B, *event) and (B,) nats.
+
+        Raises
+        ------
+        InputError
+            The posterior is deterministic, or the likelihood is none of entries that are independent given z.
+        """
+        parameters, divergence = self._decoded_draws(x, c, noise)
+        return self.likelihood.costs(parameters, x).mean(0), divergence
+
+    def _decoded_draws(self, x: Tensor, c: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the decoder's output for each draw, (draws, B, …), and the (B,) KL."""
         if self.posterior.degenerate:
             raise InputError("the ELBO of a deterministic posterior", "a posterior with a variance", "Compare errors.")
-        q, p = self.encode(x, c), self.prior(c)
+        p = self.prior(c)
+        q = within(self.encode(x, c), p, _WIDEST)
         zs = [draw(q, row.to(x.dtype)) for row in noise]
         # decoded one after another, which keeps activations small; scored together, as a variance per row wants it
         parameters = torch.stack([self.decoder(z, c).to(x.dtype) for z in zs])
-        distortion = self.likelihood.nll_of_draws(parameters, x).mean(0)
-        return distortion, torch.stack([kl(q, p, z) for z in zs]).mean(0)
+        return parameters, torch.stack([kl(q, p, z) for z in zs]).mean(0)
 
     def importance(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> Importance:
         """Draw z ~ q(z | x) and score each: what an importance-weighted bound is made of.

@@ -37,6 +37,7 @@ from vaelab.training import stream
 _NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
 _CARRIES = math.exp(-0.2)  # ratio of variances at which a dimension carries a tenth of a nat
 _MOST_DRAWS = 20_000  # of z, decoded at once
+_FARTHEST = 1e100  # deviations from the mean, from where on rows are scored alike: what a network makes of it has a square
 _DRAWN, _LEAST_DRAWN = 2**20, 1000  # numbers, and rows at least, that are drawn from one stream
 
 
@@ -227,16 +228,41 @@ class Trained:
         noise
             (draws, κ) standard normals, the same for every row, so that a row's score depends on that row alone.
         """
-        shared = noise[:, None].to(self.device)
-        vae, dtype = self._exact()
         parts, caveat = [], None
-        for own, conditions in self.blocks(x, c, dtype):
+        for vae, own, conditions, shared in self._scored(x, noise, c):
             caveat = caveat or vae.likelihood.caveat(own)
             parts.append(vae.elbo(own, conditions, noise=shared))
         if caveat:
             warnings.warn(f"These are no log-densities: {caveat}.", VaelabWarning, stacklevel=3)
         nats = torch.cat([(distortion + kl).cpu().double() for distortion, kl in parts])
         return -nats - self.scaling.log_volume_of(x)
+
+    @torch.no_grad()
+    def costs(self, x: Tensor, noise: Tensor, c: Conditions | None = None) -> tuple[Tensor, Tensor]:
+        """Divide minus the `bound` of each row: (n, *event) nats of every entry, in the data's units, and (n,) KL.
+
+        Raises
+        ------
+        InputError
+            The likelihood has no terms per entry.
+        """
+        parts = [vae.costs(own, conditions, noise=shared) for vae, own, conditions, shared in self._scored(x, noise, c)]
+        entries, divergence = (torch.cat(each).cpu().double() for each in zip(*parts, strict=True))
+        return entries + self.scaling.log_volumes_of(x), divergence
+
+    def _scored(
+        self, x: Tensor, noise: Tensor, c: Conditions | None
+    ) -> Iterator[tuple[VAE, Tensor, Tensor | None, Tensor]]:
+        """Yield the model, blocks of rows and conditions in its units and precision, and the noise that all share."""
+        vae, dtype = self._exact()
+        for own, conditions in self.blocks(x, c, dtype):
+            if dtype == torch.float64:  # of a table, whose numbers have no limits
+                own = own.clamp(-_FARTHEST, _FARTHEST)
+            yield vae, own, conditions, noise[:, None].to(self.device)
+
+    def score_noise(self, draws: int) -> Tensor:
+        """(draws, κ) standard normals that rows are scored with."""
+        return torch.randn(draws, self.settings.size, generator=stream("cpu", self.settings.seed, "score"))
 
     @torch.no_grad()
     def log_likelihood(
