@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         RegularizedAutoencoder,
         SequenceVAE,
         TwoStageVAE,
+        VAEDetector,
         load,
     )
     from vaelab.model import VAE
@@ -42,6 +43,7 @@ __all__ = [
     "SequenceVAE",
     "Settings",
     "TwoStageVAE",
+    "VAEDetector",
     "__version__",
     "compare",
     "compare_densities",
@@ -67,6 +69,7 @@ _PLACES = {
     "RegularizedAutoencoder": "estimators",
     "SequenceVAE": "estimators",
     "TwoStageVAE": "estimators",
+    "VAEDetector": "estimators",
     "load": "estimators",
     "prune": "verbs.pruning",
     "recalibrate": "verbs.remedies",

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vaelab
+from vaelab import VAEDetector, runs
 from vaelab.cli import VERBS, main
+from vaelab.metrics.conformal import conformal_p_values
 from vaelab.specs import Settings
 
 FAST = "--latent-dim 2 --network mlp --network.hidden 8 --epochs 2 --compute.accelerator cpu"
@@ -243,3 +246,54 @@ def test_data_may_stand_behind_a_flag_and_lists_take_what_follows():
     assert rest == ["digits", "--quiet"]
     assert (settings.training.epochs, settings.network.hidden, settings.training.lr) == (3, (8, 9), 0.1)
     assert [law.name for law in settings.densities] == ["gaussian", "mixture_10"]
+
+
+def table(path, n, seed, *, odd=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 2)) @ [[1.0, 2.0, 3.0], [4.0, -1.0, 0.0]] + 0.3 * rng.normal(size=(n, 3))
+    x[:odd, 1] += 30
+    np.savetxt(path, x, delimiter=",", header="a,b,c", comments="")
+    return x
+
+
+def test_score_calibrates_on_test_rows_on_given_rows_or_on_those_set_aside(tmp_path, capsys):
+    table(tmp_path / "t.csv", 400, 0)
+    rows, out = tmp_path / "new.csv", tmp_path / "s.csv"
+    table(rows, 200, 1, odd=20)
+    usual = table(tmp_path / "usual.csv", 99, 2)
+    assert run("train", tmp_path / "t.csv", *FAST.split(), "--out", tmp_path, "--test-fraction", 0.5, "--quiet") == 0
+    own = ["score", tmp_path / "t", rows, "-o", out]
+
+    def scored(*options):
+        assert run(*own, *options) == 0
+        with out.open() as file:
+            head, *lines = csv.reader(file)
+        assert head == ["score", "p_value", "alarm"]
+        return np.array(lines, dtype=float)
+
+    score, p, alarm = scored("--false-alarms", 0.01).T
+    model = vaelab.load(tmp_path / "t")
+    X = np.loadtxt(rows, delimiter=",", skiprows=1)
+    np.testing.assert_allclose(score, model.score_samples(X), rtol=1e-6)
+    test = model.trained_.conditioned(runs.data_of(runs.source_of(tmp_path / "t")[1])).test.x
+    np.testing.assert_allclose(p, conformal_p_values(score, model.score_samples(test)), atol=1e-9)
+    assert alarm[:20].all()
+    assert alarm[20:].mean() < 0.06
+    _, p, alarm = scored("--calibrate", tmp_path / "usual.csv", "--rule", "benjamini_hochberg").T
+    detector = VAEDetector(model, rule="benjamini_hochberg").calibrate(usual)
+    np.testing.assert_allclose(p, detector.p_values(X), atol=1e-9)
+    np.testing.assert_array_equal(alarm == 1, detector.predict(X) < 0)
+    capsys.readouterr()
+    assert run(*own, "--calibrate", tmp_path / "usual.csv", "--false-alarms", 0.001) == 2
+    assert "at least 999 rows" in capsys.readouterr().err
+    assert run(*own, "--rule", "bh") == 2
+    assert "benjamini_hochberg" in capsys.readouterr().err
+    assert run(*own, "-o", tmp_path / "s.txt") == 2
+    assert ".csv or .npy" in capsys.readouterr().err
+    model.save(tmp_path / "saved")
+    assert run("score", tmp_path / "saved", rows, "-o", out) == 2
+    assert "--calibrate" in capsys.readouterr().err
+    detector.save(tmp_path / "detector")
+    assert run("score", tmp_path / "detector", rows, "-o", tmp_path / "s.npy") == 0
+    np.testing.assert_allclose(np.load(tmp_path / "s.npy")[:, 1], p, atol=1e-9)
+    assert "by 99 rows" in capsys.readouterr().out

@@ -14,6 +14,7 @@ VERBS = {
     "sample": "draw new data from a run",
     "reconstruct": "encode and decode data",
     "impute": "fill in the missing entries of a table",
+    "score": "say which rows are outliers, with p-values",
     "encode": "write latent codes of data",
     "evaluate": "measure samples and likelihood, or one set of rows against another",
     "diagnose": "say what is wrong with a trained autoencoder, and what mends it",

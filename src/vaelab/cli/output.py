@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -123,6 +124,63 @@ def write_imputed(out: Path, trained: Trained, split: Split, *, draws: int, seed
     named = out.suffix == ".csv"
     _write_table(out, (schema.to_array(part) if named else part.numpy() for part in filled), len(split), schema.names)
     _say(out)
+
+
+def scores_of(run: Path, trained: Trained, split: Split) -> NDArray[np.float64]:
+    """(n,) bounds on log p(x) of rows, nats, as `score_samples` of the run's estimator has them.
+
+    Raises
+    ------
+    InputError
+        The run's posterior is a point, or its variance is fitted to the row that it scores.
+    """
+    from vaelab import runs
+
+    if trained.vae.posterior.degenerate:
+        raise InputError(f"{run}, whose codes are points", "a run with a bound on log p(x)", "Train a VAE.")
+    noise = trained.score_noise(runs.read_config(run).get("estimator", {}).get("score_draws", 16))
+    parts = [trained.bound(x, noise, c).numpy() for x, c in split.parts()]
+    return np.concatenate([np.empty(0), *parts])
+
+
+def calibration_scores(run: Path, trained: Trained, data: str, rate: float) -> NDArray[np.float64]:
+    """Score what a run's p-values are by: rows that are given, those that a detector set aside, or its test rows.
+
+    Raises
+    ------
+    InputError
+        There are none, or too few for a p-value of `rate`.
+    """
+    from vaelab import runs
+
+    remedy = "Pass rows that the run was not trained on: --calibrate rows.csv."
+    if not data and trained.calibration is not None:
+        found = trained.calibration.numpy()
+    elif not data and "data" not in runs.read_config(run):
+        raise InputError(f"{run}, which keeps no rows to calibrate on", "rows as they should be", remedy)
+    else:
+        found = scores_of(run, trained, rows_for(run, trained, data, None))
+    if rate * (len(found) + 1) < 1 - 1e-9:
+        got = f"--false-alarms {rate:g} with {len(found)} calibration rows, where no p-value is below "
+        raise InputError(f"{got}{1 / (len(found) + 1):.2g}", f"at least {math.ceil(1 / rate) - 1} rows", remedy)
+    return found
+
+
+def write_scores(
+    out: Path, scores: NDArray[np.float64], calibration: NDArray[np.float64], rate: float, rule: str
+) -> None:
+    """Write a score, a p-value, and 1 for an alarm or 0 for each row; say how many alarms there are."""
+    from vaelab.metrics.conformal import alarms, conformal_p_values
+
+    p = conformal_p_values(scores, calibration)
+    found = alarms(p, rate, rule)
+    if out.suffix == ".npy":
+        parts: list[NDArray[Any]] = [np.stack([scores, p, found], 1)]
+    else:
+        parts = [np.array([*zip(scores, p, found.astype(int), strict=True)], dtype=object).reshape(-1, 3)]
+    _write_table(out, parts, len(p), ["score", "p_value", "alarm"])
+    _say(out)
+    print(f"{int(found.sum()):,} alarms among {len(p):,} rows, by {len(calibration):,} rows that are as they should be")
 
 
 def write_rows(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) -> None:

@@ -232,6 +232,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         return self.trained_.bound(x, self.score_noise_, self.trained_.conditions(y, len(x))).cpu().numpy()
 
     @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
+    def costs(self, X: Any, y: Any = None) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Divide minus `score_samples` of each row: nats of every entry, of the shape of X, and (n,) KL."""
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        entries, divergence = self.trained_.costs(x, self.score_noise_, self.trained_.conditions(y, len(x)))
+        return entries.numpy(), divergence.numpy()
+
+    @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
     def log_likelihood(
         self,
         X: Any,

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from vaelab import runs
+from vaelab.estimators.base import Estimator
+from vaelab.estimators.detector import VAEDetector
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
 from vaelab.estimators.regularized import RegularizedAutoencoder
 from vaelab.estimators.sequence import SequenceVAE
@@ -18,7 +20,7 @@ Rowwise = GaussianVAE | ConditionalVAE | TwoStageVAE | RegularizedAutoencoder
 """An estimator of independent rows."""
 
 
-def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE:
+def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE | VAEDetector:
     """Read a run folder, made by `save` or by ``vaelab train``, as an estimator.
 
     Parameters
@@ -35,7 +37,11 @@ def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE:
     """
     folder = Path(path)
     trained: Trained = runs.read_run(folder, network=network)
-    return estimator_of(trained, runs.read_config(folder).get("estimator", {}))
+    config = runs.read_config(folder)
+    model = estimator_of(trained, config.get("estimator", {}))
+    if "detector" in config and isinstance(model, Estimator):
+        return VAEDetector.of(model, config["detector"])
+    return model
 
 
 def estimator_of(trained: Trained, section: dict[str, Any]) -> Rowwise | SequenceVAE:

@@ -15,6 +15,13 @@ from torch.distributions import Distribution, MultivariateNormal, kl_divergence,
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+_ROOM = 4.0  # nats below the largest log σ, so that a sum over thousands of dimensions is finite too
+
+
+def held(log_deviation: Tensor) -> Tensor:
+    """Return log σ where σ² neither overflows nor vanishes, which networks may ask for far from the data."""
+    limits = torch.finfo(log_deviation.dtype)
+    return log_deviation.clamp(0.5 * math.log(limits.tiny), 0.5 * math.log(limits.max) - _ROOM)
 
 
 class DiagonalNormal(Distribution):

@@ -16,16 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
 from vaelab.errors import InputError
-from vaelab.model.distributions import DiagonalNormal, standardized
-
-_ROOM = 4.0  # nats below the largest log σ, so that a sum over thousands of dimensions is finite too
-
-
-def deviation(log_deviation: Tensor) -> Tensor:
-    """Return σ of log σ, held where σ² neither overflows nor vanishes, as far from the data networks would have it."""
-    limits = torch.finfo(log_deviation.dtype)
-    low, high = 0.5 * math.log(limits.tiny), 0.5 * math.log(limits.max)
-    return log_deviation.clamp(low, high - _ROOM).exp()
+from vaelab.model.distributions import DiagonalNormal, held, standardized
 
 
 class Posterior(nn.Module, ABC):
@@ -70,7 +61,7 @@ class Diagonal(Posterior):
     def forward(self, parameters: Tensor) -> DiagonalNormal:
         """Map (B, 2κ) to a diagonal Gaussian."""
         loc, raw = parameters.chunk(2, dim=-1)
-        return DiagonalNormal(loc, deviation(raw) if self.scale == "exp" else F.softplus(raw) + 1e-6)
+        return DiagonalNormal(loc, held(raw).exp() if self.scale == "exp" else F.softplus(raw) + 1e-6)
 
     def extra_repr(self) -> str:
         """Show the link in ``repr``."""
@@ -131,7 +122,7 @@ class FullCovariance(Posterior):
         """Map (B, parameter_count) to a Gaussian."""
         size = _side(parameters.shape[-1])
         loc, log_diagonal, below = parameters.split([size, size, parameters.shape[-1] - 2 * size], dim=-1)
-        tril = torch.diag_embed(deviation(log_diagonal))
+        tril = torch.diag_embed(held(log_diagonal).exp())
         row, column = torch.tril_indices(size, size, -1, device=parameters.device)
         tril[..., row, column] = below
         return MultivariateNormal(loc, scale_tril=tril, validate_args=False)

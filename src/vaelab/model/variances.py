@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.errors import InputError
+from vaelab.model.distributions import held
 from vaelab.types import ParameterGroup
 
 _HELD = 0.3  # share of a training's steps for which γ is held down
@@ -256,7 +257,7 @@ class DecodedVariance(Variance):
         if raw is None:
             raise InputError("no decoder output for γ", "the rest of the decoder's output", "Pass what split returns.")
         log_std = raw if self.diagonal else raw.mean(tuple(range(1, raw.ndim)), keepdim=True)
-        return self.floor + (2 * (self._start + log_std)).exp()
+        return self.floor + (2 * held(self._start + log_std)).exp()
 
     def extra_repr(self) -> str:
         """Show the shape in ``repr``."""

@@ -99,6 +99,8 @@ def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] 
     tensors: dict[str, Tensor] = {f"vae/{name}": value for name, value in trained.vae.state_dict().items()}
     for name, density in trained.densities.items():
         tensors |= {f"density/{name}/{key}": value for key, value in density.state_dict().items()}
+    if trained.calibration is not None:
+        tensors["calibration/scores"] = trained.calibration
     tensors |= {f"scaling/{name}": value for name, value in trained.scaling.state().items()}
     files = {MODEL: storage.save_tensors(folder / MODEL, tensors, {"format": FORMAT})}
     if (folder / RESULTS).is_file():
@@ -199,6 +201,7 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
         schema = Schema.from_meta(content["schema"]["columns"]) if settings.likelihood.takes == "columns" else None
         levels = () if schema is None else schema.levels
         weights = parts.pop("vae")
+        calibration = parts.pop("calibration", {}).get("scores")
         build = partial(
             build_vae,
             settings,
@@ -211,7 +214,7 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
         vae = build()
         vae.load_state_dict(weights)
         densities: dict[str, LatentDensity] = {"prior": PriorDensity(vae.prior)}
-        trained = Trained(settings, facts, scaling, vae, densities, conditioning, schema)
+        trained = Trained(settings, facts, scaling, vae, densities, conditioning, schema, calibration)
         for law in settings.densities:
             densities[law.name] = law_of(law).rebuild(law, parts[f"density/{law.name}"], site_of(trained))
     except RunFolderError:

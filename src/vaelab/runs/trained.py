@@ -117,6 +117,8 @@ class Trained:
     schema
         What the columns of a mixed table hold; None for other data. Its rows are coded: numbers of levels in place of
         categories, NaN where an entry is missing.
+    calibration
+        (m,) scores of rows that were set aside for a detector, nats, float64, ascending; None for other models.
     """
 
     settings: Settings
@@ -126,6 +128,7 @@ class Trained:
     densities: dict[str, LatentDensity] = field(default_factory=dict)
     conditioning: Conditioning | None = None
     schema: Schema | None = None
+    calibration: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
