@@ -37,13 +37,9 @@ SETS: dict[str, tuple[Callable[..., Any], Callable[[Array], Array]]] = {
 """Name → how to load it, and which classes are as they should be."""
 
 
-def _vaelab(likelihood: str) -> Scorer:
-    def score(train: Array, test: Array, seed: int) -> Array:
-        model = vaelab.GaussianVAE(likelihood=likelihood, random_state=seed).fit(train)
-        found: Array = model.score_samples(test)
-        return found
-
-    return score
+def _vaelab(train: Array, test: Array, seed: int) -> Array:
+    found: Array = vaelab.GaussianVAE(random_state=seed).fit(train).score_samples(test)
+    return found
 
 
 def _forest(train: Array, test: Array, seed: int) -> Array:
@@ -67,8 +63,7 @@ def _pca(train: Array, test: Array, seed: int) -> Array:
 
 
 METHODS: dict[str, Scorer] = {
-    "vaelab": _vaelab("gaussian"),
-    "vaelab, γ per column": _vaelab("gaussian(shape=diag-i)"),
+    "vaelab": _vaelab,
     "IsolationForest": _forest,
     "LocalOutlierFactor": _lof,
     "PCA": _pca,

@@ -2,9 +2,9 @@
 
 `GaussianVAE` is one stage and samples from its prior; `ConditionalVAE` is that for p(x | y); `TwoStageVAE` fits latent
 densities as well and samples from the one that explains held-out codes best; so does `RegularizedAutoencoder`, whose
-codes are points; `SequenceVAE` is for sequences; `VAEDetector` calls outliers by any of them that has a bound. Arguments
-of the others are the fields of `vaelab.specs.Settings`, apart from ``random_state``, which is ``seed`` under scikit-learn's name,
-``score_draws`` and ``verbose``, and those of sequences.
+codes are points; `SequenceVAE` is for sequences; `VAEDetector` calls outliers by any of them that has a bound.
+Arguments of the others are the fields of `vaelab.specs.Settings`, apart from ``random_state``, which is ``seed`` under
+scikit-learn's name, ``score_draws`` and ``verbose``, and those of sequences.
 """
 
 from vaelab.estimators.detector import VAEDetector

@@ -35,8 +35,8 @@ class Explanation(NamedTuple):
     Attributes
     ----------
     entries
-        Like X: nats that each column or pixel costs, E −log p(x_j | z) in X's own units. Compare a row with another, not
-        a column with another, whose units differ.
+        Like X: nats that each column or pixel costs, E −log p(x_j | z) in X's own units. Compare a row with another,
+        not a column with another, whose units differ.
     kl
         (n,) KL[q(z | x) ‖ p(z)], nats: what is odd in how the columns go together.
     """
@@ -127,8 +127,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         with unchanged_by_failure(self):
             check_rate(self.false_alarms, self.rule)
-            model = GaussianVAE() if self.model is None else self.model
-            _check_model(model)
+            model = _checked(GaussianVAE() if self.model is None else self.model)
             check_dense(X)
             X = plain_rows(X)
             if _num_samples(X) < 3:
@@ -157,10 +156,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             There are too few rows for p-values as small as ``false_alarms``.
         """
         check_rate(self.false_alarms, self.rule)
-        if not hasattr(self, "model_"):
-            _check_model(self.model)
-            check_is_fitted(self.model)
-        model = getattr(self, "model_", self.model)
+        model = _checked(getattr(self, "model_", self.model))
+        check_is_fitted(model)
         scores = np.sort(model.score_samples(X))
         least = 1 / (len(scores) + 1)
         if least > self.false_alarms:
@@ -235,9 +232,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             There is something there already, or, with `overwrite`, something that is no run.
         """
         check_is_fitted(self, "model_")
-        calibrated = dataclasses.replace(
-            self.model_.trained_, calibration=torch.from_numpy(self.calibration_scores_)
-        )
+        calibrated = dataclasses.replace(self.model_.trained_, calibration=torch.from_numpy(self.calibration_scores_))
         runs.save_new(calibrated, Path(path), self.sections(), overwrite=overwrite)
 
     def sections(self) -> dict[str, dict[str, Any]]:
@@ -271,13 +266,14 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _check_model(model: object) -> None:
-    """Refuse what cannot score rows."""
+def _checked(model: object) -> Estimator:
+    """Return a model that can score rows; refuse others."""
     if not isinstance(model, Estimator) or not hasattr(model, "score_samples"):
         got = f"model={type(model).__name__}"
         raise InputError(got, "an estimator of rows with a bound", "Such as GaussianVAE() or TwoStageVAE().")
     if model.conditional:
         raise InputError("a conditional model for a detector", "one without a condition", "Put y into X as columns.")
+    return model
 
 
 def _rows(X: Any, index: torch.Tensor) -> Any:

@@ -63,7 +63,7 @@ def alarms(p: Floats, rate: float, rule: Rule | str = "each") -> NDArray[np.bool
     rule
         ``"each"``: p ≤ rate, so that a share of `rate` of the rows that are as they should be is called one.
         ``"benjamini_hochberg"``: the k rows of smallest p, with the largest k for which the k-th is at most
-        rate · k / n, so that of the rows that are called one, a share of at most `rate` is as it should be, in the mean.
+        rate · k / n, so that a share of at most `rate` of the rows that are called one is as it should be, in the mean.
 
     Raises
     ------

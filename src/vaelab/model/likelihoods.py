@@ -46,7 +46,12 @@ class Likelihood(nn.Module, ABC):
         return self.nll(parameters.flatten(0, 1), x.expand(draws, *x.shape).flatten(0, 1)).view(draws, len(x))
 
     def costs(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """(K, B, *event) terms of `nll_of_draws`, nats per entry, 0 where one is missing; refused by default.
+        """Return the terms of `nll_of_draws`, nats per entry, 0 where one is missing; refused by default.
+
+        Returns
+        -------
+        Tensor
+            (K, B, …) of the shape of the event.
 
         Raises
         ------
@@ -157,7 +162,7 @@ class Gaussian(Likelihood):
         return _score(*self._errors_of_draws(parameters, x), x.ndim - 1)
 
     def costs(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """(K, B, *event) ½ [(x − μ)²/γ + log 2πγ], nats."""
+        """Terms ½ [(x − μ)²/γ + log 2πγ], nats."""
         squared, gamma = self._errors_of_draws(parameters, x)
         return 0.5 * (squared / gamma + (gamma.log() + math.log(2 * math.pi)))
 

@@ -120,7 +120,8 @@ class Mixed(Likelihood):
         flat, x = parameters.flatten(0, 1), x.expand(draws, *x.shape).flatten(0, 1)
         parts = [] if self.variance is None else [self._numbers_costs(flat, x)]
         parts += self._levels_costs(flat, x)
-        return torch.cat(parts, dim=1).index_select(1, self._order).unflatten(0, (draws, rows))
+        costs: Tensor = torch.cat(parts, dim=1).index_select(1, self._order).unflatten(0, (draws, rows))
+        return costs
 
     def _levels_costs(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
         """(B, columns) for each group of categories."""

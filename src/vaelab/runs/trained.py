@@ -37,7 +37,7 @@ from vaelab.training import stream
 _NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
 _CARRIES = math.exp(-0.2)  # ratio of variances at which a dimension carries a tenth of a nat
 _MOST_DRAWS = 20_000  # of z, decoded at once
-_FARTHEST = 1e100  # deviations from the mean, from where on rows are scored alike: what a network makes of it has a square
+_FARTHEST = 1e100  # deviations from the mean, beyond which rows score alike: what networks make of it has a square
 _DRAWN, _LEAST_DRAWN = 2**20, 1000  # numbers, and rows at least, that are drawn from one stream
 
 
