@@ -15,7 +15,7 @@ from vaelab.data import split as split_rows
 from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite, warn_of_wild_entries
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
-from vaelab.model import VAE, variance_ratios_of
+from vaelab.model import VAE, gap_patterns, variance_ratios_of
 from vaelab.model.contexts import own_state
 from vaelab.runs.baseline import mixture_beside
 from vaelab.runs.first_stage import FirstStage, fit_stage
@@ -85,12 +85,24 @@ def train(
             classes=data.classes,
             data_variance=mean_variance(batches, levels),
             scored_on_training=rest is None,
+            gaps=None if schema is None else gap_patterns(torch.as_tensor(data.train.x)),
         )
         conditioning = data.conditioning if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
         check_densities(settings.densities, shape)
 
-        first = FirstStage(batches, rest, data.event_shape, facts.data_variance, shape, levels, hooks, states, resume)
+        first = FirstStage(
+            batches,
+            rest,
+            data.event_shape,
+            facts.data_variance,
+            shape,
+            levels,
+            facts.gaps or (),
+            hooks,
+            states,
+            resume,
+        )
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
         settings, vae, gain, facts.stage, facts.trained_latent_dim = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())

@@ -70,6 +70,9 @@ class Facts(BaseModel):
         Of the training, where idle dimensions were dropped after it.
     stage
         The training that the VAE is of, as records name it; several are tried where unseen rows may prefer another.
+    gaps
+        Pattern of each column's gaps in the training rows, 0 for none; None for what is no mixed table, or was trained
+        before gaps were learned.
     scored_on_training
         Whether there were no held-out rows, and the scores are those of fresh draws of training codes.
     """
@@ -93,6 +96,7 @@ class Facts(BaseModel):
     stage: str = "stage one"
     trained_latent_dim: int | None = None
     scored_on_training: bool = False
+    gaps: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -309,6 +313,7 @@ class Trained:
         *,
         density: str = "auto",
         observation_noise: bool | None = None,
+        missing: bool = False,
         seed: int = 0,
     ) -> Tensor:
         """(n, *event) new data in the data's units, floating point.
@@ -322,21 +327,28 @@ class Trained:
         observation_noise
             Draw x from p(x | z), or take the decoder's means. None draws for tables, whose noise is part of them (a
             mean never shows a rare level), and takes means for images, and where the posterior is a point.
+        missing
+            Leave entries of a mixed table out as the training rows did: given the row's z, and each other's gaps.
         seed
             Of the draws.
 
         Raises
         ------
         InputError
-            No such density, conditions that do not fit, or more rows than there is memory for.
+            No such density, conditions that do not fit, gaps of a model that has learned none, or more rows than there
+            is memory for.
         """
         _check_memory(n, math.prod(self.facts.event_shape))
+        if missing and self.facts.gaps is None:
+            remedy = "Train it with likelihood='mixed'; models that were trained before gaps were learned, once more."
+            raise InputError("gaps from a model that has learned none", "a model of a mixed table", remedy)
         source = stream(self.device, seed, "sample")
         noise = observation_noise
         if noise is None:
             noise = self.facts.kind == "table" and not self.vae.posterior.degenerate
         own = self._taken(c, slice(0, n))
-        drawn = self.generator(density).sample(n, own, generator=source, observation_noise=noise)
+        law = self.generator(density)
+        drawn = law.sample(n, own, generator=source, observation_noise=noise, missing=missing)
         return self.scaling.from_net(drawn)
 
     def returned(self, values: Tensor) -> Any:
