@@ -20,6 +20,8 @@ def sample(
     density: str = "auto",
     condition: tuple[str, ...] = (),
     observation_noise: bool | None = None,
+    balance: str | None = None,
+    with_gaps: tyro.conf.FlagCreatePairsOff[bool] = False,
     seed: int = 0,
 ) -> None:
     """Draw new data from a run.
@@ -33,16 +35,29 @@ def sample(
             Left out: all classes in turn.
         observation_noise: True draws from p(x | z), False takes decoder means; left out: tables are drawn, images are
             means.
+        balance: column of a table whose levels have equal shares in what is drawn.
+        with_gaps: leave entries of a mixed table out, as its rows did.
         seed: of the draws.
     """
     from vaelab import runs
     from vaelab.cli.output import write_rows
+    from vaelab.runs.given import Wanted, sample_wanted
 
     if n < 1:
         raise InputError(f"-n {n}", "at least 1")
     trained = runs.read_run(run)
     c = trained.conditions(_spread(trained.conditioning, condition, n), n, spread=True)
-    write_rows(out, trained, trained.sample(n, c, density=density, observation_noise=observation_noise, seed=seed))
+    rows = sample_wanted(
+        trained,
+        n,
+        Wanted(balance=balance),
+        c,
+        density=density,
+        observation_noise=observation_noise,
+        missing=with_gaps,
+        seed=seed,
+    )
+    write_rows(out, trained, rows)
 
 
 def _spread(conditioning: Conditioning | None, given: tuple[str, ...], n: int) -> list[object] | None:

@@ -48,6 +48,11 @@ class Gaps(nn.Module):
     patterns
         Of each column, 0 where nothing is missing, as from `gap_patterns`.
 
+    Attributes
+    ----------
+    count
+        Of patterns, for each of which the decoder emits a number.
+
     Raises
     ------
     InputError
@@ -55,7 +60,6 @@ class Gaps(nn.Module):
     """
 
     _columns: Tensor
-    _first: Tensor
     _pattern: Tensor
 
     def __init__(self, patterns: Sequence[int]) -> None:
@@ -64,24 +68,24 @@ class Gaps(nn.Module):
         known = sorted(set(self.patterns) - {0})
         if not known or known != list(range(1, len(known) + 1)):
             raise InputError(f"patterns={self.patterns}", "numbers from 1 on, and 0 for columns without gaps")
+        self.count = len(known)
         self.ties = nn.Parameter(torch.zeros(len(known), len(known)))
         columns = [j for j, pattern in enumerate(self.patterns) if pattern]
         indices = {
             "_columns": columns,
             "_pattern": [self.patterns[j] - 1 for j in columns],
-            "_first": [self.patterns.index(pattern) for pattern in known],
         }
         for name, index in indices.items():
             self.register_buffer(name, torch.tensor(index, dtype=torch.int64), persistent=False)
 
     @property
-    def count(self) -> int:
-        """Number of patterns, for each of which the decoder emits a number."""
-        return len(self._first)
+    def first(self) -> list[int]:
+        """Of each pattern, a column that has it."""
+        return [self.patterns.index(k + 1) for k in range(self.count)]
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """(B,) −log p(m | z), nats, for the decoder's (B, count) numbers and rows (B, d), NaN where missing."""
-        missing = x.index_select(1, self._first).isnan().to(raw.dtype)
+        missing = x[:, self.first].isnan().to(raw.dtype)
         logits = raw + missing @ self.ties.to(raw.dtype).tril(-1).T
         return F.binary_cross_entropy_with_logits(logits, missing, reduction="none").sum(1)
 

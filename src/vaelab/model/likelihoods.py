@@ -90,7 +90,9 @@ class Likelihood(nn.Module, ABC):
         InputError
             The likelihood has no place for missing entries.
         """
-        raise InputError(f"gaps from {type(self).__name__}", "a model of a mixed table", "Train with likelihood='mixed'.")
+        raise InputError(
+            f"gaps from {type(self).__name__}", "a model of a mixed table", "Train with likelihood='mixed'."
+        )
 
     def caveat(self, x: Tensor) -> str | None:
         """Why `nll` of these rows is not minus a normalised log-density, or None if it is."""

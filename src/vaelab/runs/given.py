@@ -153,7 +153,9 @@ def _kept(
             kept[k].append(rows[own == k])
             found[k] += len(kept[k][-1])
         drawn += len(rows)
-    return [torch.cat(parts)[:share] if parts else torch.empty(0) for parts, share in zip(kept, shares, strict=True)], drawn
+    return [
+        torch.cat(parts)[:share] if parts else torch.empty(0) for parts, share in zip(kept, shares, strict=True)
+    ], drawn
 
 
 def _codes(trained: Trained, schema: Schema, place: int) -> Tensor:
