@@ -80,7 +80,7 @@ def test_rows_are_complete_unless_gaps_are_asked_for(fitted):
 
 
 def test_gaps_survive_saving_and_the_shell(fitted, tmp_path, capsys):
-    frame, model = fitted
+    model = fitted[1]
     model.save(tmp_path / "run")
     again = vaelab.load(tmp_path / "run")
     assert again.sample(40, missing=True, random_state=1).equals(model.sample(40, missing=True, random_state=1))

@@ -99,8 +99,8 @@ class GaussianVAE(Estimator):
             Of a table: column, by name or place → a value, a pair (low, high), both included, or a list of values. Rows
             are drawn until n of them match, so they follow the model's law given that; too rare values are refused.
         balance
-            Of a table: a category, or a number of at most 20 values, whose levels have equal shares in what is drawn, such
-            as to train a classifier; a level that is too rare for it is refused. Goes with `given`.
+            Of a table: a category, or a number of at most 20 values, whose levels have equal shares in what is drawn,
+            such as to train a classifier; a level that is too rare for it is refused. Goes with `given`.
         missing
             Of a mixed table: leave entries out as the rows of fit did, by what the model has learned of gaps; otherwise
             rows are complete.

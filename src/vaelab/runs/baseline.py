@@ -1,4 +1,4 @@
-"""A Gaussian, or independent columns, the least that a training has to beat, and a mixture beside a VAE on unseen rows."""
+"""A Gaussian, or independent columns, the least that a training has to beat, and a mixture: each beside a VAE."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def _kept(
     kept: list[list[Tensor]] = [[] for _ in shares]
     found, drawn, total = [0] * len(shares), 0, sum(shares)
     most = min(_MOST_ROWS, max(_MOST_TIMES * total, 20 * _BLOCK))
-    while drawn < most and any(own < share for own, share in zip(found, shares, strict=True)):
+    while not drawn or (drawn < most and any(own < share for own, share in zip(found, shares, strict=True))):
         rows = draw(_BLOCK, drawn // _BLOCK)
         own = kinds(rows).to(rows.device)
         for k in range(len(shares)):

@@ -62,8 +62,8 @@ class Facts(BaseModel):
     best_density
         The simplest density that no other clearly beats; see `vaelab.latent.compare_on_codes`.
     gaussian_gain
-        Nats per unseen row that the VAE has over a Gaussian of the data's covariance, of a mixed table over columns that
-        are independent, and their standard error; None where this was not compared.
+        Nats per unseen row that the VAE has over a Gaussian of the data's covariance, or over independent columns of a
+        mixed table, and their standard error; None where this was not compared.
     mixture
         A Gaussian mixture of the rows, and how far unseen rows prefer it; None where this was not compared.
     trained_latent_dim
