@@ -149,13 +149,14 @@ def _kept(
     while not drawn or (drawn < most and any(own < share for own, share in zip(found, shares, strict=True))):
         rows = draw(_BLOCK, drawn // _BLOCK)
         own = kinds(rows).to(rows.device)
-        for k in range(len(shares)):
-            kept[k].append(rows[own == k])
-            found[k] += len(kept[k][-1])
+        for k, share in enumerate(shares):
+            if found[k] < share:
+                kept[k].append(rows[own == k])
+                found[k] += len(kept[k][-1])
         drawn += len(rows)
-    return [
-        torch.cat(parts)[:share] if parts else torch.empty(0) for parts, share in zip(kept, shares, strict=True)
-    ], drawn
+    # none of a level is wanted where there are fewer rows than levels
+    together = [torch.cat(parts or [rows[:0]])[:share] for parts, share in zip(kept, shares, strict=True)]
+    return together, drawn
 
 
 def _codes(trained: Trained, schema: Schema, place: int) -> Tensor:

@@ -38,7 +38,7 @@ __getattr__, __dir__ = attach(
         "Enhanced": "vaelab.verbs.enhancement",
         "Estimate": "vaelab.verbs.dimension",
         "Options": "vaelab.verbs.options",
-        "TableComparison": "vaelab.verbs.tabular",
+        "TableComparison": "vaelab.diagnostics.table_comparison",
         "compare": "vaelab.verbs.comparison",
         "compare_tables": "vaelab.verbs.tabular",
         "compare_densities": "vaelab.verbs.densities",
