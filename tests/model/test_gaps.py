@@ -61,8 +61,8 @@ def test_draws_have_these_probabilities_and_patterns_go_together():
 
 def test_patterns_number_columns_that_are_missing_together():
     x = torch.tensor([[NAN, 1.0, NAN, NAN], [2.0, 3.0, NAN, 4.0]])
-    assert gap_patterns(x) == (1, 0, 2, 1)
-    assert gap_patterns(torch.zeros(3, 2)) == (0, 0)
+    assert gap_patterns(x.isnan()) == (1, 0, 2, 1)
+    assert gap_patterns(torch.zeros(3, 2).isnan()) == (0, 0)
     for wrong in ((0, 0), (0, 2), (1, 3)):
         with pytest.raises(InputError, match="from 1 on"):
             Gaps(wrong)

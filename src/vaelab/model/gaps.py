@@ -22,20 +22,20 @@ from vaelab.types import ParameterGroup
 _LR_SCALE = 10.0  # of W, which is far from its start where gaps come together
 
 
-def gap_patterns(x: Tensor) -> tuple[int, ...]:
-    """Return the pattern of each column's gaps in (n, d) rows: 0 for a column without any, one number for equal ones.
+def gap_patterns(missing: Tensor) -> tuple[int, ...]:
+    """Return the pattern of each column's gaps from (n, d) booleans: 0 for none, one number for equal ones.
 
     Examples
     --------
     >>> nan = float("nan")
-    >>> gap_patterns(torch.tensor([[nan, 1.0, nan, nan], [2.0, 3.0, nan, 4.0]]))
+    >>> gap_patterns(torch.tensor([[nan, 1.0, nan, nan], [2.0, 3.0, nan, 4.0]]).isnan())
     (1, 0, 2, 1)
     """
     known: dict[bytes, int] = {}
     found = []
-    for missing in x.isnan().cpu().T:
-        own = missing.numpy().tobytes()
-        found.append(known.setdefault(own, len(known) + 1) if bool(missing.any()) else 0)
+    for column in missing.cpu().T:
+        own = column.numpy().tobytes()
+        found.append(known.setdefault(own, len(known) + 1) if bool(column.any()) else 0)
     return tuple(found)
 
 

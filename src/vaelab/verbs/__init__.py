@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vaelab.lazy import attach
 
 if TYPE_CHECKING:
+    from vaelab.diagnostics.table_comparison import TableComparison
     from vaelab.verbs.comparison import compare
     from vaelab.verbs.densities import DensityComparison, compare_densities
     from vaelab.verbs.diagnosis import diagnose
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from vaelab.verbs.enhancement import Enhanced, enhance
     from vaelab.verbs.evaluation import evaluate
     from vaelab.verbs.options import Options
-    from vaelab.verbs.tabular import TableComparison, compare_tables
+    from vaelab.verbs.tabular import compare_tables
 
 __all__ = [
     "DensityComparison",

@@ -167,7 +167,8 @@ def beside_rows(trained: Trained, data: Dataset, *, density: str = "auto", seed:
     if trained.facts.kind != "table":
         raise InputError(f"{data.name}, which are images, beside real rows of a table", "a table", "Leave it out.")
     schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
-    real, train = (schema.to_frame(torch.as_tensor(split.x[:])) for split in (data.test, data.train))
+    splits = data.test, data.train
+    real, train = (schema.to_frame(torch.cat([x for x, _ in split.parts()])) for split in splits)
     c = data.test.c
     drawn = trained.sample(
         len(data.test),
