@@ -6,9 +6,9 @@ to it than real ones do:
     score(x) = log d(x, 10 nearest real rows) − log d(x, nearest drawn row)
 
 which is the logarithm of two densities' ratio, each by nearest neighbours, up to a factor; several real rows say with
-less noise how dense they are. The distance to the nearest drawn row alone is known to mislead: it is small wherever rows
-are dense. The area under the curve of the score, of rows that were trained on against rows that were not, is 0.5 where
-nothing can be told.
+less noise how dense they are. The distance to the nearest drawn row alone is known to mislead: it is small wherever
+rows are dense. The area under the curve of the score, of rows that were trained on against rows that were not, is 0.5
+where nothing can be told.
 
 References
 ----------
