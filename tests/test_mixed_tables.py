@@ -317,7 +317,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert not full.isna().any(axis=None)
     there = frame.notna()
     assert (full[frame.columns].astype(object)[there] == frame.astype(object)[there])[there].stack().all()
-    people(400, seed=1).to_csv("unseen.csv", index=False)
+    people(600, seed=1).to_csv("unseen.csv", index=False)
     capsys.readouterr()
     main(["evaluate", "--real", "unseen.csv", "--fake", "fake.csv", "--train", "people.csv", "--html", "two.html"])
     assert "membership inference" in capsys.readouterr().out
@@ -328,7 +328,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     main(["train", "unseen.csv", "--likelihood", "mixed", *quick, "--quiet"])
     other = capsys.readouterr().out.strip().splitlines()[-1]
     main(["evaluate", other, "--likelihood-draws", "2", "--likelihood-rows", "20", "--html", "run.html", "--quiet"])
-    assert "80 fake rows beside 80 real ones" in (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert "60 fake rows beside 60 real ones" in (tmp_path / "run.html").read_text(encoding="utf-8")
     assert main(["evaluate", "--real", "digits", "--fake", "digits", "--html", "no.html"]) == 2
     assert "CSV or parquet" in capsys.readouterr().err
     main(["train", "digits", "--network", "mlp([8])", "--epochs", "1", "--densities", "gaussian", "--quiet"])

@@ -142,13 +142,13 @@ def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Op
 
     data = runs.data_of(runs.source_of(run)[1], home=arguments.home)
     report = evaluate(run, data, protocols=chosen, options=options)
-    if arguments.html is not None:
-        trained = runs.read_run(run)
-        beside_rows(trained, trained.conditioned(data)).save_html(arguments.html)
     folder = arguments.out or run
     if len(arguments.runs) == 1 or arguments.out is None:
         draw_interpolations(runs.read_run(run), data, folder)
         _write(folder, report)
+    if arguments.html is not None:
+        trained = runs.read_run(run)
+        beside_rows(trained, trained.conditioned(data)).save_html(arguments.html)
     return report
 
 
