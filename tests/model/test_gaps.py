@@ -67,12 +67,12 @@ def test_patterns_number_columns_that_are_missing_together():
         with pytest.raises(InputError, match="from 1 on"):
             Gaps(wrong)
     with pytest.raises(InputError, match="each of 2 columns"):
-        Mixed((0, 3), FixedVariance(1.0), (1,))
+        Mixed((0, 3), FixedVariance(1.0), gaps=(1,))
 
 
 def test_values_keep_their_likelihood_and_imputation():
     levels, generator = (0, 3, 0, 2, 0), torch.Generator().manual_seed(0)
-    plain, with_gaps = Mixed(levels, FixedVariance(0.3)), Mixed(levels, FixedVariance(0.3), PATTERNS)
+    plain, with_gaps = Mixed(levels, FixedVariance(0.3)), Mixed(levels, FixedVariance(0.3), gaps=PATTERNS)
     assert with_gaps.parameter_shape((5,)) == (8 + 3,)
     parameters = torch.randn(4, 6, 11, generator=generator)
     x = torch.zeros(6, 5)
@@ -94,7 +94,10 @@ def test_gaps_are_a_term_of_the_objective_and_none_of_the_bound():
     levels = (0, 3)
     reader = TableReader(MLPEncoder((table_width(levels),), 4, hidden=(8,)), levels)
     vae = VAE(
-        reader, MLPDecoder(2, (5,), hidden=(8,)), latent_dim=2, likelihood=Mixed(levels, FixedVariance(1.0), (1, 0))
+        reader,
+        MLPDecoder(2, (5,), hidden=(8,)),
+        latent_dim=2,
+        likelihood=Mixed(levels, FixedVariance(1.0), gaps=(1, 0)),
     )
     x, noise = torch.tensor([[NAN, 1.0], [0.5, 2.0]]), torch.randn(2, 2, generator=torch.Generator().manual_seed(0))
     objective = vae(x, noise=noise)

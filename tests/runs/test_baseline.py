@@ -82,7 +82,7 @@ def test_the_gain_over_columns_is_the_bound_above_their_shares_and_normals():
     x = torch.stack([2 + torch.randn(300, generator=rng), torch.randint(3, (300,), generator=rng), torch.ones(300)], 1)
     x[torch.rand(300, generator=rng) < 0.3, 0] = nan
     reader = TableReader(MLPEncoder((table_width(levels),), 4, hidden=(8,)), levels)
-    law = Mixed(levels, FixedVariance(0.5), (1, 0, 0))
+    law = Mixed(levels, FixedVariance(0.5), gaps=(1, 0, 0))
     vae = VAE(reader, MLPDecoder(2, law.parameter_shape((3,)), hidden=(8,)), latent_dim=2, likelihood=law)
     train, unseen = x[:200], x[200:]
     found = gain_over_columns(vae, ArrayBatches(train), ArrayBatches(unseen), seed=0)

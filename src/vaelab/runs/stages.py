@@ -92,18 +92,9 @@ def train(
         shape = () if conditioning is None else conditioning.shape
         check_densities(settings.densities, shape)
 
-        first = FirstStage(
-            batches,
-            rest,
-            data.event_shape,
-            facts.data_variance,
-            shape,
-            levels,
-            facts.gaps or (),
-            hooks,
-            states,
-            resume,
-        )
+        sizes = (data.event_shape, facts.data_variance, shape, levels)
+        gaps = facts.gaps or ()
+        first = FirstStage(batches, rest, *sizes, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
         settings, vae, gain, facts.stage, facts.trained_latent_dim = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())

@@ -237,7 +237,7 @@ class Mixed(WithVariance):
 
         numbers = DataFacts((facts.levels.count(0),), facts.data_variance)
         variance = self.variance.build(self.shape, self.least(facts.data_variance), numbers)
-        return model.Mixed(facts.levels, variance, facts.gaps)
+        return model.Mixed(facts.levels, variance, gaps=facts.gaps)
 
 
 class Bernoulli(Likelihood):
