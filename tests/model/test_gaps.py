@@ -93,12 +93,8 @@ def test_values_keep_their_likelihood_and_imputation():
 def test_gaps_are_a_term_of_the_objective_and_none_of_the_bound():
     levels = (0, 3)
     reader = TableReader(MLPEncoder((table_width(levels),), 4, hidden=(8,)), levels)
-    vae = VAE(
-        reader,
-        MLPDecoder(2, (5,), hidden=(8,)),
-        latent_dim=2,
-        likelihood=Mixed(levels, FixedVariance(1.0), gaps=(1, 0)),
-    )
+    likelihood = Mixed(levels, FixedVariance(1.0), gaps=(1, 0))
+    vae = VAE(reader, MLPDecoder(2, (5,), hidden=(8,)), latent_dim=2, likelihood=likelihood)
     x, noise = torch.tensor([[NAN, 1.0], [0.5, 2.0]]), torch.randn(2, 2, generator=torch.Generator().manual_seed(0))
     objective = vae(x, noise=noise)
     assert sorted(objective.penalties) == ["gaps", "kl"]
