@@ -4,8 +4,9 @@
 
 Entries are independent given z, so leaving a term out is integrating over it: the bound is on log p of what was
 observed (P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019,
-eq. 4). That presumes that entries are missing at random. The result mixes densities of numbers and probabilities of
-levels: a number of nats per row that compares models of one table, not tables.
+eq. 4). That presumes that entries are missing at random. Which ones are missing has a law of its own, `Gaps`, whose
+nats are a term beside these. The result mixes densities of numbers and probabilities of levels: a number of nats per
+row that compares models of one table, not tables.
 
 A row x is (d,): numbers as they are, categories as the number of their level, NaN where an entry is missing.
 """
@@ -20,8 +21,10 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import InputError
+from vaelab.model.gaps import Gaps
 from vaelab.model.likelihoods import Likelihood
 from vaelab.model.variances import ProfiledVariance, Variance
+from vaelab.types import ParameterGroup
 
 
 class _Group(NamedTuple):
@@ -38,7 +41,8 @@ class Mixed(Likelihood):
     """Gaussian numbers and categorical levels, independent given z; missing entries contribute nothing.
 
     The decoder emits the means of the numbers, in the order of their columns, then the logits of the categories:
-    columns of few levels before columns of many, in their order where they have equally many.
+    columns of few levels before columns of many, in their order where they have equally many. The numbers of `Gaps`
+    come last.
 
     Parameters
     ----------
@@ -47,11 +51,13 @@ class Mixed(Likelihood):
     variance
         How the γ of the numbers is obtained; profiled by default, from observed entries only. One for all numbers, or
         one for each column of them, but none that differs from row to row.
+    gaps
+        Pattern of each column's gaps, as from `vaelab.model.gaps.gap_patterns`; empty where nothing is missing.
 
     Raises
     ------
     InputError
-        No column, a negative count, or a variance per row.
+        No column, a negative count, patterns of other columns, or a variance per row.
 
     Examples
     --------
@@ -66,10 +72,12 @@ class Mixed(Likelihood):
     _categories: Tensor
     _order: Tensor
 
-    def __init__(self, levels: Sequence[int], variance: Variance | None = None) -> None:
+    def __init__(self, levels: Sequence[int], variance: Variance | None = None, *, gaps: Sequence[int] = ()) -> None:
         counts = tuple(int(count) for count in levels)
         if not counts or min(counts) < 0:
             raise InputError(f"levels={counts}", "one count per column: 0 for a number, else of its levels")
+        if len(gaps) not in (0, len(counts)):
+            raise InputError(f"gaps={tuple(gaps)}", f"a pattern for each of {len(counts)} columns")
         variance = ProfiledVariance() if variance is None else variance
         if variance.per_sample or variance.outputs(1) != 1:
             raise InputError(
@@ -79,6 +87,7 @@ class Mixed(Likelihood):
         # without numbers there is nothing to have a variance
         super().__init__(variance if numbers else None)
         self.levels = counts
+        self.gaps = Gaps(gaps) if any(gaps) else None
         categories = sorted((j for j, count in enumerate(self.levels) if count), key=lambda j: self.levels[j])
         self._groups: list[_Group] = []
         start, first = len(numbers), 0
@@ -86,7 +95,7 @@ class Mixed(Likelihood):
             columns = self.levels.count(count)
             self._groups.append(_Group(columns, count, start, first))
             start, first = start + columns * count, first + columns
-        self._width = start
+        self._values = start  # numbers of the decoder that are of values, before those of gaps
         indices = {
             "_numbers": torch.tensor(numbers, dtype=torch.int64),
             "_categories": torch.tensor(categories, dtype=torch.int64),
@@ -96,10 +105,10 @@ class Mixed(Likelihood):
             self.register_buffer(name, index, persistent=False)
 
     def parameter_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """(numbers + Σ levels,) for an event of (d,)."""
+        """(numbers + Σ levels + patterns of gaps,) for an event of (d,)."""
         if event_shape != (len(self.levels),):
             raise InputError(f"rows of shape {event_shape}", f"({len(self.levels)},), one column per entry of levels")
-        return (self._width,)
+        return (self._values + (0 if self.gaps is None else self.gaps.count),)
 
     def squared_error(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B, numbers) (x − μ)² of the columns of numbers, NaN where the entry is missing."""
@@ -116,6 +125,18 @@ class Mixed(Likelihood):
             log_p = logits.log_softmax(2).gather(2, level).squeeze(2)
             total = total - torch.where(missing, 0.0, log_p).sum(1)
         return total
+
+    def beside(self, parameters: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """``gaps``: (B,) −log p(m | z) of which entries are missing, nats, where any were in training."""
+        return {} if self.gaps is None else {"gaps": self.gaps.nll(parameters[:, self._values :], x)}
+
+    def open(self, x: Tensor, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """(B, d) rows with gaps drawn from p(m | z); as they are where there were none in training."""
+        return x if self.gaps is None else self.gaps.open(x, parameters[:, self._values :], generator=generator)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Those of variance and gaps."""
+        return [*super().parameter_groups(), *([] if self.gaps is None else self.gaps.parameter_groups())]
 
     def _numbers_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         assert self.variance is not None  # of a table with numbers

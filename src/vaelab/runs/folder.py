@@ -206,6 +206,7 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
             data_variance=facts.data_variance,
             condition_shape=shape,
             levels=levels,
+            gaps=facts.gaps or (),
         )
         _compare_sizes(build, weights, folder)
         vae = build()

@@ -33,11 +33,14 @@ class DataFacts:
         Mean variance of a dimension, in the network's units: where a learned γ starts, and the floor's scale.
     levels
         Of each column of a mixed table, 0 for numbers.
+    gaps
+        Pattern of each column's gaps, 0 for none; empty where nothing is missing.
     """
 
     event_shape: tuple[int, ...]
     data_variance: float
     levels: tuple[int, ...] = ()
+    gaps: tuple[int, ...] = ()
 
 
 class Variance(Value):
@@ -234,7 +237,7 @@ class Mixed(WithVariance):
 
         numbers = DataFacts((facts.levels.count(0),), facts.data_variance)
         variance = self.variance.build(self.shape, self.least(facts.data_variance), numbers)
-        return model.Mixed(facts.levels, variance)
+        return model.Mixed(facts.levels, variance, gaps=facts.gaps)
 
 
 class Bernoulli(Likelihood):
