@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,18 +11,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-
 from tests.wrong_inputs.files import FILES, IMAGES, TABLES, Written
 from tests.wrong_inputs.judging import Case
 from tests.wrong_inputs.values import X
+
 from vaelab.cli import VERBS, main
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The command ended with a status for wrong input, and said why."""
 
 
-REFUSALS = (Refused,)
+REFUSALS = (RefusedError,)
 
 _SHORT = ["--network", "mlp([8])", "--epochs", "1", "--latent-dim", "2", "--densities", "gaussian", "--quiet"]
 
@@ -120,7 +119,12 @@ FLAGS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "--gamma": ("-1", "nan", "1"),
         "-o": ("run", "x.csv", "x.csv/inside", "out.csv"),
     },
-    "dimension": {"--seeds": _COUNTS[:-1], "--epochs": _COUNTS[:-1], "--latent-dim": _COUNTS[:-1], "--home": ("x.csv",)},
+    "dimension": {
+        "--seeds": _COUNTS[:-1],
+        "--epochs": _COUNTS[:-1],
+        "--latent-dim": _COUNTS[:-1],
+        "--home": ("x.csv",),
+    },
     "info": {"--nonesuch": ("1",)},
     "datasets": {"--home": ("x.csv/inside",), "--nonesuch": ("1",)},
     "reproduce": {"--data": ("nonesuch",), "--scale": ("nonesuch",)},
@@ -131,8 +135,8 @@ _RUNS = ("", "missing", "x.csv", "empty", ".", "broken", "foreign", "a\x00b", "r
 # what they may also do with a value that looks odd
 _MAY = {
     ("train", "--separator", "1"), ("train", "--home", "x.csv/inside"), ("train", "--label-column", ""),
-    ("sample", "-o", "."), ("evaluate", "-o", ""), ("dimension", "--home", "x.csv"), ("datasets", "--home", "x.csv/inside"),
-    ("train", "--lr", "inf"), ("diagnose", "-o", ""),
+    ("sample", "-o", "."), ("evaluate", "-o", ""), ("dimension", "--home", "x.csv"),
+    ("datasets", "--home", "x.csv/inside"), ("diagnose", "-o", ""),
 }  # fmt: skip
 
 
@@ -176,7 +180,7 @@ def _ran(words: Sequence[str], written: Written | None = None, name: str = "") -
     """Run a command in a folder of its own; its status and words as an exception where they refuse."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for path in _place().iterdir():
-            os.symlink(path, path.name)
+            Path(path.name).symlink_to(path)
         if written is not None:
             Path("given").mkdir()
             path = written[name][0](Path("given"))
@@ -187,7 +191,7 @@ def _ran(words: Sequence[str], written: Written | None = None, name: str = "") -
         lines = said.strip().splitlines()
         if status not in (1, 2) or not lines or "Traceback" in said:
             raise RuntimeError(f"status {status}: {said[-300:]}")
-        raise Refused(said.strip()[:300])
+        raise RefusedError(said.strip()[:300])
 
 
 def cases() -> Iterator[Case]:
@@ -203,8 +207,10 @@ def cases() -> Iterator[Case]:
             yield Case(f"vaelab {verb} {flag} without a value", lambda words=bare: _ran(words), may=switch)
     for verb in ("sample", "reconstruct", "impute", "encode", "evaluate", "diagnose", "enhance", "info", "dimension"):
         for run in _RUNS:
+            if verb == "dimension" and run == "x.csv":  # data that it trains on
+                continue
             words = [verb, run, *(["x.csv"] if verb in ("reconstruct", "impute", "encode") else [])]
-            yield Case(f"vaelab {verb} RUN={run!r}", lambda words=words: _ran(words), may=_taken(verb, run))
+            yield Case(f"vaelab {verb} RUN={run!r}", lambda words=words: _ran(words))
     for verb in VERBS:
         yield Case(f"vaelab {verb} with too many words", lambda words=[verb, "a", "b", "c", "d"]: _ran(words))
         yield Case(f"vaelab {verb} --Help", lambda words=[verb, "--Help"]: _ran(words))
@@ -240,10 +246,3 @@ def _reading(verb: str) -> list[str]:
         "evaluate": ["evaluate", "--real", "x.csv", "--fake", "{}", "--quiet"],
         "diagnose": ["diagnose", "run", "--data", "{}", "--rows", "100", "--quiet", "-o", "out.html"],
     }[verb]
-
-
-def _taken(verb: str, run: str) -> bool:
-    """Whether it means something else there."""
-    return verb == "dimension" and run == "x.csv"
-
-

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import random
+import contextlib
+import hashlib
+import signal
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 
 LONGEST = 10.0  # seconds that a refusal or a right answer may take
-_PARTS = 20240615  # of the order in which cases are dealt out to parts
+_PATIENCE = 25  # seconds after which a case is broken off
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,8 @@ class Outcome:
 
 
 def dealt(cases: Iterable[Case], part: int, number: int) -> list[Case]:
-    """Return the given part of the cases, in an order at random but always the same; parts do not overlap."""
-    found = list(cases)
-    random.Random(_PARTS).shuffle(found)
+    """Return the given part of the cases, in an order at random that each name decides; parts do not overlap."""
+    found = sorted(cases, key=lambda case: hashlib.sha256(case.name.encode()).digest())
     if (part + 1) * number > len(found):
         raise ValueError(f"part {part} of {number} out of {len(found)} cases")
     return found[part * number : (part + 1) * number]
@@ -66,7 +67,10 @@ def judged(case: Case, refusals: tuple[type[BaseException], ...]) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = case.call()
+            with _broken_off():
+                found = case.call()
+        except _TooLong:
+            said = "broken off"
         except refusals as error:
             kind, said = "refused", f"{type(error).__name__}: {error}"
             if not str(error).strip():
@@ -79,6 +83,26 @@ def judged(case: Case, refusals: tuple[type[BaseException], ...]) -> Outcome:
             kind, said = ("handled", "") if case.may and finite(found) else ("silent", repr(found)[:200])
     seconds = time.perf_counter() - start
     return Outcome(case, "slow", f"{seconds:.0f} s, {kind} {said}") if seconds > LONGEST else Outcome(case, kind, said)
+
+
+class _TooLong(BaseException):
+    """Nothing in the library catches it."""
+
+
+@contextlib.contextmanager
+def _broken_off() -> Iterator[None]:
+    """End the block after so many seconds."""
+
+    def end(number: int, frame: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(_PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _where(error: BaseException) -> str:
@@ -106,6 +130,8 @@ def finite(found: Any) -> bool:
 
 def counted(outcomes: Sequence[Outcome]) -> str:
     """Lay out how many there are of each kind, and those that are wrong."""
-    lines = [f"{len(outcomes)} cases: " + ", ".join(f"{n} {kind}" for kind, n in Counter(o.kind for o in outcomes).items())]
+    lines = [
+        f"{len(outcomes)} cases: " + ", ".join(f"{n} {kind}" for kind, n in Counter(o.kind for o in outcomes).items())
+    ]
     lines += [f"{one.kind:8} {one.case.name}: {one.said}" for one in outcomes if not one.right]
     return "\n".join(lines)

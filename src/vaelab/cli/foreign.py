@@ -167,6 +167,8 @@ def rows_for_run(
     from vaelab.cli.output import rows_for
 
     content = runs.read_config(folder)
+    if data == "":
+        raise InputError("--data ''", "a name, a folder or a file", "Leave it out for the run's own.")
     if data is None:
         if "data" not in content:
             got = f"{folder}, which an estimator has saved without a note of its data"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from vaelab.arguments import check_count, check_seed
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def sample(
     from vaelab import runs
     from vaelab.cli.output import write_rows
 
-    if n < 1:
-        raise InputError(f"-n {n}", "at least 1")
+    check_count("-n", n)
+    check_seed(seed, "--seed")
     trained = runs.read_run(run)
     c = trained.conditions(_spread(trained.conditioning, condition, n), n, spread=True)
     write_rows(out, trained, trained.sample(n, c, density=density, observation_noise=observation_noise, seed=seed))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from vaelab.arguments import check_memory
 from vaelab.data import (
     ArrayBatches,
     Conditioning,
@@ -297,7 +297,7 @@ class Trained:
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""
         name = self.facts.best_density if density == "auto" else density
-        if name not in self.densities:
+        if not isinstance(name, str) or name not in self.densities:
             known = ", ".join(["auto", *self.densities])
             raise InputError(f"density {name!r}", f"one of {known}", "Name it in `densities` when training.")
         return Generator(self.vae, self.densities[name])
@@ -330,7 +330,8 @@ class Trained:
         InputError
             No such density, conditions that do not fit, or more rows than there is memory for.
         """
-        _check_memory(n, math.prod(self.facts.event_shape))
+        numbers = 3 * n * math.prod(self.facts.event_shape)  # in the network's units, in the data's, and as returned
+        check_memory(f"n={n:,}", 4 * numbers, "Draw them in parts, each with its own random_state or seed.")
         source = stream(self.device, seed, "sample")
         noise = observation_noise
         if noise is None:
@@ -358,21 +359,3 @@ class Trained:
             columns = self.facts.columns
             return pd.DataFrame(out.numpy(), columns=None if columns is None else list(columns))
         return out.numpy()
-
-
-def _check_memory(n: int, numbers: int) -> None:
-    """Refuse to draw more rows than fit into memory, where the system says how much there is; it would end the process.
-
-    Raises
-    ------
-    InputError
-        With the number of bytes.
-    """
-    needed = 4 * n * numbers * 3  # of float32, in the network's units, in the data's, and as they are returned
-    try:
-        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return
-    if needed > most:
-        got = f"n={n:,}, which takes {needed / 1e9:,.0f} GB where the machine has {most / 1e9:,.0f}"
-        raise InputError(got, "fewer rows", "Draw them in parts, each with its own random_state or seed.")

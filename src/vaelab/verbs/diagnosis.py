@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from vaelab.arguments import check_count, check_seed
 from vaelab.diagnostics.diagnosis import Diagnosis, Examples, Measures
 from vaelab.diagnostics.measures import (
     Continuation,
@@ -106,8 +107,8 @@ def diagnose(
     """
     with own_state():
         start = time.perf_counter()
-        if seed < 0:
-            raise InputError(f"seed={seed}", "a whole number ≥ 0")
+        check_seed(seed)
+        check_count("rows", rows)
         with left_as_it_is(model):
             subject = subject_of(model, X, y, held_out=held_out, gamma=gamma)
             vae = subject.trained.vae

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vaelab import runs
 from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Scaling, TestSplit, TrainSplit, check_array
 from vaelab.data.cells import container_of
-from vaelab.data.checks import is_frame
+from vaelab.data.checks import is_frame, plain_rows
 from vaelab.data.conditions import Column, is_one_hot
 from vaelab.diagnostics.adapters import Wrapped, adapt
 from vaelab.diagnostics.adapters.networks import owner_of
@@ -313,6 +313,7 @@ def _of_networks(
 
 def _numbers(X: object, name: str) -> Tensor:
     """(n, …) floating-point rows of any rank, as the network takes them."""
+    X = plain_rows(X, name)
     shape = tuple(getattr(X, "shape", ()))
     flat: Any = X
     if len(shape) not in (0, 1, 2) and hasattr(X, "reshape"):  # any order of the axes is the network's own affair

@@ -166,6 +166,8 @@ def _decoded(decoder: ForeignDecoder, z: Tensor) -> Tensor:
 
 def _check_function(role: str, call: Callable[[Tensor], Tensor], rows: Tensor, found: Tensor) -> None:
     """Check two rows: finite, the same when asked again, and the first the same whatever the second is."""
+    if found.is_complex():
+        raise InputError(f"a {role} with complex numbers", "real ones", REMEDY)
     if not bool(found.isfinite().all()):
         raise InputError(f"a {role} with infinite or undefined numbers", "finite ones", "Check the units of the rows.")
     if not _same(call(rows), found):

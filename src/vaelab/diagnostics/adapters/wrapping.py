@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from vaelab.arguments import check_number
 from vaelab.errors import InputError
 
 LikelihoodName = Literal["gaussian", "bernoulli"]
@@ -36,16 +36,15 @@ class Wrapped:
         for role, function in (("encode", self.encode), ("decode", self.decode)):
             if not callable(function):
                 raise InputError(f"{role} of type {type(function).__name__}", "a function or a module")
-        if self.likelihood not in get_args(LikelihoodName):
+        if not isinstance(self.likelihood, str) or self.likelihood not in get_args(LikelihoodName):
             raise InputError(f"likelihood={self.likelihood!r}", " or ".join(get_args(LikelihoodName)))
-        if self.variance not in get_args(Spread):
+        if not isinstance(self.variance, str) or self.variance not in get_args(Spread):
             raise InputError(f"variance={self.variance!r}", "one of " + ", ".join(get_args(Spread)))
         if self.gamma is None:
             return
         if self.likelihood == "bernoulli":
             raise InputError(f"gamma={self.gamma} with a Bernoulli likelihood, which has no variance", "one of the two")
-        if not 0 < self.gamma < math.inf:
-            raise InputError(f"gamma={self.gamma}", "a positive variance", "It is in squared units of the rows.")
+        check_number("gamma", self.gamma, "a positive variance, in squared units of the rows")
 
 
 def wrap(
