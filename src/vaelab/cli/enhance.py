@@ -43,8 +43,8 @@ class Arguments:
     gamma: float | None = None
     """with --adapter: decoder variance that the loss stands for"""
     pixels: Annotated[Range | None, tyro.conf.arg(name="range")] = None
-    """with --adapter: what bytes of images are given as, 01 for floats in [0, 1], pm1 for [-1, 1], raw for [0, 255];
-    left out: 01. Data stored as floats are given as they are"""
+    """with --adapter: what bytes are given as, 01 for x / 255, pm1 for 2 x / 255 - 1, raw for x; may be left out for
+    autoencoders of diffusers, which take pm1. Data stored as other numbers are given as they are"""
     rows: int = 50_000
     """of a file that is not read whole, at most; at least 100"""
     seed: int = 0
@@ -79,12 +79,14 @@ def run(argv: list[str]) -> None:
         )
     print(found, end="\n\n")
     if arguments.run is None:
-        _write_samples(found, [target], arguments)
+        from vaelab.cli.foreign import range_of
+
+        _write_samples(found, [target], arguments, arguments.pixels or range_of(model))
     elif found.better or arguments.out is not None:
         found.save(target)
         print(target)
         picture = [target / "samples.png"] if found.trained.facts.kind == "image" else []
-        _write_samples(found, [target / "samples.npy", *picture], arguments)
+        _write_samples(found, [target / "samples.npy", *picture], arguments, None)
     else:
         print("Nothing is written: no density beats the prior. With -o FOLDER a run is, and samples from the prior.")
 
@@ -127,8 +129,8 @@ def _subject(arguments: Arguments) -> tuple[object, object | None, object | None
     return model, *rows_of(model, arguments.data, conditions, pixels=arguments.pixels, most=most, seed=seed)
 
 
-def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments) -> None:
-    """Write samples of the best density; a picture has them in [0, 1]."""
+def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments, pixels: Range | None) -> None:
+    """Write samples of the best density; a picture has them in [0, 1], from the range of a foreign model's pixels."""
     import torch
 
     from vaelab.cli.foreign import to_unit
@@ -141,4 +143,4 @@ def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments) -
         _, c = own.take(torch.randint(len(own), (arguments.n,), generator=generator))
     drawn = trained.sample(arguments.n, c, density=found.best, seed=arguments.seed)
     for target in targets:
-        write_rows(target, trained, to_unit(drawn, arguments.pixels) if target.suffix == ".png" else drawn)
+        write_rows(target, trained, to_unit(drawn, pixels) if target.suffix == ".png" else drawn)

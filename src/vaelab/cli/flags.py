@@ -152,6 +152,8 @@ def _value(outer: str, path: str, words: list[str], flag: str) -> Any:
         if not any(bool in (each.annotation, *get_args(each.annotation)) for each in kinds):
             raise InputError(f"{flag} without a value", "one")
         return True  # a switch
+    if not all(words):
+        raise InputError(f"{flag} ''", "a value")
     read = [plain_value(word) for word in words]
     return read[0] if len(read) == 1 and not _is_list(field, path.split(".")[-1]) else read
 

@@ -21,7 +21,7 @@ from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Scal
 from vaelab.data.cells import container_of
 from vaelab.data.checks import is_frame, plain_rows
 from vaelab.data.conditions import Column, is_one_hot
-from vaelab.diagnostics.adapters import Wrapped, adapt
+from vaelab.diagnostics.adapters import Wrapped, adapt, precision_of
 from vaelab.diagnostics.adapters.networks import owner_of
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
@@ -291,7 +291,7 @@ def _of_networks(
         vae, family, known = model, "a VAE of vaelab", True
         x = x if isinstance(X, Tensor) else x.to(next(model.parameters()).dtype)
     else:
-        x, y = x.float(), None  # an adapted model computes in its own precision
+        x, y = x.to(precision_of(model, x)), None
         vae, family, known = adapt(model, x[:_TRIED], gamma=gamma)
         if given is not None:
             raise InputError(f"conditions, for {family}, which takes none", "rows alone", "Leave y out.")

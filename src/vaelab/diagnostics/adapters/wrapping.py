@@ -21,6 +21,8 @@ class Wrapped:
     ----------
     kl_weight
         β of a Bernoulli likelihood's loss. That of a Gaussian one is part of its γ.
+    takes
+        Lowest and highest number of the rows that models of this family were trained on; None where that differs.
     """
 
     encode: Callable[..., object]
@@ -31,6 +33,7 @@ class Wrapped:
     arrays: bool = False
     name: str = "a wrapped model"
     kl_weight: float = 1.0
+    takes: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for role, function in (("encode", self.encode), ("decode", self.decode)):
