@@ -21,6 +21,9 @@ from vaelab.errors import InputError
 
 if TYPE_CHECKING:
     from pydantic import ModelWrapValidatorHandler
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 _NAMED = re.compile(r"\s*([A-Za-z]\w*)\s*=(.*)", re.DOTALL)
 S = TypeVar("S", bound=BaseModel)
@@ -30,10 +33,10 @@ _CALL = re.compile(r"\s*([A-Za-z]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 _INSIDE = ContextVar("inside", default=False)  # whether pydantic is making a record, and those in it
 
 
-class _Explaining(type(BaseModel)):  # type: ignore[misc]
+class _Explaining(ModelMetaclass):
     """Makes records, and says what is wrong with their settings as `parse` does; those inside leave it to the outer."""
 
-    def __call__(cls, *values: Any, **named: Any) -> Any:
+    def __call__(cls, *values: Any, **named: Any) -> Any:  # noqa: N805 - it is a metaclass
         if _INSIDE.get():
             return super().__call__(*values, **named)
         with _explained(cls):

@@ -183,6 +183,7 @@ def _context(subject: Subject) -> Context:
         sampler=trained.facts.best_density,
         gamma_known=subject.gamma_known,
         foreign=subject.origin == "foreign",
+        loss_read=subject.loss_read,
         form="estimator" if subject.origin == "training" else "module",
         conditional=trained.conditioning is not None,
         epochs=trained.settings.training.epochs if subject.origin == "training" else None,

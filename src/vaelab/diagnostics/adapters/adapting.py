@@ -39,11 +39,14 @@ class Adapted(NamedTuple):
         What it came as, with an article.
     gamma_known
         Whether the loss is known to stand for this likelihood. If not, it is a Gaussian one of variance 1.
+    loss_read
+        Whether that was read off the program, so that nobody can have said it wrongly.
     """
 
     vae: VAE
     family: str
     gamma_known: bool
+    loss_read: bool = False
 
 
 def adapt(model: object, x: Tensor, *, gamma: float | None = None, likelihood: LikelihoodName | None = None) -> Adapted:
@@ -84,10 +87,12 @@ def adapt(model: object, x: Tensor, *, gamma: float | None = None, likelihood: L
         )
     wrapped = model if isinstance(model, Wrapped) else _recognised(model)
     _check_units(wrapped, x[:_FEW])
+    said = isinstance(model, Wrapped) or gamma is not None or likelihood is not None
     wrapped = _overridden(wrapped, gamma, likelihood)
     if wrapped.likelihood == "bernoulli" and not _within(x):
         raise InputError("rows beyond [0, 1] for a Bernoulli likelihood", "rows in [0, 1]", "Use a Gaussian one.")
-    return _assembled(wrapped, x[:2].detach())
+    adapted = _assembled(wrapped, x[:2].detach())
+    return adapted._replace(loss_read=adapted.gamma_known and not said)
 
 
 def precision_of(model: object, x: Tensor) -> torch.dtype:
