@@ -276,7 +276,7 @@ def parse(kind: type[S], values: object) -> S:
 
 
 @contextmanager
-def _explained(kind: type[BaseModel]) -> Iterator[None]:
+def _explained(kind: Any) -> Iterator[None]:
     """Let a record be made; what is wrong with it becomes one message."""
     before = _INSIDE.set(True)
     try:

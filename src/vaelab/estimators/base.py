@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.arguments import check_count
+from vaelab.arguments import check_count, check_memory
 from vaelab.data import Conditioning, Dataset, Schema, TestSplit, TrainSplit
 from vaelab.data.cells import container_of
 from vaelab.data.checks import (
@@ -331,6 +332,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     ) -> Any:
         check_is_fitted(self)
         check_count("n", n)
+        remedy = "Draw them in parts, each with its own random_state."
+        check_memory(f"n={n:,}", 12 * int(n) * math.prod(self.trained_.facts.event_shape), remedy)
         c = self.trained_.conditions(y, n, spread=True)
         source = self.random_state if random_state is None else random_state
         seed = drawn_seed(source)
