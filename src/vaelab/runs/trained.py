@@ -296,7 +296,7 @@ class Trained:
 
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""
-        name = self.facts.best_density if density == "auto" else density
+        name = self.facts.best_density if isinstance(density, str) and density == "auto" else density
         if not isinstance(name, str) or name not in self.densities:
             known = ", ".join(["auto", *self.densities])
             raise InputError(f"density {name!r}", f"one of {known}", "Name it in `densities` when training.")
