@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from vaelab.arguments import check_count, check_seed
+
 
 def impute(
     run: tyro.conf.Positional[Path],
@@ -29,6 +31,8 @@ def impute(
     from vaelab import runs
     from vaelab.cli.output import rows_for, write_imputed
 
+    check_count("--draws", draws)
+    check_seed(seed, "--seed")
     trained = runs.read_run(run)
     write_imputed(out, trained, rows_for(run, trained, data, n), draws=draws, seed=seed)
 

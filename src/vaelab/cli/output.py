@@ -130,9 +130,9 @@ def write_rows(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) -> 
     if out.suffix == ".png" and trained.facts.kind == "image":
         import torch
 
-        from vaelab.rows import check_memory
+        from vaelab.rows import check_drawn
 
-        check_memory(n, trained.facts.event_shape)  # one picture has them all
+        check_drawn(n, trained.facts.event_shape)  # one picture has them all
         _picture(out, _pixels(trained, torch.cat(list(parts))))
     else:
         _write_blocks(out, trained, parts, n)

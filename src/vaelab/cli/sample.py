@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from vaelab.arguments import check_count, check_seed
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def sample(
     from vaelab.cli.output import write_rows
     from vaelab.runs.given import Wanted, sample_wanted
 
-    if n < 1:
-        raise InputError(f"-n {n}", "at least 1")
+    check_count("-n", n)
+    check_seed(seed, "--seed")
     trained = runs.read_run(run)
     spread = _spread(trained.conditioning, condition, n)
 

@@ -105,7 +105,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Read a YAML file of settings, or a run's config.yaml with its sections."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"--config {path} ({error})", "a readable YAML file") from None
     if not isinstance(content, dict):
         raise InputError(f"--config {path} that holds no names", "lines such as `latent_dim: 16`")
@@ -120,6 +120,7 @@ def _start(arguments: Source, settings: Settings, network: str | None) -> None:
     for name in ("data", "home"):  # a resume may come from another folder
         if source[name] is not None and Path(source[name]).exists() and not _is_named(str(source[name])):
             source[name] = str(Path(source[name]).resolve())
+    source["home"] = None if source["home"] is None else str(source["home"])
     speak = not arguments.quiet and runs.first_process()
     if speak:
         _say(f"Reading {arguments.data}")

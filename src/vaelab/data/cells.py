@@ -150,7 +150,10 @@ def _of_objects(objects: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], wh
     kinds = {_kind(value) for value in objects[~missing]}
     if kinds <= {"number"}:  # and a column without any entry
         numbers = np.full(len(objects), np.nan)
-        numbers[~missing] = objects[~missing].astype(np.float64)
+        try:
+            numbers[~missing] = objects[~missing].astype(np.float64)
+        except OverflowError as error:
+            raise InputError(f"{where} with whole numbers beyond any float", "smaller numbers") from error
         return Cells(missing, numbers)
     if len(kinds) > 1 or not kinds <= {"text", "boolean"}:
         remedy = "Make the column one of text: column.astype(str)."

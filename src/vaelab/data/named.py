@@ -71,9 +71,7 @@ NAMED = {
     entry.name: entry
     for entry in (
         Named("digits", "Handwritten digits 8×8, bundled with scikit-learn; 1,438 train, 359 test", (1, 8, 8)),
-        Named(
-            "faces", "Drawn faces on a manifold of 5 dimensions, generated; 4,000 train, 1,000 test", (1, 24, 24)
-        ),
+        Named("faces", "Drawn faces on a manifold of 5 dimensions, generated; 4,000 train, 1,000 test", (1, 24, 24)),
         Named("mnist", "Handwritten digits; 60,000 train, 10,000 test", (1, 28, 28), "mnist", "ylecun/mnist"),
         Named(
             "fashion_mnist",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from vaelab import runs
+from vaelab.arguments import check_count, check_memory
 from vaelab.data import Conditioning, Dataset, Schema, TestSplit, TrainSplit
 from vaelab.data.cells import container_of
 from vaelab.data.checks import (
@@ -28,8 +29,8 @@ from vaelab.data.checks import (
     plain_rows,
 )
 from vaelab.diagnostics.prune import Pruned
-from vaelab.errors import InputError
-from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, seed_of, unchanged_by_failure
+from vaelab.errors import InputError, NotNumbersError
+from vaelab.estimators.specified import Specified, drawn_seed, seed_of, unchanged_by_failure
 from vaelab.runs.given import Wanted, sample_wanted
 from vaelab.runs.trained import Trained
 from vaelab.specs import Likelihood
@@ -37,6 +38,9 @@ from vaelab.training import Progress, stream
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
+
+
+_MOST_DRAWS = 1_000_000  # of z per row, which take days
 
 
 class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  # type: ignore[misc]
@@ -159,6 +163,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             X = check_array(X, min_rows=1, allow_nan=True).detach().cpu().numpy()
         elif is_frame(X):
             frame_values(X)  # names the columns that hold no numbers
+        elif isinstance(X, np.ndarray) and X.dtype.kind in "mM":
+            check_array(X)  # scikit-learn would count the nanoseconds
         images = getattr(X, "ndim", 2) > 2
         # images keep their dtype, since it says what their range is
         try:
@@ -171,10 +177,15 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
                 ensure_all_finite=False,
                 ensure_min_samples=2 if reset else 1,
             )
-        except ValueError as error:
-            if "could not convert string" not in str(error):
+        except TypeError as error:
+            if "feature name" in str(error).lower():  # scikit-learn's own words
                 raise
-            raise InputError(f"X with text ({error})", "numbers", f"Use {MIXED}, or drop those columns.") from error
+            raise NotNumbersError(f"X with entries that are no numbers ({error})", "numbers") from error
+        except (ValueError, OverflowError) as error:
+            if "could not convert string" in str(error):
+                raise InputError(f"X with text ({error})", "numbers", f"Use {MIXED}, or drop those columns.") from error
+            check_array(X, min_rows=1, allow_nan=True)  # says it in vaelab's words, if it is not of names or columns
+            raise
         x = check_array(checked, min_rows=2 if reset else 1, remedy=REMEDY if images else GAPS_REMEDY)
         if not reset and tuple(x.shape[1:]) != self.trained_.facts.event_shape:
             raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{self.trained_.facts.event_shape} as in fit")
@@ -267,7 +278,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             k below 1, an unknown density, or rows that do not fit.
         """
         check_is_fitted(self)
-        check_count("k", k)
+        check_count("k", k, most=_MOST_DRAWS)
         x = self._validated(X, reset=False)
         source = self.random_state if random_state is None else random_state
         trained = self.trained_
@@ -299,7 +310,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             gaps keep their dtypes, columns of numbers with gaps are floating-point.
         """
         check_is_fitted(self)
-        check_count("draws", draws)
+        check_count("draws", draws, most=_MOST_DRAWS)
         x = self._validated(X, reset=False)
         source = self.random_state if random_state is None else random_state
         c = self.trained_.conditions(y, len(x))
@@ -323,6 +334,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     ) -> Any:
         check_is_fitted(self)
         check_count("n", n)
+        remedy = "Draw them in parts, each with its own random_state."
+        check_memory(f"n={n:,}", 12 * int(n) * math.prod(self.trained_.facts.event_shape), remedy)
         source = self.random_state if random_state is None else random_state
         drawn = sample_wanted(
             self.trained_,
@@ -332,7 +345,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             density=density,
             observation_noise=observation_noise,
             missing=missing,
-            seed=int(check_random_state(source).randint(LARGEST_SEED)),
+            seed=drawn_seed(source),
         )
         return self.trained_.returned(drawn)
 

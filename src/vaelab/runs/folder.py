@@ -72,10 +72,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         No folder, no such file, not vaelab's, or from a newer version.
     """
     path = folder / CONFIG
-    if not folder.exists():
+    if not storage.exists(folder):
         storage.recover(folder)
-    if not path.is_file():
-        what = "a folder without config.yaml" if folder.is_dir() else "no such folder"
+    if not storage.exists(path):
+        what = "a folder without config.yaml" if storage.exists(folder) else "no such folder"
         raise RunFolderError(f"{folder}: {what}", "the folder of a vaelab run", "Runs are made by `vaelab train`.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

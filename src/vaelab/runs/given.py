@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaelab.arguments import check_kind
 from vaelab.data import Conditions, Schema
 from vaelab.errors import InputError
 from vaelab.runs.trained import Trained
@@ -198,6 +199,7 @@ def matcher(given: Mapping[Any, Any], schema: Schema, *, densities: bool) -> Cal
     InputError
         An unknown column or level, a pair that is no range, or a single number where those have densities.
     """
+    check_kind("given", given, Mapping, "a mapping of columns to values or ranges", "Such as given={0: (0, 1)}.")
     tests = [_test(place_of(name, schema), value, schema, densities=densities) for name, value in given.items()]
 
     def matches(rows: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
 from vaelab.model import ACTIVE_BELOW, VAE, count_active
-from vaelab.rows import check_memory, rows_at_once, spans
+from vaelab.rows import check_drawn, rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
 from vaelab.specs import Settings
 from vaelab.training import stream
@@ -300,8 +300,8 @@ class Trained:
 
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""
-        name = self.facts.best_density if density == "auto" else density
-        if name not in self.densities:
+        name = self.facts.best_density if isinstance(density, str) and density == "auto" else density
+        if not isinstance(name, str) or name not in self.densities:
             known = ", ".join(["auto", *self.densities])
             raise InputError(f"density {name!r}", f"one of {known}", "Name it in `densities` when training.")
         return Generator(self.vae, self.densities[name])
@@ -338,7 +338,7 @@ class Trained:
             No such density, conditions that do not fit, gaps of a model that has learned none, or more rows than there
             is memory for; `draws` needs less.
         """
-        check_memory(n, self.facts.event_shape)
+        check_drawn(n, self.facts.event_shape)
         how: dict[str, Any] = {"density": density, "observation_noise": observation_noise, "missing": missing}
         return torch.cat(list(self.draws(n, lambda rows: self._taken(c, rows), **how, seed=seed)))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vaelab.arguments import check_count, check_seed, check_share, names_of
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.data.partition import partition
 from vaelab.errors import InputError, MissingExtraError
@@ -156,6 +157,7 @@ def compare_densities(
     >>> sorted(found.scores), found.held_out
     (['gaussian', 'prior'], 40)
     """
+    densities = check_comparison(densities, held_out, epochs, seed)
     given, data = read(model, X, y)
     return compare_on(
         given,
@@ -299,6 +301,21 @@ def _ranked(
         exact = densities[name].exact
         found[name] = DensityScore(float(rows[name].mean()), float(behind.mean()), error, exact, seconds[name])
     return found
+
+
+def check_comparison(
+    densities: Sequence[str] | None, held_out: float, epochs: int | None, seed: int
+) -> tuple[str, ...] | None:
+    """Refuse arguments of a comparison that are none, before models are read; return the names of the densities."""
+    check_share("held_out", held_out)
+    check_seed(seed)
+    if epochs is not None:
+        check_count("epochs", epochs)
+    if densities is None:
+        return None
+    wanted = names_of("densities", densities)
+    _ordered(wanted)  # refuses unknown ones
+    return wanted
 
 
 def _ordered(densities: Sequence[str] | None) -> list[str]:

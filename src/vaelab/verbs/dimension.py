@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaelab.arguments import check_count, check_kind, check_seed
 from vaelab.data import Conditioning, Dataset, Kind, Split, as_batches, from_arrays
 from vaelab.data.labels import count_classes
 from vaelab.diagnostics.dimension import Dimensions, dimensions_of
@@ -101,6 +102,8 @@ def manifold_dimension(
     >>> manifold_dimension(vae, torch.randn(50, 5)).all.latent_dim
     2
     """
+    check_count("regions", regions)
+    check_seed(seed)
     if isinstance(model, VAE):
         vae, batches = model, _tensors(X, c)
         groups = None if labels is None else _by_label(labels, len(batches))
@@ -358,8 +361,11 @@ def estimate_dimension(
     InputError
         No seeds, a `largest` below 1, fewer than 20 rows, rows that are all the same, or that cannot be trained on.
     """
-    if seeds < 1 or (largest is not None and largest < 1):
-        raise InputError(f"seeds={seeds}, largest={largest}", "at least 1 of each")
+    check_count("seeds", seeds)
+    if largest is not None:
+        check_count("largest", largest)
+    if settings is not None:
+        check_kind("settings", settings, Settings, "vaelab.Settings")
     if settings is not None and isinstance(settings.posterior, Isotropic):
         raise InputError("posterior='isotropic'", "one with a variance for every dimension", "Use 'diagonal'.")
     data = data if isinstance(data, Dataset) else from_arrays(data)

@@ -63,7 +63,7 @@ def evaluate(
     InputError
         The data do not fit the model, or the options the data.
     """
-    options = Options() if options is None else options
+    options = Options.of(options)
     trained, data, notes = _resolved(model, data)
     data = trained.conditioned(data)
     _check_data(trained, data)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from vaelab.arguments import check_seed
 from vaelab.data import Schema
-from vaelab.data.checks import is_frame
+from vaelab.data.checks import check_dense, is_frame, plain_rows
 from vaelab.data.marginals import grid_step
 from vaelab.diagnostics.table_comparison import TableColumnReading, TableComparison
 from vaelab.errors import InputError
@@ -52,7 +53,9 @@ def compare_tables(
     >>> bool(found.told_apart.value > 0.8), [round(column.agreement, 1) for column in found.columns]
     (True, [0.9, 1.0, 0.3])
     """
-    tables = [part for part in (real, fake, train) if part is not None]
+    check_seed(seed)
+    tables = [_checked(part, name) for part, name in ((real, "real"), (fake, "fake"), (train, "train"))]
+    tables = tables if train is not None else tables[:2]
     schema = _schema_of(tables)
     coded: list[Table] = [schema.to_tensor(part, name="rows").double().numpy() for part in tables]
     levels, names = schema.levels, schema.names
@@ -79,6 +82,13 @@ def compare_tables(
     )
 
 
+def _checked(table: Any, name: str) -> Any:
+    if table is None and name == "train":
+        return None
+    check_dense(table, name)
+    return plain_rows(table, name)
+
+
 def _schema_of(tables: list[Any]) -> Schema:
     """One schema for all, with the levels of any of them."""
     if all(is_frame(table) for table in tables):
@@ -90,10 +100,16 @@ def _schema_of(tables: list[Any]) -> Schema:
                 got, wanted = map(str, (list(table.columns), first))
                 raise InputError(f"columns {got}", f"{wanted}, in any order", "Compare tables of the same columns.")
         return Schema.fit(pd.concat([table[first] for table in tables], ignore_index=True), name="rows")
-    arrays = [np.asarray(table) for table in tables]
+    try:
+        arrays = [np.asarray(table) for table in tables]
+        kinds = {array.dtype.kind for array in arrays}
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"tables that numpy cannot read ({error})", "tables (n, d)") from error
     if any(array.ndim != 2 or array.shape[1] != arrays[0].shape[1] for array in arrays):
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise InputError(f"arrays of shapes {shapes}", "tables (n, d) of equal width, all data frames or all arrays")
+    if kinds & set("mM") and len(kinds) > 1:
+        raise InputError("times in one table and none in the other", "tables of the same columns")
     return Schema.fit(np.concatenate(arrays), name="rows")
 
 
