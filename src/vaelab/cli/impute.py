@@ -30,7 +30,7 @@ def impute(
     from vaelab.cli.output import rows_for, write_imputed
 
     trained = runs.read_run(run)
-    write_imputed(out, trained, rows_for(run, trained, data, n), draws=draws, seed=seed)
+    write_imputed(out, trained, rows_for(run, trained, data, n), data, draws=draws, seed=seed)
 
 
 def run(argv: list[str]) -> None:

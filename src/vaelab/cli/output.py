@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from vaelab.data import Rows, Split
+    from vaelab.data import Rows, Schema, Split
     from vaelab.runs import Trained
 
 _PICTURED = 16  # rows in a picture of originals above reconstructions
@@ -107,20 +107,45 @@ def write_reconstructions(out: Path, trained: Trained, split: Split) -> None:
         _picture(out, _pixels(trained, trained.reconstruct(x, c)), above=_pixels(trained, x))
     else:
         rebuilt = (trained.reconstruct(x, c) for x, c in split.parts())
-        _write_blocks(out, trained, rebuilt, len(split))
+        modelled = None if trained.schema is None else trained.schema.modelled  # whose rows have names already
+        _write_blocks(out, trained, rebuilt, len(split), modelled)
     _say(out)
 
 
-def write_imputed(out: Path, trained: Trained, split: Split, *, draws: int, seed: int) -> None:
-    """Fill in what is missing of a table's rows, and write them; observed entries are not even rounded."""
+def write_imputed(out: Path, trained: Trained, split: Split, data: str, *, draws: int, seed: int) -> None:
+    """Fill in what is missing of a table's rows, and write them; observed entries are not even rounded.
+
+    Identifiers are those of the file that the rows are of; they are left out where that is not known.
+    """
     schema = trained.schema
     if schema is None:
         remedy = "Train with --likelihood mixed."
         raise InputError("a run without a place for missing entries", "one of a mixed table", remedy)
     filled = (trained.impute(x, c, draws=draws, seed=seed).cpu() for x, c in split.parts())
-    named = out.suffix == ".csv"
-    _write_table(out, (schema.to_array(part) if named else part.numpy() for part in filled), len(split), schema.names)
+    if out.suffix != ".csv":
+        _write_table(out, (part.numpy() for part in filled), len(split), schema.names)
+    else:
+        rows = _named_rows(schema, data)
+        schema = schema.modelled if rows is None else schema
+        _write_table(out, _arrays(schema, filled, rows), len(split), schema.returned)
     _say(out)
+
+
+def _named_rows(schema: Schema, data: str) -> Any:
+    """Return the table of a file, for the identifiers in it; None where there are none."""
+    from vaelab.data.tables import read_table
+
+    if not any(column.kind == "identifier" for _, column in schema.apart) or not Path(data).is_file():
+        return None
+    return read_table(Path(data))
+
+
+def _arrays(schema: Schema, parts: Iterable[Tensor], rows: Any) -> Iterator[NDArray[Any]]:
+    """Turn coded rows that come in parts into arrays, with the identifiers of a table that has them in this order."""
+    start = 0
+    for part in parts:
+        yield schema.to_array(part, like=None if rows is None else rows.iloc[start : start + len(part)])
+        start += len(part)
 
 
 def write_rows(out: Path, trained: Trained, rows: Tensor) -> None:
@@ -128,11 +153,11 @@ def write_rows(out: Path, trained: Trained, rows: Tensor) -> None:
     if out.suffix == ".png" and trained.facts.kind == "image":
         _picture(out, _pixels(trained, rows))
     else:
-        _write_blocks(out, trained, [rows], len(rows))
+        _write_blocks(out, trained, [rows], len(rows), trained.schema)
     _say(out)
 
 
-def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) -> None:
+def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int, schema: Schema | None) -> None:
     """Write n rows in the data's units, which come in parts, as a table, an array or a folder of pictures.
 
     Categories are written as their levels to .csv, and as the numbers of their levels to .npy.
@@ -140,7 +165,6 @@ def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) 
     if trained.facts.kind == "image" and not out.suffix:
         _write_pictures(out, (_pixels(trained, part) for part in parts))
         return
-    schema = trained.schema
     if schema is None:
         values = (trained.scaling.restore(trained.scaling.to_net(part.cpu())) for part in parts)
     elif out.suffix == ".csv":
@@ -148,7 +172,9 @@ def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) 
     else:
         values = (part.cpu().numpy() for part in parts)
     if trained.facts.kind == "table":
-        names = trained.facts.columns or [f"x{i}" for i in range(trained.facts.event_shape[0])]
+        names: Sequence[str] = trained.facts.columns or [f"x{i}" for i in range(trained.facts.event_shape[0])]
+        if schema is not None and schema.apart and out.suffix == ".csv":
+            names = schema.returned
         _write_table(out, values, n, names)
     elif out.suffix == ".npy":
         _write_array(out, values, n)

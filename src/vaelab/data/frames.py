@@ -23,8 +23,11 @@ def is_polars(x: object) -> bool:
 
 
 def polars_dtypes(frame: Any) -> dict[str, str]:
-    """Return the dtype of every column in words that `to_polars` reads, such as ``"Datetime[us, Europe/Rome]"``."""
-    return {name: _spelled(dtype) for name, dtype in frame.schema.items()}
+    """Return the dtype of every column in words that `to_polars` reads, such as ``"Datetime[us, Europe/Rome]"``.
+
+    Empty for what is no frame of polars.
+    """
+    return {name: _spelled(dtype) for name, dtype in frame.schema.items()} if is_polars(frame) else {}
 
 
 def _spelled(dtype: Any) -> str:
@@ -48,7 +51,7 @@ def to_pandas(frame: Any) -> Any:
     return table.to_pandas(types_mapper=nullable.get, date_as_object=False)
 
 
-def to_polars(frame: Any, dtypes: Mapping[str, str]) -> Any:
+def to_polars(frame: Any, dtypes: Mapping[str, str] | None = None) -> Any:
     """Return a pandas DataFrame as one of polars, with the dtypes of `polars_dtypes` where there are any.
 
     Whole numbers and decimals are rounded to their dtype; categories keep their levels.
@@ -57,7 +60,8 @@ def to_polars(frame: Any, dtypes: Mapping[str, str]) -> Any:
     import pyarrow
 
     out = polars.from_arrow(pyarrow.Table.from_pandas(frame, preserve_index=False))
-    own = [_cast(polars, frame[name], dtypes[name]) for name in out.columns if name in dtypes]
+    known = dtypes or {}
+    own = [_cast(polars, frame[name], known[name]) for name in out.columns if name in known]
     return out.with_columns(*own)
 
 

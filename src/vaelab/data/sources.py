@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vaelab.data.arrays import load_npy, load_npz
-from vaelab.data.columns import Schema
+from vaelab.data.columns import ColumnReader, Schema
 from vaelab.data.dataset import Dataset
 from vaelab.data.folders import find_images, load_image_folder
 from vaelab.data.mapped import Rows
@@ -39,6 +39,7 @@ def load(
     label_column: str | None = None,
     memory_map: bool | None = None,
     mixed: bool = False,
+    columns: Mapping[str, ColumnReader] | None = None,
     separator: str | None = None,
     missing: Sequence[str] = (),
 ) -> Dataset:
@@ -65,6 +66,8 @@ def load(
         True leaves a ``.npy`` file on disk, False reads it into memory; None does so from 1 GB on.
     mixed
         Keep columns of text and missing entries of a table, for ``likelihood="mixed"``; else they are refused.
+    columns
+        Of such a table: column → what it is taken for, such as a value of `vaelab.specs.Column`.
     separator
         Of the columns of a CSV file, one character; found out if None.
     missing
@@ -90,6 +93,7 @@ def load(
         label_column,
         memory_map,
         mixed=mixed,
+        columns=columns or {},
         separator=separator,
         missing=tuple(missing or ()),
     )

@@ -26,6 +26,7 @@ from vaelab.data import (
     as_batches,
 )
 from vaelab.data.cells import Container
+from vaelab.data.frames import to_polars
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
@@ -47,8 +48,8 @@ class Facts(BaseModel):
     ----------
     kind, event_shape, columns, classes
         Of the data.
-    container
-        That rows came in, and go back in.
+    container, dtypes
+        That rows came in, and go back in; and dtypes of the columns, where it is a frame of polars.
     rows
         Training rows, held-out ones left out.
     fingerprint
@@ -83,6 +84,7 @@ class Facts(BaseModel):
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     container: Container = "numpy"
+    dtypes: dict[str, str] = {}
     data_variance: float
     code_variance: float = 1.0
     variance_ratios: tuple[float, ...] = ()
@@ -339,24 +341,31 @@ class Trained:
         drawn = self.generator(density).sample(n, own, generator=source, observation_noise=noise)
         return self.scaling.from_net(drawn)
 
-    def returned(self, values: Tensor) -> Any:
-        """Turn rows in the data's units into the container and dtype that the data came in."""
+    def returned(self, values: Tensor, *, like: Any = None) -> Any:
+        """Turn rows in the data's units into the container and dtype that the data came in.
+
+        Identifiers are those of `like`, the rows that these were made of, or else new ones.
+        """
         container, name = self.facts.container, self.scaling.dtype
         out = values.cpu()
         if self.schema is not None and container != "torch":
             coded = out.to(getattr(torch, name))
-            return self.schema.to_frame(coded) if container == "pandas" else self.schema.to_array(coded)
+            if container == "numpy":
+                return self.schema.to_array(coded, like=like)
+            frame = self.schema.to_frame(coded, like=like)
+            return frame if container == "pandas" else to_polars(frame, self.facts.dtypes)
         if name == "uint8" and self.facts.kind == "image":
             out = out.clamp(0, 255).round().to(torch.uint8)
         else:
             out = out.to(getattr(torch, name, torch.float64))
         if container == "torch":
             return out
-        if container == "pandas":
+        if container in ("pandas", "polars"):
             import pandas as pd
 
             columns = self.facts.columns
-            return pd.DataFrame(out.numpy(), columns=None if columns is None else list(columns))
+            frame = pd.DataFrame(out.numpy(), columns=None if columns is None else list(columns))
+            return frame if container == "pandas" else to_polars(frame)
         return out.numpy()
 
 

@@ -27,6 +27,7 @@ def build_vae(
     data_variance: float,
     condition_shape: tuple[int, ...] = (),
     levels: tuple[int, ...] = (),
+    ordered: tuple[bool, ...] = (),
 ) -> VAE:
     """Build the first stage.
 
@@ -42,6 +43,8 @@ def build_vae(
         Of one condition; () for none.
     levels
         Of each column of a mixed table, as `vaelab.data.Schema.levels`: 0 for numbers, which are all if not given.
+    ordered
+        Whether the levels of each have an order.
     """
     from vaelab.model import VAE
     from vaelab.model.contexts import own_state
@@ -52,7 +55,7 @@ def build_vae(
     if mixed and not levels:
         levels = (0,) * event_shape[0]
     posterior = settings.posterior.build(settings.network.scale)
-    likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels))
+    likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels, ordered))
     with own_state(), forked("cpu", settings.seed, "first stage"):
         shapes = Shapes(
             event_shape=(table_width(levels),) if mixed else event_shape,

@@ -99,7 +99,8 @@ def _resolved(
     """Load what was given by name, and say where data differ from those of the training."""
     found = trained_of(model)
     if isinstance(data, str | Path):
-        data = load(data, mixed=found.schema is not None)
+        columns = getattr(found.settings.likelihood, "columns", None)
+        data = load(data, mixed=found.schema is not None, columns=columns)
     given: object = data
     if given is not None and not isinstance(given, Dataset):
         remedy = "Pass vaelab.data.from_arrays(train, test)."
@@ -134,9 +135,10 @@ def _of_mixed(metrics: Sequence[str], options: Options) -> tuple[str, ...]:
 
 def _beside_rows(trained: Trained, data: Dataset, options: Options) -> list[str]:
     """Say in a line for each density how samples of a mixed table compare with its test rows."""
-    schema, n = trained.schema, len(data.test)
-    if schema is None or n < FEWEST or len(data.train) < FEWEST or not isinstance(data.test.x, Tensor):
+    n = len(data.test)
+    if trained.schema is None or n < FEWEST or len(data.train) < FEWEST or not isinstance(data.test.x, Tensor):
         return []
+    schema = trained.schema.modelled
     lines = []
     real, train = (schema.to_frame(torch.as_tensor(split.x)) for split in (data.test, data.train))
     for name in options.densities or tuple(trained.densities):
