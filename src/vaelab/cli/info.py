@@ -49,7 +49,11 @@ def columns_of(folder: Path) -> str:
     lines = []
     for column, (name, kind) in zip(found.given, choices(found.given).items(), strict=True):
         lines.append(f"# {in_words(column)}")
-        lines.append(yaml.safe_dump({name: kind}, allow_unicode=True, sort_keys=False, width=10**9).rstrip())
+        lines.append(
+            yaml.safe_dump(
+                {name: kind}, allow_unicode=True, sort_keys=False, default_flow_style=None, width=10**9
+            ).rstrip()
+        )
     return "\n".join(lines)
 
 

@@ -377,7 +377,7 @@ def _read(column: str, cells: Callable[[], Cells], name: str, reader: ColumnRead
     observed = int((~cell.missing).sum())
     if reader is None and found.kind == "identifier":
         said = f"Column {column!r} of {name} names rows, with hardly any value twice in {observed}: it is left out of "
-        said += f"the model, and made anew ({in_words(found)}). Say columns={{{column!r}: 'category'}} to keep it."
+        said += f"the model, and {in_words(found)}. Say columns={{{column!r}: 'category'}} to keep it."
         warnings.warn(said, VaelabWarning, stacklevel=5)
     elif reader is None and found.form == "text" and len(found.levels or ()) > max(_MANY, observed // 2):
         said = f"Column {column!r} of {name} has {len(found.levels or ())} levels in {observed} rows"

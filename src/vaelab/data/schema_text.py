@@ -22,7 +22,7 @@ def laid_out(columns: Sequence[TableColumn]) -> str:
             _short(one.name),
             one.kind or "number",
             f"{100 * one.gaps:.1f} %" if one.gaps else "–",
-            one.dtype,
+            _dtype(one),
             in_words(one),
         )
         for one in columns
@@ -34,12 +34,16 @@ def laid_out(columns: Sequence[TableColumn]) -> str:
     )
 
 
+def _dtype(column: TableColumn) -> str:
+    return f"category[{column.dtype}]" if column.form in ("category", "ordered") else column.dtype
+
+
 def in_words(column: TableColumn) -> str:
     """Say what a column holds."""
     if column.kind == "drop":
         return "left out"
     if column.pattern is not None:
-        return column.pattern.described
+        return f"made anew: {column.pattern.described}"
     if column.levels is not None:
         return _of_levels(column)
     parts = [_of_numbers(column)]

@@ -183,7 +183,13 @@ class Trained:
 
     def _spans(self, rows: Tensor) -> Iterator[slice]:
         """Divide rows, or codes, into blocks."""
-        return spans(len(rows), rows_at_once(self.facts.event_shape))
+        return spans(len(rows), rows_at_once(self._widest))
+
+    @property
+    def _widest(self) -> tuple[int, ...]:
+        """Shape of a row, or of what the decoder says of a table's where that is more: a number for every level."""
+        event = self.facts.event_shape
+        return max(event, self.vae.likelihood.parameter_shape(event), key=math.prod) if len(event) == 1 else event
 
     def _taken(self, c: Conditions | None, rows: slice) -> Tensor | None:
         """Take some conditions to the device."""
@@ -287,7 +293,7 @@ class Trained:
         noise = torch.randn(
             draws, 1, self.vae.latent_dim, generator=stream(self.device, seed, "impute"), device=self.device
         )
-        size = max(1, rows_at_once(self.facts.event_shape, most=_MOST_DRAWS) // draws)
+        size = max(1, rows_at_once(self._widest, most=_MOST_DRAWS) // draws)
         for rows in gaps.split(size):
             own = None if c is None else c.index_select(0, rows.to(c.device)).to(self.device)
             part = x[rows]
