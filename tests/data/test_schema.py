@@ -91,7 +91,9 @@ def test_columns_of_arrow_come_back(dtype):
 
 
 @pytest.mark.parametrize("given", ["category", "ordered"])
-@pytest.mark.parametrize("kind", ["int16", "UInt16 with gaps", "float32", "bool", "str with gaps", "category", "ordered"])
+@pytest.mark.parametrize(
+    "kind", ["int16", "UInt16 with gaps", "float32", "bool", "str with gaps", "category", "ordered"]
+)
 def test_what_is_taken_for_a_category_comes_back_as_it_came(kind, given):
     frame = pd.DataFrame({"x": KINDS[kind], "y": RNG.normal(size=N)})
     columns = {"x": specs.Column.of(given)}
@@ -141,7 +143,9 @@ def test_identifiers_are_left_out_and_made_anew():
 
 def _uuids(n):
     words = RNG.integers(0, 2**32, (n, 4))
-    return [f"{a:08x}-{b & 0xFFFF:04x}-4{c & 0xFFF:03x}-a{d & 0xFFF:03x}-{a:08x}{b & 0xFFFF:04x}" for a, b, c, d in words]
+    return [
+        f"{a:08x}-{b & 0xFFFF:04x}-4{c & 0xFFF:03x}-a{d & 0xFFF:03x}-{a:08x}{b & 0xFFFF:04x}" for a, b, c, d in words
+    ]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +189,7 @@ def test_choices_that_do_not_fit_are_refused(columns, message):
 
 
 def test_a_kind_that_is_none_is_refused_with_the_nearest():
-    with pytest.raises(InputError, match="column='ordred'.*Did you mean 'ordered'"):
+    with pytest.raises(InputError, match=r"column='ordred'.*Did you mean 'ordered'"):
         specs.Likelihood.of({"kind": "mixed", "columns": {"age": "ordred"}})
 
 
@@ -240,7 +244,9 @@ def test_frames_of_polars_come_back_bit_for_bit():
     assert dict(zip(schema.names, schema.ordered, strict=True))["e"]  # an Enum has an order
     out = to_polars(schema.to_frame(schema.to_tensor(frame)), polars_dtypes(frame))
     assert_frame_equal(out, frame)
-    assert torch.equal(schema.to_tensor(frame.select(reversed(frame.columns))).nan_to_num(), schema.to_tensor(frame).nan_to_num())
+    assert torch.equal(
+        schema.to_tensor(frame.select(reversed(frame.columns))).nan_to_num(), schema.to_tensor(frame).nan_to_num()
+    )
     full = schema.fill(frame, schema.to_tensor(frame).nan_to_num(1.0))
     assert isinstance(full, pl.DataFrame)
     assert full.null_count().sum_horizontal().item() == 0

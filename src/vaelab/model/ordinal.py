@@ -27,7 +27,7 @@ def ordered_log_probabilities(raw: Tensor) -> Tensor:
     levels = raw.shape[-1] + 1
     above = torch.arange(levels - 1, 0, -1, device=raw.device, dtype=raw.dtype) / levels
     start = above.logit()  # of P(x ≥ k) for equal shares
-    gaps = (start[:-1] - start[1:]) * softplus(raw[..., 1:] + _ONE) + _LEAST
+    gaps = (start[:-1] - start[1:]) * (softplus(raw[..., 1:] + _ONE) + _LEAST)
     first = raw[..., :1] + start[:1]
     exceeded = torch.cat([first, first - gaps.cumsum(-1)], dim=-1)
     inner = logsigmoid(exceeded[..., :-1]) + logsigmoid(-exceeded[..., 1:]) + torch.log(-torch.expm1(-gaps))
