@@ -1,9 +1,10 @@
 """Every option of every value reaches the object that it is for, with the number that was given."""
 
+import numpy as np
 import pytest
 import torch
 
-from vaelab import specs
+from vaelab import GaussianVAE, specs
 from vaelab.data import ArrayBatches, from_arrays
 from vaelab.latent import Codes, Site, law_of
 from vaelab.model import KL
@@ -182,6 +183,14 @@ REACHES = {
             ).scaling.marginals
         ),
         None,
+    ),
+    ("likelihood", "mixed", "columns"): (
+        lambda: (
+            GaussianVAE(1, likelihood=specs.Mixed(columns={1: "category"}), network="mlp([4])", epochs=1)
+            .fit(np.arange(60.0).reshape(20, 3) % 4)
+            .schema_.levels
+        ),
+        (0, 4, 0),
     ),
     ("likelihood", "mixed", "floor"): (
         lambda: vae(likelihood="mixed(floor=0.5)", levels=(0, 3, 0, 0, 2)).likelihood.variance.floor,

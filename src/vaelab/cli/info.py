@@ -49,11 +49,9 @@ def columns_of(folder: Path) -> str:
     lines = []
     for column, (name, kind) in zip(found.given, choices(found.given).items(), strict=True):
         lines.append(f"# {in_words(column)}")
-        lines.append(
-            yaml.safe_dump(
-                {name: kind}, allow_unicode=True, sort_keys=False, default_flow_style=None, width=10**9
-            ).rstrip()
-        )
+        flow = None if isinstance(kind, dict) else False
+        text = yaml.safe_dump({name: kind}, allow_unicode=True, sort_keys=False, default_flow_style=flow, width=10**9)
+        lines.append(text.rstrip())
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ _LEAST_ROWS = 50  # entries from which ranks say more than mean and variance
 _MOST_VALUES = 2_000  # of a column that are kept one by one
 _KNOTS = 200  # of the part of a column without repetitions
 _MOST_DECIMALS = 6
-_LEAST_ATOM, _ATOM_OVER, _MOST_ATOMS = 0.02, 3.0, 5  # share of an atom, and times that of the values beside it
+_LEAST_ATOM, _ATOM_OVER, _MOST_ATOMS = 0.05, 3.0, 5  # share of an atom, and times that of the values beside it
 _MOST_STEPS, _SLACK = 1e11, 1e-3  # of a grid, from 0; and what float32 may lack of a whole step
 
 
@@ -94,7 +94,8 @@ class Marginal:
         """Values that occur far more often than those beside them, the largest five, and their shares."""
         own = self.high - self.low
         around = torch.nn.functional.pad(own, (1, 1))
-        standing = (own >= _LEAST_ATOM) & (own >= _ATOM_OVER * (around[:-2] + around[2:]) / 2)
+        usual = torch.maximum((around[:-2] + around[2:]) / 2, torch.tensor(1 / len(own)))
+        standing = (own >= _LEAST_ATOM) & (own >= _ATOM_OVER * usual)
         order = own.where(standing, 0.0).argsort(descending=True)[: min(_MOST_ATOMS, int(standing.sum()))]
         return tuple((float(self.values[j]), float(own[j])) for j in order)
 
