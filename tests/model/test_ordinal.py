@@ -53,7 +53,7 @@ def test_gradients_are_finite_far_out():
 
 
 def test_mixed_tables_have_orders_beside_categories():
-    likelihood = Mixed(LEVELS, FixedVariance(0.25), ORDERED).double()
+    likelihood = Mixed(LEVELS, FixedVariance(0.25), ordered=ORDERED).double()
     assert likelihood.ordered == (True, False, True, False, False)
     assert likelihood.parameter_shape((5,)) == (14,)
     parameters = raw(3, 14)
@@ -71,7 +71,7 @@ def test_mixed_tables_have_orders_beside_categories():
 
 
 def test_samples_of_orders_follow_their_probabilities_and_means_are_the_most_likely():
-    likelihood = Mixed(LEVELS, FixedVariance(0.25), ORDERED)
+    likelihood = Mixed(LEVELS, FixedVariance(0.25), ordered=ORDERED)
     parameters = raw(1, 14).float()
     drawn = likelihood.sample(parameters.repeat(20_000, 1), generator=torch.Generator().manual_seed(0))
     for j in (0, 2):
@@ -82,7 +82,7 @@ def test_samples_of_orders_follow_their_probabilities_and_means_are_the_most_lik
 
 
 def test_gaps_of_orders_get_the_level_that_is_most_likely_over_all_draws():
-    likelihood = Mixed((4, 0), FixedVariance(1.0), (True, False)).double()
+    likelihood = Mixed((4, 0), FixedVariance(1.0), ordered=(True, False)).double()
     parameters = raw(6, 1, 4)
     weights = torch.tensor([0.5, 0.2, 0.1, 0.1, 0.05, 0.05], dtype=torch.float64)[:, None]
     filled = likelihood.impute(torch.tensor([[NAN, 0.3]], dtype=torch.float64), parameters, weights)

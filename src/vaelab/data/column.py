@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any, Literal, Self, final
 
 import numpy as np
@@ -256,8 +257,7 @@ def as_series(column: TableColumn, values: np.ndarray[Any, Any]) -> Any:
 
     Whole numbers and booleans with gaps are nullable, where their dtype has no place for these.
     """
-    import pandas
-
+    pandas: Any = import_module("pandas")  # whose stubs know no dtype but literal ones
     if column.form in ("category", "ordered"):
         codes = np.where(np.isnan(values), -1, values).astype(np.int64)
         levels: Any = pandas.Index(list(column.levels or ()), dtype=column.dtype or None)
@@ -330,8 +330,7 @@ def _as_text(values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], dtype:
 
 def times(values: np.ndarray[Any, Any], dtype: str) -> Any:
     """Return dates or durations, to the microsecond, from seconds, as a pandas Series."""
-    import pandas
-
+    pandas: Any = import_module("pandas")
     counts = np.rint(np.where(np.isnan(values), 0, values) * 1e6).astype(np.int64)
     kind, zone = dtype.split("[")[0], dtype.partition(", ")[2].rstrip("]")
     found = pandas.Series(counts.astype(f"{kind}[us]")).mask(np.isnan(values))

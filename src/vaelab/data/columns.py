@@ -12,6 +12,7 @@ import difflib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast, final
 
 import numpy as np
@@ -92,7 +93,7 @@ class Schema:
         if twice:
             raise InputError(f"{name} with several columns named {shown(twice)}", "one column of each name")
         check_names(columns, names)
-        found = [_read(column, lambda j=j: cells(j), name, columns.get(column)) for j, column in enumerate(names)]
+        found = [_read(column, partial(cells, j), name, columns.get(column)) for j, column in enumerate(names)]
         return cls._of(found, name)
 
     @classmethod

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 _TIMED = re.compile(r"(\w+)(?:\[(.*)\])?")
@@ -40,8 +41,9 @@ def _spelled(dtype: Any) -> str:
 def to_pandas(frame: Any) -> Any:
     """Return a polars DataFrame as one of pandas."""
     import pandas
-    import polars
     import pyarrow
+
+    polars = import_module("polars")
 
     times = [polars.col(name).cast(polars.Int64).cast(polars.Duration("ns")) for name in _of(frame, "Time")]
     decimals = [polars.col(name).cast(polars.Float64) for name in _of(frame, "Decimal")]
@@ -56,10 +58,11 @@ def to_polars(frame: Any, dtypes: Mapping[str, str] | None = None) -> Any:
 
     Whole numbers and decimals are rounded to their dtype; categories keep their levels.
     """
-    import polars
     import pyarrow
 
-    out = polars.from_arrow(pyarrow.Table.from_pandas(frame, preserve_index=False))
+    polars = import_module("polars")
+
+    out: Any = polars.from_arrow(pyarrow.Table.from_pandas(frame, preserve_index=False))
     known = dtypes or {}
     own = [_cast(polars, frame[name], known[name]) for name in out.columns if name in known]
     return out.with_columns(*own)

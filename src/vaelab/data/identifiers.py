@@ -16,9 +16,17 @@ from typing import Any, Self
 import numpy as np
 
 _COUNTED = re.compile(r"(\d+)(?!.*\d)", re.DOTALL)  # the last number in a text
-_CLASSES = ("0123456789", "0123456789abcdef", "0123456789ABCDEF", string.ascii_lowercase, string.ascii_uppercase)
-_CLASSES += (string.ascii_letters, string.digits + string.ascii_lowercase, string.digits + string.ascii_uppercase)
-_CLASSES += (string.digits + string.ascii_letters,)
+_CLASSES = (
+    string.digits,
+    string.digits + "abcdef",
+    string.digits + "ABCDEF",
+    string.ascii_lowercase,
+    string.ascii_uppercase,
+    string.ascii_letters,
+    string.digits + string.ascii_lowercase,
+    string.digits + string.ascii_uppercase,
+    string.digits + string.ascii_letters,
+)
 _ROOM = 1e6  # how many more texts of a pattern there are than rows, at least, so that no two meet
 
 

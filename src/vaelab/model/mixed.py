@@ -81,7 +81,9 @@ class Mixed(Likelihood):
     _categories: Tensor
     _order: Tensor
 
-    def __init__(self, levels: Sequence[int], variance: Variance | None = None, ordered: Sequence[bool] = ()) -> None:
+    def __init__(
+        self, levels: Sequence[int], variance: Variance | None = None, *, ordered: Sequence[bool] = ()
+    ) -> None:
         counts = tuple(int(count) for count in levels)
         if not counts or min(counts) < 0:
             raise InputError(f"levels={counts}", "one count per column: 0 for a number, else of its levels")

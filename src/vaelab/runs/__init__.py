@@ -6,7 +6,7 @@ from vaelab.lazy import attach
 
 if TYPE_CHECKING:
     from vaelab.runs.assessment import Assessment, assess, findings
-    from vaelab.runs.execution import data_of, execute, first_process, prepare, source_of
+    from vaelab.runs.execution import data_of, execute, first_process, prepare, reading_of, source_of
     from vaelab.runs.first_stage import FIRST
     from vaelab.runs.folder import read_config, read_run, save, save_new, versions, write_config
     from vaelab.runs.pruning import prune

@@ -158,5 +158,5 @@ def _executed(
 def _plain_vae(settings: Settings) -> Settings:
     """Return the settings of what most programs call a VAE: a squared-error loss, which is γ = 1; one stage."""
     likelihood = settings.likelihood
-    plain = likelihood.set_params(variance=Fixed(1.0), shape="iso-i") if isinstance(likelihood, Mixed) else None
-    return settings.set_params(likelihood=plain or Gaussian(variance=Fixed(1.0)), densities=(), condition=None)
+    plain = likelihood.set_params(variance=Fixed(value=1.0), shape="iso-i") if isinstance(likelihood, Mixed) else None
+    return settings.set_params(likelihood=plain or Gaussian(variance=Fixed(value=1.0)), densities=(), condition=None)

@@ -247,7 +247,7 @@ class Mixed(WithVariance):
 
         numbers = DataFacts((facts.levels.count(0),), facts.data_variance)
         variance = self.variance.build(self.shape, self.least(facts.data_variance), numbers)
-        return model.Mixed(facts.levels, variance, facts.ordered)
+        return model.Mixed(facts.levels, variance, ordered=facts.ordered)
 
 
 class Bernoulli(Likelihood):

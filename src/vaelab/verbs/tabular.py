@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 
 from vaelab.data import Schema
-from vaelab.data.checks import is_frame
+from vaelab.data.checks import is_frame, plain_rows
 from vaelab.data.marginals import grid_step
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.metrics.tabular import Area, Table, column_agreement, pair_agreement, teaches, tell_apart
+from vaelab.specs import Column, Identifier
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def compare_tables(
     >>> bool(found.told_apart.value > 0.8), [round(column.agreement, 1) for column in found.columns]
     (True, [0.9, 1.0, 0.3])
     """
-    tables = [part for part in (real, fake, train) if part is not None]
+    tables = [plain_rows(part) for part in (real, fake, train) if part is not None]
     schema = _schema_of(tables)
     coded: list[Table] = [schema.to_tensor(part, name="rows").double().numpy() for part in tables]
     levels, names = schema.levels, schema.names
@@ -208,12 +210,20 @@ def _schema_of(tables: list[Any]) -> Schema:
             if set(table.columns) != set(first):
                 got, wanted = map(str, (list(table.columns), first))
                 raise InputError(f"columns {got}", f"{wanted}, in any order", "Compare tables of the same columns.")
-        return Schema.fit(pd.concat([table[first] for table in tables], ignore_index=True), name="rows")
+        rows = pd.concat([table[first] for table in tables], ignore_index=True)
+        return Schema.fit(rows, name="rows", columns=_identifiers(tables[0]))
     arrays = [np.asarray(table) for table in tables]
     if any(array.ndim != 2 or array.shape[1] != arrays[0].shape[1] for array in arrays):
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise InputError(f"arrays of shapes {shapes}", "tables (n, d) of equal width, all data frames or all arrays")
     return Schema.fit(np.concatenate(arrays), name="rows")
+
+
+def _identifiers(real: Any) -> dict[str, Column]:
+    """Columns that name the real rows, and say nothing of others: of all tables together they look otherwise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        return {column.name: Identifier() for _, column in Schema.fit(real, name="rows").apart}
 
 
 def _place(target: str | int, names: tuple[str, ...]) -> int:
