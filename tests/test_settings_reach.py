@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vaelab import GaussianVAE, specs
-from vaelab.data import ArrayBatches, from_arrays
+from vaelab.data import ArrayBatches, Schema, from_arrays
 from vaelab.latent import Codes, Site, law_of
 from vaelab.model import KL
 from vaelab.runs.stages import hold_out, train
@@ -192,6 +192,17 @@ REACHES = {
         ),
         (0, 4, 0),
     ),
+    **{
+        ("column", kind, "levels"): (
+            lambda kind=kind: (
+                Schema.fit([["b"], ["a"]], columns={"0": specs.Column.of(f"{kind}(levels=[b, a, c])")})
+                .columns[0]
+                .levels
+            ),
+            ("b", "a", "c"),
+        )
+        for kind in ("category", "ordered")
+    },
     ("likelihood", "mixed", "floor"): (
         lambda: vae(likelihood="mixed(floor=0.5)", levels=(0, 3, 0, 0, 2)).likelihood.variance.floor,
         1.0,
@@ -236,6 +247,7 @@ AXES = (
     specs.Posterior,
     specs.Condition,
     specs.Likelihood,
+    specs.Column,
     specs.Variance,
     specs.Penalty,
     specs.Density,

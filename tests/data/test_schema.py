@@ -11,7 +11,7 @@ import yaml
 from vaelab import specs
 from vaelab.data import Schema
 from vaelab.data.identifiers import Pattern
-from vaelab.errors import InputError, VaelabWarning
+from vaelab.errors import InputError, MissingExtraError, VaelabWarning
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -253,3 +253,14 @@ def test_frames_of_polars_come_back_bit_for_bit():
     assert_frame_equal(full.select("u", "c", "t"), frame.select("u", "c", "t"))
     with pytest.raises(InputError, match=r"LazyFrame.*collect\(\)"):
         Schema.fit(frame.lazy())
+
+
+def test_frames_of_polars_need_it_installed(monkeypatch):
+    from vaelab.data import frames
+
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(frames, "import_module", absent)
+    with pytest.raises(MissingExtraError, match=r"vaelab\[polars\]"):
+        frames.to_polars(pd.DataFrame({"x": COUNT}))

@@ -249,6 +249,8 @@ def _report(folder: Path, trained: Any, found: Any) -> None:
     _say("")
     for line in runs.findings(trained, found):
         _say(f"• {line}")
+    if trained.schema is not None:
+        _say(f"\n{trained.schema}")
     _say("")
     _say(densities_table(found.code_log_density, found.code_distance, trained.facts.best_density))
     grid = "samples.png" if trained.facts.kind == "image" else "samples.csv"

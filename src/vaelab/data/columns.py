@@ -240,7 +240,8 @@ class Schema:
         """
         apart = {column.name for _, column in self.apart}
         if by_name and set(names) - apart == set(self.names) and len(set(names)) == len(names):
-            return [names.index(column.name) for column in self.columns]
+            place = {column: j for j, column in enumerate(names)}
+            return [place[column.name] for column in self.columns]
         if by_name and not self._positional:
             missing = [column for column in self.names if column not in names]
             extra = [column for column in names if column not in self.names and column not in apart]

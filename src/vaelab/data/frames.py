@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from vaelab.errors import MissingExtraError
+
 _TIMED = re.compile(r"(\w+)(?:\[(.*)\])?")
 _WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -50,7 +52,9 @@ def to_pandas(frame: Any) -> Any:
     nullable = {getattr(pyarrow, name)(): getattr(pandas, f"{_capital(name)}Dtype")() for name in _WHOLE}
     nullable[pyarrow.bool_()] = pandas.BooleanDtype()
     table = frame.with_columns(*times, *decimals).to_arrow()
-    return table.to_pandas(types_mapper=nullable.get, date_as_object=False)
+    out = table.to_pandas(types_mapper=nullable.get, date_as_object=False)
+    levels = {name: frame.schema[name].categories.to_list() for name in _of(frame, "Enum")}  # which have an order
+    return out.assign(**{name: out[name].cat.set_categories(own, ordered=True) for name, own in levels.items()})
 
 
 def to_polars(frame: Any, dtypes: Mapping[str, str] | None = None) -> Any:
@@ -60,12 +64,20 @@ def to_polars(frame: Any, dtypes: Mapping[str, str] | None = None) -> Any:
     """
     import pyarrow
 
-    polars = import_module("polars")
-
+    polars = _required()
     out: Any = polars.from_arrow(pyarrow.Table.from_pandas(frame, preserve_index=False))
     known = dtypes or {}
     own = [_cast(polars, frame[name], known[name]) for name in out.columns if name in known]
     return out.with_columns(*own)
+
+
+def _required() -> Any:
+    try:
+        return import_module("polars")
+    except ModuleNotFoundError as error:
+        if error.name != "polars":
+            raise
+        raise MissingExtraError("polars", "polars", "Rows that came in a frame of polars") from error
 
 
 def _cast(polars: Any, series: Any, text: str) -> Any:
