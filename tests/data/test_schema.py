@@ -11,6 +11,7 @@ import yaml
 from vaelab import specs
 from vaelab.data import Schema
 from vaelab.data.identifiers import Pattern
+from vaelab.data.schema_text import in_words
 from vaelab.errors import InputError, MissingExtraError, VaelabWarning
 
 N = 60
@@ -205,6 +206,14 @@ def test_a_table_prints_as_one_with_what_it_holds():
     text = str(Schema.fit(frame, columns={"age": specs.Ordered()}))
     assert "age     ordered   –       int64  60 levels: 0 < 1 < 2 < …" in text
     assert "city    category  15.0 %  str    2 levels: Oslo, Rome" in text
+
+
+def test_no_value_breaks_the_line_of_its_column():
+    frame = pd.DataFrame({"x": ["a\nb: drop", "c\rd\x85e\u2028f"] * 30, "y\nz": COUNT})
+    frame["id"] = [f"n\nx: drop{i}" for i in COUNT]
+    schema = Schema.fit(frame, columns={"id": specs.Identifier()})
+    assert len(str(schema).splitlines()) == 4
+    assert all(len(in_words(column).splitlines()) == 1 for column in schema.given)
 
 
 # polars

@@ -39,7 +39,11 @@ def _dtype(column: TableColumn) -> str:
 
 
 def in_words(column: TableColumn) -> str:
-    """Say what a column holds."""
+    """Say what a column holds, in one line whatever its values are."""
+    return _short(_holds(column), most=200)
+
+
+def _holds(column: TableColumn) -> str:
     if column.kind == "drop":
         return "left out"
     if column.pattern is not None:
@@ -98,6 +102,6 @@ def _shown(column: TableColumn, value: float) -> str:
     return f"{value:.6g}"
 
 
-def _short(text: str) -> str:
-    plain = text.replace("\n", " ")
-    return plain if len(plain) <= _LONG else plain[: _LONG - 1] + "…"
+def _short(text: str, most: int = _LONG) -> str:
+    plain = " ".join(text.split())  # a line end, of whatever kind, would end a comment of the file
+    return plain if len(plain) <= most else plain[: most - 1] + "…"
