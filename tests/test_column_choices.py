@@ -263,3 +263,23 @@ def test_frames_of_polars_in_frames_of_polars_out(mixed, tmp_path):
     if mixed:
         assert rebuilt["id"].equals(frame["id"])
         assert model.impute(frame).equals(frame)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--likelihood", "mixed(columns={age: ordered, junk: drop})"],
+        ["--likelihood.columns", "{age: ordered, junk: drop}"],
+    ],
+)
+def test_choices_are_settings_like_others(words):
+    from vaelab.cli.flags import settings_of
+    from vaelab.specs import Settings
+
+    found, rest = settings_of(words, Settings(likelihood="mixed"))
+    assert not rest
+    assert found.likelihood.columns == {"age": specs.Ordered(), "junk": specs.Drop()}
+    assert (
+        GaussianVAE(likelihood="mixed").set_params(likelihood__columns={"a": "drop"}).likelihood.columns["a"]
+        == specs.Drop()
+    )

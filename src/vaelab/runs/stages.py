@@ -92,8 +92,8 @@ def train(
         shape = () if conditioning is None else conditioning.shape
         check_densities(settings.densities, shape)
 
-        sizes = (data.event_shape, facts.data_variance, shape, levels, ordered)
-        first = FirstStage(batches, rest, *sizes, hooks, states, resume)
+        sizes = (data.event_shape, facts.data_variance, shape, levels)
+        first = FirstStage(batches, rest, *sizes, ordered=ordered, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
         settings, vae, gain, facts.stage, facts.trained_latent_dim = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())

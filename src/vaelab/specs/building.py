@@ -55,7 +55,7 @@ def build_vae(
     if mixed and not levels:
         levels = (0,) * event_shape[0]
     posterior = settings.posterior.build(settings.network.scale)
-    likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels, ordered))
+    likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels, ordered=ordered))
     with own_state(), forked("cpu", settings.seed, "first stage"):
         shapes = Shapes(
             event_shape=(table_width(levels),) if mixed else event_shape,
