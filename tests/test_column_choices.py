@@ -204,6 +204,24 @@ def test_a_file_of_choices_goes_round(tmp_path, monkeypatch, capsys):
     assert "id" not in pd.read_csv("rebuilt.csv").columns
 
 
+def test_parquet_in_and_out_keeps_dtypes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    frame = (
+        shop().drop(columns="junk").assign(at=pd.date_range("2024-10-27", periods=N, freq="13min", tz="Europe/Rome"))
+    )
+    frame["age"] = frame["age"].astype("Int16").mask(frame.index % 5 == 0)
+    frame.to_parquet("shop.parquet")
+    run = vaelab_says(capsys, "train", "shop.parquet", *TRAIN.split(), "--quiet")
+    vaelab_says(capsys, "sample", run, "-n", 8, "-o", "new.parquet")
+    drawn = pd.read_parquet("new.parquet")
+    assert drawn.dtypes.to_dict() == frame.dtypes.to_dict()
+    assert drawn["id"][0] == f"C-{N:05d}"
+    vaelab_says(capsys, "impute", run, "shop.parquet", "-o", "full.parquet")
+    full = pd.read_parquet("full.parquet")
+    assert not full.isna().to_numpy().any()
+    pd.testing.assert_frame_equal(full.drop(columns="age"), frame.drop(columns="age"))
+
+
 def test_choices_are_those_of_a_run_that_is_resumed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shop().to_csv("shop.csv", index=False)

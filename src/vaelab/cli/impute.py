@@ -22,7 +22,7 @@ def impute(
         run: folder of a run that was trained with --likelihood mixed.
         data: a file; default: the run's own test rows.
         n: how many rows; default: all.
-        out: file to write: .csv, with categories by name, or .npy, with their numbers.
+        out: file to write: .csv or .parquet, with categories by name, or .npy, with their numbers.
         draws: of the code, per row.
         seed: of the draws.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +122,12 @@ def write_imputed(out: Path, trained: Trained, split: Split, data: str, *, draws
         remedy = "Train with --likelihood mixed."
         raise InputError("a run without a place for missing entries", "one of a mixed table", remedy)
     filled = (trained.impute(x, c, draws=draws, seed=seed).cpu() for x, c in split.parts())
-    if out.suffix != ".csv":
+    if out.suffix not in (".csv", ".parquet"):
         _write_table(out, (part.numpy() for part in filled), len(split), schema.names)
     else:
         rows = _named_rows(schema, data)
         schema = schema.modelled if rows is None else schema
-        _write_table(out, _arrays(schema, filled, rows), len(split), schema.returned)
+        _write_columns(out, schema, filled, rows)
     _say(out)
 
 
@@ -140,12 +140,25 @@ def _named_rows(schema: Schema, data: str) -> Any:
     return read_table(Path(data))
 
 
-def _arrays(schema: Schema, parts: Iterable[Tensor], rows: Any) -> Iterator[NDArray[Any]]:
-    """Turn coded rows that come in parts into arrays, with the identifiers of a table that has them in this order."""
-    start = 0
-    for part in parts:
-        yield schema.to_array(part, like=None if rows is None else rows.iloc[start : start + len(part)])
-        start += len(part)
+def _write_columns(out: Path, schema: Schema, parts: Iterable[Tensor], rows: Any = None) -> None:
+    """Write coded rows that come in parts as a table, with the identifiers of another one, in this order.
+
+    A .parquet file keeps the dtypes of the columns too.
+    """
+
+    def made(into: Callable[..., Any]) -> Iterator[Any]:
+        start = 0
+        for part in parts:
+            yield into(part, like=None if rows is None else rows.iloc[start : start + len(part)])
+            start += len(part)
+
+    if out.suffix == ".csv":
+        _write_table(out, made(schema.to_array), 0, schema.returned)
+        return
+    import pandas
+
+    whole = pandas.concat(list(made(schema.to_frame)), ignore_index=True)
+    storage.replace_file(out, lambda path: whole.to_parquet(path, index=False))
 
 
 def write_rows(out: Path, trained: Trained, rows: Tensor) -> None:
@@ -160,21 +173,20 @@ def write_rows(out: Path, trained: Trained, rows: Tensor) -> None:
 def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int, schema: Schema | None) -> None:
     """Write n rows in the data's units, which come in parts, as a table, an array or a folder of pictures.
 
-    Categories are written as their levels to .csv, and as the numbers of their levels to .npy.
+    Categories are written as their levels to .csv and .parquet, and as the numbers of their levels to .npy.
     """
     if trained.facts.kind == "image" and not out.suffix:
         _write_pictures(out, (_pixels(trained, part) for part in parts))
         return
+    if schema is not None and out.suffix in (".csv", ".parquet"):
+        _write_columns(out, schema, parts)
+        return
     if schema is None:
         values = (trained.scaling.restore(trained.scaling.to_net(part.cpu())) for part in parts)
-    elif out.suffix == ".csv":
-        values = (schema.to_array(part) for part in parts)
     else:
         values = (part.cpu().numpy() for part in parts)
     if trained.facts.kind == "table":
-        names: Sequence[str] = trained.facts.columns or [f"x{i}" for i in range(trained.facts.event_shape[0])]
-        if schema is not None and schema.apart and out.suffix == ".csv":
-            names = schema.returned
+        names = trained.facts.columns or [f"x{i}" for i in range(trained.facts.event_shape[0])]
         _write_table(out, values, n, names)
     elif out.suffix == ".npy":
         _write_array(out, values, n)
@@ -196,7 +208,7 @@ def _write_table(out: Path, parts: Iterable[NDArray[Any]], n: int, names: Sequen
 
         storage.replace_file(out, write)
     else:
-        raise InputError(f"--out {out}", "a .npy or .csv file")
+        raise InputError(f"--out {out}", "a .npy or .csv file, or .parquet for a mixed table")
 
 
 def _write_array(out: Path, parts: Iterable[NDArray[Any]], n: int) -> None:
