@@ -189,7 +189,7 @@ class Trained:
     def _widest(self) -> tuple[int, ...]:
         """Shape of a row, or of what the decoder says of a table's where that is more: a number for every level."""
         event = self.facts.event_shape
-        return max(event, self.vae.likelihood.parameter_shape(event), key=math.prod) if len(event) == 1 else event
+        return event if len(event) > 1 else max(event, self.vae.likelihood.parameter_shape(event), key=math.prod)
 
     def _taken(self, c: Conditions | None, rows: slice) -> Tensor | None:
         """Take some conditions to the device."""
@@ -364,15 +364,12 @@ class Trained:
             out = out.clamp(0, 255).round().to(torch.uint8)
         else:
             out = out.to(getattr(torch, name, torch.float64))
-        if container == "torch":
-            return out
-        if container in ("pandas", "polars"):
-            import pandas as pd
+        if container in ("torch", "numpy"):
+            return out if container == "torch" else out.numpy()
+        import pandas as pd
 
-            columns = self.facts.columns
-            frame = pd.DataFrame(out.numpy(), columns=None if columns is None else list(columns))
-            return frame if container == "pandas" else to_polars(frame)
-        return out.numpy()
+        frame = pd.DataFrame(out.numpy(), columns=None if self.facts.columns is None else list(self.facts.columns))
+        return frame if container == "pandas" else to_polars(frame)
 
 
 def _check_memory(n: int, numbers: int) -> None:
