@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -69,6 +69,14 @@ def to_polars(frame: Any, dtypes: Mapping[str, str] | None = None) -> Any:
     known = dtypes or {}
     own = [_cast(polars, frame[name], known[name]) for name in out.columns if name in known]
     return out.with_columns(*own)
+
+
+def frame_of(values: Any, columns: Sequence[str] | None, *, polars: bool) -> Any:
+    """Return (n, d) numbers as a frame of pandas or polars, with the names of their columns if known."""
+    import pandas
+
+    frame = pandas.DataFrame(values, columns=None if columns is None else list(columns))
+    return to_polars(frame) if polars else frame
 
 
 def _required() -> Any:

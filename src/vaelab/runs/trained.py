@@ -26,7 +26,7 @@ from vaelab.data import (
     as_batches,
 )
 from vaelab.data.cells import Container
-from vaelab.data.frames import to_polars
+from vaelab.data.frames import frame_of, to_polars
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
@@ -366,10 +366,7 @@ class Trained:
             out = out.to(getattr(torch, name, torch.float64))
         if container in ("torch", "numpy"):
             return out if container == "torch" else out.numpy()
-        import pandas as pd
-
-        frame = pd.DataFrame(out.numpy(), columns=None if self.facts.columns is None else list(self.facts.columns))
-        return frame if container == "pandas" else to_polars(frame)
+        return frame_of(out.numpy(), self.facts.columns, polars=container == "polars")
 
 
 def _check_memory(n: int, numbers: int) -> None:
