@@ -144,7 +144,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
 
     @property
     def _columns(self) -> Mapping[str, ColumnReader] | None:
-        """What columns of a mixed table are taken for; None with another likelihood."""
         try:
             own = Likelihood.of(getattr(self, "likelihood", None) or "gaussian")
         except InputError:  # said by `fit`
@@ -231,10 +230,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray[Any, Any]:
         """(n,) lower bound on log p(x) in nats, in X's own units: the mean ELBO over ``score_draws`` fixed draws of z.
 
-        It is of log p(x | y) for a conditional model.
-        For uint8 images add ``d · log 255`` to compare with numbers for pixels in [0, 1]. With ``likelihood="mixed"``
-        it is of what was observed in a row: a density of its numbers times a probability of its levels, which compares
-        models of the same rows.
+        It is of log p(x | y) for a conditional model. For uint8 images add ``d · log 255`` to compare with numbers for
+        pixels in [0, 1]. With ``likelihood="mixed"`` it is of what was observed in a row: a density of its numbers
+        times a probability of its levels, which compares models of the same rows.
         """
         check_is_fitted(self)
         x = self._validated(X, reset=False)
