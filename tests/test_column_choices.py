@@ -222,6 +222,18 @@ def test_parquet_in_and_out_keeps_dtypes(tmp_path, monkeypatch, capsys):
     pd.testing.assert_frame_equal(full.drop(columns="age"), frame.drop(columns="age"))
 
 
+@pytest.mark.parametrize("name", ["new.csv", "new.parquet"])
+def test_identifiers_go_on_from_block_to_block(name, tmp_path, monkeypatch):
+    from vaelab.cli.output import write_rows
+
+    model = fitted(shop())
+    rows = model.schema_.to_tensor(shop())
+    write_rows(tmp_path / name, model.trained_, rows[:9].split(4), 9)
+    drawn = pd.read_csv(tmp_path / name) if name.endswith("csv") else pd.read_parquet(tmp_path / name)
+    assert drawn["id"].tolist() == [f"C-{N + i:05d}" for i in range(9)]
+    assert drawn["age"].tolist() == shop()["age"][:9].tolist()
+
+
 def test_choices_are_those_of_a_run_that_is_resumed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shop().to_csv("shop.csv", index=False)

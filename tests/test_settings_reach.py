@@ -11,7 +11,7 @@ from vaelab.model import KL
 from vaelab.runs.stages import hold_out, train
 from vaelab.specs import Settings, build_second_stage, build_vae
 from vaelab.training import FitSettings, devices
-from vaelab.training import loop as loops
+from vaelab.training.steps import Plan
 
 IMAGE, ROW = (1, 8, 8), (5,)
 
@@ -83,6 +83,14 @@ def flow_training(fit):
     codes = Codes(torch.randn(20, 4), torch.ones(20, 4))
     law_of(law).fit(law, codes, Site(Settings(latent_dim=4)), lambda model, length, stage: seen.append(length) or model)
     return seen[0]
+
+
+def matching(text):
+    """The law that is built, and the settings that its training is given."""
+    seen, law = [], specs.Density.of(text).resolve(20)
+    codes = Codes(torch.randn(20, 4), torch.ones(20, 4))
+    site = Site(Settings(latent_dim=4))
+    return law_of(law).fit(law, codes, site, lambda model, length, stage: seen.append(length) or model), seen[0]
 
 
 def mixture(text):
@@ -231,6 +239,21 @@ REACHES = {
     ("densities", "mixture", "components"): (lambda: mixture("mixture(3, full)")[0], 3),
     ("densities", "mixture", "covariance"): (lambda: mixture("mixture(3, diag)")[1], "diag"),
     ("densities", "flow", "training"): (lambda: flow_training(FIT), FIT),
+    ("densities", "flow_matching", "width"): (
+        lambda: matching("flow_matching(width=9)")[0].velocity.begin.out_features,
+        9,
+    ),
+    ("densities", "flow_matching", "blocks"): (lambda: len(matching("flow_matching(blocks=2)")[0].velocity.blocks), 2),
+    ("densities", "flow_matching", "coupling"): (
+        lambda: matching("flow_matching(coupling=optimal_transport)")[0].coupling,
+        "optimal_transport",
+    ),
+    ("densities", "flow_matching", "steps"): (lambda: matching("flow_matching(steps=3)")[0].steps, 3),
+    ("densities", "flow_matching", "guidance"): (lambda: matching("flow_matching(guidance=2)")[0].guidance, 2.0),
+    ("densities", "flow_matching", "training"): (
+        lambda: matching("flow_matching(training=fit(epochs=7, lr=0.3, batch_size=9))")[1],
+        FIT,
+    ),
     ("densities", "second_stage", "training"): (lambda: second_training(FIT), FIT),
     ("densities", "second_stage", "hidden"): (lambda: widths(second(hidden=(7, 9)).encoder), [7, 9, 8]),
 }
@@ -308,7 +331,7 @@ def test_the_accelerator_is_asked_for(monkeypatch):
     monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="a CUDA device"):
         devices.make_fabric(specs.Compute(accelerator="gpu"))
-    assert loops.Plan.of(ArrayBatches(torch.zeros(100, 1)), specs.FitSettings(3, 20), 1).steps == 15
+    assert Plan.of(ArrayBatches(torch.zeros(100, 1)), specs.FitSettings(3, 20), 1).steps == 15
 
 
 def test_a_variance_never_decays():

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import vaelab
+from helpers import Rows, curved_manifold, small_vae
 from vaelab import GaussianVAE, TwoStageVAE
 from vaelab.errors import InputError
-from vaelab.training import forked
+from vaelab.training import FitSettings, Hook, fit, forked
 
 X = np.random.default_rng(0).normal(size=(150, 3))
 IMAGES = np.random.default_rng(0).integers(0, 255, (120, 1, 8, 8)).astype(np.uint8)
@@ -100,6 +101,34 @@ def test_one_thread_at_a_time_seeds_the_global_generator():
     for seed, numbers in enumerate(drawn, start=1):
         with forked("cpu", seed):
             assert torch.equal(torch.rand(3), numbers)
+
+
+class _Until(Hook):
+    """Ends a training once something has happened elsewhere."""
+
+    def __init__(self):
+        self.began, self.happened = threading.Event(), threading.Event()
+
+    def epoch(self, record):
+        self.began.set()
+        if self.happened.is_set():
+            raise KeyboardInterrupt
+
+
+def test_other_threads_wait_for_a_chunk_of_a_training_with_dropout_and_not_for_its_end():
+    hook, vae = _Until(), small_vae()
+    vae.encoder.dropout = torch.nn.Dropout(0.1)  # that it is there is enough
+
+    def other():
+        hook.began.wait()
+        with forked("cpu", 1):
+            hook.happened.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(other)
+        with pytest.raises(KeyboardInterrupt):
+            fit(vae, Rows(curved_manifold(60, d=6)), FitSettings(epochs=150, batch_size=10), hooks=[hook])
+        waiting.result()
 
 
 @pytest.mark.parametrize("fitted", [False, True])

@@ -7,8 +7,10 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -68,30 +70,43 @@ def sweep(folder: Path, *inside: str) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, *, name: Path | None = None) -> Iterator[None]:
     """Keep other processes from writing into a folder, which is made; a process that dies lets go of it.
+
+    Parameters
+    ----------
+    folder
+        Which.
+    name
+        What messages call it, if not by its own path.
 
     Raises
     ------
     RunFolderError
         Another process holds it, or it cannot be made.
     """
+    name = folder if name is None else name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunFolderError(f"{folder}, which cannot be made ({error.strerror})", "a folder to write into") from error
+        raise RunFolderError(f"{name}, which cannot be made ({error.strerror})", "a folder to write into") from error
     try:
         import fcntl
-    except ImportError:  # Windows cannot lock a folder
-        yield
+    except ImportError:  # Windows
+        with _held_by_file(folder, name):
+            yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # its holder removes it just now
+        raise _busy(name) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            got, remedy = f"{folder}, into which another process writes", "Wait for its end, or choose another name."
-            raise RunFolderError(got, "a folder of its own", remedy) from None
+            if not os.path.samestat(os.fstat(handle), folder.stat()):
+                raise _busy(name)
+        except (BlockingIOError, FileNotFoundError):
+            raise _busy(name) from None
         except OSError:  # a file system without locks
             pass
         yield
@@ -99,35 +114,106 @@ def held(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def _held_by_file(folder: Path, name: Path) -> Iterator[None]:
+    """Lock a file beside a folder, where folders cannot be locked; the system unlocks what a dead process held."""
+    import filelock
+
+    lock = filelock.FileLock(_beside(folder, ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise _busy(name) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _busy(folder: Path) -> RunFolderError:
+    remedy = "Wait for its end, or choose another name."
+    return RunFolderError(f"{folder}, into which another process writes", "a folder of its own", remedy)
+
+
+def _beside(folder: Path, suffix: str = "") -> Path:
+    """Return the one temporary name beside a folder that is this folder's; of names that are cut the digits differ."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would follow a link, which is what is replaced
+    digits = hashlib.sha256(folder.name.encode(errors="surrogateescape")).hexdigest()[:12]
+    return folder.with_name(f"{_UNFINISHED}{folder.name[:40]}-{digits}{suffix}")
+
+
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary folder beside `folder`, and put it in its place, with all that it holds.
 
+    What an earlier process left that was killed meanwhile is mended and swept first; see `recover`.
+
     Raises
     ------
+    RunFolderError
+        Another process is replacing it.
     VaelabError
         It cannot be written; the old one is untouched.
     """
-    temporary: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{folder.name[:80]}-", dir=folder.parent))
-        new, old = temporary / "new", temporary / "old"
-        new.mkdir()
-        write(new)
-        if folder.exists():
-            folder.rename(old)
+    swap = _beside(folder)
+    new, old = swap / "new", swap / "old"
+    with held(swap, name=folder):
+        try:
+            _put_back(folder)
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            write(new)
+            if folder.exists():
+                folder.rename(old)
             try:
                 new.rename(folder)
             except BaseException:  # an interrupt too
-                old.rename(folder)
+                _put_back(folder)
                 raise
+        except OSError as error:
+            raise VaelabError(f"Could not write {folder}: {error}. What was there before is untouched.") from error
+        finally:
+            if folder.exists() or not old.exists():
+                shutil.rmtree(swap, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Mend what a process left that was killed in `replace_folder`: the old folder is put back, and the rest swept.
+
+    A process that lives is left alone, and waited for where it is between the two renames.
+
+    Raises
+    ------
+    RunFolderError
+        The old folder cannot be put back.
+    """
+    swap = _beside(folder)
+    for _ in range(40):
+        if not swap.exists():
+            return
+        try:
+            with held(swap, name=folder):
+                _put_back(folder)
+                shutil.rmtree(swap, ignore_errors=True)
+            return
+        except RunFolderError:  # held
+            if folder.exists() or not (swap / "old").exists():
+                return
+            time.sleep(0.05)
+        except OSError as error:
+            if folder.exists():
+                return
+            got = f"{folder}, which an interrupted save left as {swap / 'old'} ({error.strerror})"
+            raise RunFolderError(got, "a folder that can be put back", "Rename it yourself.") from error
+
+
+def _put_back(folder: Path) -> None:
+    """Undo the first of two renames; what another process put there since stays, and is newer."""
+    old = _beside(folder) / "old"
+    if old.exists():
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
         else:
-            new.rename(folder)
-    except OSError as error:
-        raise VaelabError(f"Could not write {folder}: {error}. What was there before is untouched.") from error
-    finally:
-        if temporary is not None and (folder.exists() or not (temporary / "old").exists()):
-            shutil.rmtree(temporary, ignore_errors=True)
+            old.rename(folder)
 
 
 def _umask() -> int:
@@ -145,23 +231,25 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> None:
-    """Save named tensors, and JSON-able metadata in the header, as one safetensors file."""
+def save_tensors(path: Path, tensors: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> str:
+    """Save named tensors, and JSON-able metadata in the header, as one safetensors file; return the hash of both."""
     from safetensors.torch import save_file  # here, so that the command line starts without torch
 
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(dict(meta or {}))
-    header = {"vaelab": json.dumps({"sha256": _digest(ready, text), "meta": text})}
+    digest = _digest(ready, text)
+    header = {"vaelab": json.dumps({"sha256": digest, "meta": text})}
 
     def write(temporary: Path) -> None:
         try:
             save_file(ready, temporary, metadata=header)
         except Exception as error:  # safetensors wraps an OSError in a type of its own
-            if "No space left" in str(error):
-                raise OSError(errno.ENOSPC, str(error)) from error
+            if found := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
             raise
 
     replace_file(path, write)
+    return digest
 
 
 def _digest(tensors: Mapping[str, Any], meta: str) -> str:
@@ -187,6 +275,17 @@ def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises
     ------
     InputError
+        As `load_hashed`.
+    """
+    return load_hashed(path)[:2]
+
+
+def load_hashed(path: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Read what `save_tensors` wrote, and the hash that it returned.
+
+    Raises
+    ------
+    InputError
         The file is missing, cut off, damaged, or was not written by vaelab.
     """
     from safetensors import SafetensorError, safe_open
@@ -205,7 +304,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         said = json.loads(header["vaelab"])
         if said["sha256"] == _digest(tensors, said["meta"]):
-            return tensors, json.loads(said["meta"])
+            return tensors, json.loads(said["meta"]), said["sha256"]
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):  # what is said is no longer what was
         pass
     raise InputError(f"{path}, which was damaged or changed since it was written", "the file as it was", _RESTORE)

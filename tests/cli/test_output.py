@@ -1,5 +1,8 @@
 """encode and reconstruct on files: their own order, columns by name, units checked, block by block."""
 
+import weakref
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +11,7 @@ from PIL import Image
 
 import vaelab
 from vaelab.cli import main, output
-from vaelab.data import MappedArray, arrays, dataset
+from vaelab.data import MappedArray, Scaling, arrays, dataset
 from vaelab.errors import InputError
 from vaelab.runs import Trained
 from vaelab.specs import MLP, Compute
@@ -140,6 +143,66 @@ def test_rows_on_disk_are_read_and_written_in_blocks(table, tmp_path, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["v.npy", f"encode.{suffix}", f"reconstruct.{suffix}"]
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("table", ".npy"), ("table", ".csv"), ("pictures", ".npy"), ("pictures", "")]
+)
+def test_samples_are_written_in_blocks_and_are_those_of_one_draw(kind, suffix, request, tmp_path, monkeypatch):
+    made = request.getfixturevalue(kind)
+    folder = made[0] if kind == "table" else made
+    monkeypatch.setattr("vaelab.runs.trained._LEAST_DRAWN", 10)
+    monkeypatch.setattr("vaelab.runs.trained._DRAWN", 1)
+    trained, blocks, from_net = vaelab.runs.read_run(folder), [], Scaling.from_net
+    expected = trained.sample(65, seed=4)
+
+    def recorded(self, x):
+        found = from_net(self, x)
+        assert sum(earlier() is not None for earlier in blocks) <= 2  # the first, and the one just written
+        blocks.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Scaling, "from_net", recorded)
+    assert run("sample", folder, "-n", 65, "-o", tmp_path / f"s{suffix}", "--seed", 4) == 0
+    assert len(blocks) >= 7
+    if suffix == ".npy":
+        assert np.array_equal(np.load(tmp_path / "s.npy"), trained.returned(expected))
+    elif suffix == ".csv":
+        assert np.array_equal(np.loadtxt(tmp_path / "s.csv", delimiter=",", skiprows=1), trained.returned(expected))
+    else:
+        assert len(list((tmp_path / "s").iterdir())) == 65
+
+
+def test_more_samples_begin_with_the_same_blocks_and_each_block_has_its_own_stream(table, monkeypatch):
+    monkeypatch.setattr("vaelab.runs.trained._LEAST_DRAWN", 10)
+    monkeypatch.setattr("vaelab.runs.trained._DRAWN", 1)
+    trained = vaelab.runs.read_run(table[0])
+    few, many, other = trained.sample(20, seed=1), trained.sample(30, seed=1), trained.sample(20, seed=2)
+    assert torch.equal(few, many[:20])
+    assert not (few[:10] == few[10:]).any()
+    assert not (few == other).any()
+
+
+def test_classes_are_spread_over_the_rows_whatever_the_blocks():
+    from vaelab.cli.sample import _spread
+    from vaelab.data import Conditioning
+
+    labels = _spread(Conditioning.of_classes(("a", "b", "c")), (), 10)
+    assert labels(slice(0, 4)) + labels(slice(4, 10)) == labels(slice(0, 10)) == list("aaaabbbccc")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_a_file_larger_than_the_disk_is_refused(table, tmp_path, capsys, monkeypatch, suffix):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5000))
+    assert run("sample", table[0], "-n", 1000, "-o", tmp_path / f"s{suffix}") == 2
+    assert "GB or more, where the disk has" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert run("sample", table[0], "-n", 100, "-o", tmp_path / f"s{suffix}") == 0
+
+
+def test_a_picture_of_more_samples_than_memory_is_refused(pictures, tmp_path, capsys):
+    assert run("sample", pictures, "-n", 10**13, "-o", tmp_path / "s.png") == 2
+    assert "GB where the machine has" in capsys.readouterr().err
 
 
 def test_no_rows_and_wrong_suffixes_are_refused_before_anything_is_computed(table, monkeypatch):

@@ -11,6 +11,7 @@ from torch.distributions import Normal
 
 from vaelab.errors import InputError, MissingExtraError
 from vaelab.latent import Codes, build_flow, compare_on_codes, fit_mixture
+from vaelab.nets.autoregressive import Autoregressive
 from vaelab.training import Compute, FitSettings, fit, mean_objective
 
 
@@ -61,10 +62,28 @@ def test_samples_are_scored_by_the_change_of_variables(latent_dim, condition_sha
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 7])
 @torch.no_grad()
-def test_inversion_is_that_of_the_library(latent_dim):
+def test_codes_go_to_noise_and_come_back(latent_dim):
     flow, c = bent(latent_dim, (3,)), torch.randn(50, 3).double()
     u = 2 * torch.randn(50, latent_dim).double()
-    torch.testing.assert_close(flow._invert(u, c), flow.transform(c).inv(u))
+    y = flow._invert(u, c)
+    torch.testing.assert_close(flow._bend(y, c)[0], u)
+    assert (y - u).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_a_network_reads_what_comes_before_and_all_of_that(dim, context, backwards):
+    network = Autoregressive(dim, 2, (40, 40), context=context, backwards=backwards).double()
+    x, c = torch.randn(3, dim).double(), torch.randn(3, context).double() if context else None
+    slopes = torch.autograd.functional.jacobian(lambda x: network(x, c).sum(0), x).abs().sum((1, 2))  # of j by i
+    before = torch.ones(dim, dim).tril(-1) if not backwards else torch.ones(dim, dim).triu(1)
+    assert torch.equal(slopes > 0, before > 0)
+    for j in range(dim):
+        torch.testing.assert_close(network.of(j, x, c), network(x, c)[:, j])
+    if c is not None:
+        read = torch.autograd.functional.jacobian(lambda c: network(x, c).sum(0), c).abs().sum((1, 2))
+        assert bool((read > 0).all())
 
 
 def curve(n: int, seed: int) -> Codes:

@@ -235,8 +235,85 @@ def test_an_interrupt_between_the_renames_of_a_swap_loses_nothing(tmp_path, monk
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.save(tmp_path / "model", overwrite=True)
-    np.testing.assert_array_equal(load(tmp_path / "model").transform(X), model.transform(X))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    np.testing.assert_array_equal(load(tmp_path / "model").transform(X), model.transform(X))
+
+
+_SWAP = """
+import os, sys
+from pathlib import Path
+from vaelab import storage
+left, rename, replace = [int(sys.argv[2])], Path.rename, Path.replace
+def counted(move):
+    def moved(self, target):
+        left[0] -= 1
+        if not left[0]:
+            print("here", flush=True)
+            sys.stdin.read()  # until it is killed
+        return move(self, target)
+    return moved
+Path.rename, Path.replace = counted(rename), counted(replace)
+storage.replace_folder(Path(sys.argv[1]), lambda new: storage.write_text(new / "a.txt", "new"))
+"""
+
+
+def _stopped(folder, event):
+    """Return a process that stands before an event of a swap: 1 inside the writing, 2 and 3 the renames."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SWAP, str(folder), str(event)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "here\n"
+    return process
+
+
+def _kill(process):
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("event", [1, 2, 3])
+@pytest.mark.parametrize("then", ["load", "save"])
+def test_a_swap_that_is_killed_is_mended_by_what_comes_next(tmp_path, event, then):
+    model = GaussianVAE(2, network=MLP((4,)), epochs=1, random_state=0).fit(X)
+    folder = tmp_path / "model"
+    model.save(folder)
+    _kill(_stopped(folder, event))
+    assert folder.exists() == (event < 3)
+    assert len(list(tmp_path.iterdir())) == 1 + (event < 3)  # something stayed
+    if then == "load":
+        np.testing.assert_array_equal(load(folder).transform(X), model.transform(X))
+    with pytest.raises(RunFolderError, match="overwrite=True"):
+        model.save(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    model.save(folder, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("event", [1, 2, 3])
+def test_a_swap_of_a_live_process_is_left_alone(tmp_path, event):
+    model = GaussianVAE(2, network=MLP((4,)), epochs=1, random_state=0).fit(X)
+    folder = tmp_path / "model"
+    model.save(folder)
+    model.save(tmp_path / "model-b")  # whose name begins in the same way
+    process = _stopped(folder, event)
+    try:
+        model.save(tmp_path / "model-b", overwrite=True)
+        with pytest.raises(RunFolderError, match=f"{folder}, into which another process writes"):
+            model.save(folder, overwrite=True)
+        process.communicate("on")
+        assert process.returncode == 0
+        assert (folder / "a.txt").read_text() == "new"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model-b"]
+    finally:
+        _kill(process) if process.poll() is None else None
+
+
+def test_a_run_is_not_started_where_a_killed_swap_left_a_model(tmp_path):
+    model = GaussianVAE(2, network=MLP((4,)), epochs=1, random_state=0).fit(X)
+    model.save(tmp_path / "model")
+    _kill(_stopped(tmp_path / "model", 3))
+    with pytest.raises(RunFolderError, match="not empty"):
+        runs.prepare(tmp_path / "model", from_arrays(X), SETTINGS, {})
 
 
 def test_a_run_inside_a_folder_that_another_run_is_to_have_keeps_its_files(tmp_path):
@@ -251,8 +328,15 @@ def test_a_run_inside_a_folder_that_another_run_is_to_have_keeps_its_files(tmp_p
     assert live.exists()
 
 
-def test_a_folder_is_held_by_one_process_and_not_by_a_dead_one(tmp_path):
+@pytest.mark.parametrize("system", ["folders are locked", "as on Windows"])
+def test_a_folder_is_held_by_one_process_and_not_by_a_dead_one(tmp_path, monkeypatch, system):
     script = "import sys, time; from pathlib import Path; from vaelab import storage\n"
+    if system == "as on Windows":  # without locks of folders; those of files are the system's own
+        import filelock
+
+        assert filelock.FileLock is not filelock.SoftFileLock
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+        script += "import filelock; sys.modules['fcntl'] = None\n"
     script += f"with storage.held(Path({str(tmp_path / 'run')!r})): print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     try:

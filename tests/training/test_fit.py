@@ -16,8 +16,8 @@ from helpers import TORCHRUN, Rows, curved_manifold, small_vae
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.specs import Halving, Plateau
 from vaelab.training import Compute, FitSettings, Hook, JsonLines, TensorBoard, fit, mean_objective, read_records
-from vaelab.training.loop import Plan, chunks
 from vaelab.training.schedules import cosine, exponential, factor_of, one_cycle, plateau, step_halving
+from vaelab.training.steps import Plan, chunks
 
 QUICK = {"epochs": 3, "batch_size": 16}
 CPU = Compute(accelerator="cpu", checkpoint_seconds=0.0)

@@ -13,6 +13,8 @@ from vaelab.cli.foreign import Range
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vaelab.verbs.enhancement import Enhanced
 
 
@@ -36,9 +38,12 @@ class Arguments:
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """how many samples; of a conditional model, under the conditions of as many rows at random"""
     densities: tuple[str, ...] = ()
-    """of the codes, to compare: gaussian, mixture, flow, second_stage, …; left out: all, of few codes the quick ones"""
+    """of the codes, to compare: gaussian, mixture, flow, flow_matching, second_stage, …; left out: all, of few
+    codes the quick ones"""
     epochs: int | None = None
-    """of the second stage and the flow; left out: to suit the data"""
+    """of densities that are trained by gradient; left out: to suit the data"""
+    budget: str | None = None
+    """time for fitting densities, such as 90s, 2min or 1h: none is begun after it; left out: without limit"""
     gamma: float | None = None
     """with --adapter: decoder variance that the loss stands for"""
     pixels: Annotated[Range | None, tyro.conf.arg(name="range")] = None
@@ -72,6 +77,7 @@ def run(argv: list[str]) -> None:
             y,
             densities=arguments.densities or None,
             epochs=arguments.epochs,
+            budget=arguments.budget,
             gamma=arguments.gamma,
             seed=arguments.seed,
             note=steps,
@@ -132,10 +138,15 @@ def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments) -
     from vaelab.cli.output import write_rows
     from vaelab.training import stream
 
-    trained, c, own = found.trained, None, found.subject.batches
+    trained, own, index = found.trained, found.subject.batches, None
     if own.c is not None:
         generator = stream("cpu", arguments.seed, "command line", "conditions")
-        _, c = own.take(torch.randint(len(own), (arguments.n,), generator=generator))
-    drawn = trained.sample(arguments.n, c, density=found.best, seed=arguments.seed)
+        index = torch.randint(len(own), (arguments.n,), generator=generator)
+
+    def conditions(rows: slice) -> Tensor | None:
+        return None if index is None else own.take(index[rows])[1]
+
     for target in targets:
-        write_rows(target, trained, to_unit(drawn, arguments.pixels) if target.suffix == ".png" else drawn)
+        parts = trained.draws(arguments.n, conditions, density=found.best, seed=arguments.seed)
+        shown = (to_unit(part, arguments.pixels) for part in parts)
+        write_rows(target, trained, shown if target.suffix == ".png" else parts, arguments.n)

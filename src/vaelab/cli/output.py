@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from vaelab.runs import Trained
 
 _PICTURED = 16  # rows in a picture of originals above reconstructions
+_WRITTEN = 10_000  # rows of a table that are numbers of Python at once
 
 
 def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Split:
@@ -127,7 +129,7 @@ def write_imputed(out: Path, trained: Trained, split: Split, data: str, *, draws
     else:
         rows = _named_rows(schema, data)
         schema = schema.modelled if rows is None else schema
-        _write_columns(out, schema, filled, rows)
+        _write_columns(out, schema, filled, len(split), rows)
     _say(out)
 
 
@@ -140,8 +142,8 @@ def _named_rows(schema: Schema, data: str) -> Any:
     return read_table(Path(data))
 
 
-def _write_columns(out: Path, schema: Schema, parts: Iterable[Tensor], rows: Any = None) -> None:
-    """Write coded rows that come in parts as a table, with the identifiers of another one, in this order.
+def _write_columns(out: Path, schema: Schema, parts: Iterable[Tensor], n: int, rows: Any = None) -> None:
+    """Write n coded rows that come in parts as a table, with the identifiers of another one, in this order.
 
     A .parquet file keeps the dtypes of the columns too.
     """
@@ -149,24 +151,29 @@ def _write_columns(out: Path, schema: Schema, parts: Iterable[Tensor], rows: Any
     def made(into: Callable[..., Any]) -> Iterator[Any]:
         start = 0
         for part in parts:
-            yield into(part, like=None if rows is None else rows.iloc[start : start + len(part)])
+            own = None if rows is None else rows.iloc[start : start + len(part)]
+            yield into(part, like=own, first=start)
             start += len(part)
 
     if out.suffix == ".csv":
-        _write_table(out, made(schema.to_array), 0, schema.returned)
-        return
-    import pandas
-
-    whole = pandas.concat(list(made(schema.to_frame)), ignore_index=True)
-    storage.replace_file(out, lambda path: whole.to_parquet(path, index=False))
-
-
-def write_rows(out: Path, trained: Trained, rows: Tensor) -> None:
-    """Write data in the run's own units to the kind of file that the name asks for."""
-    if out.suffix == ".png" and trained.facts.kind == "image":
-        _picture(out, _pixels(trained, rows))
+        _write_table(out, made(schema.to_array), n, schema.returned)
     else:
-        _write_blocks(out, trained, [rows], len(rows), trained.schema)
+        from vaelab.data.parquet import write_frames
+
+        storage.replace_file(out, lambda path: write_frames(path, made(schema.to_frame)))
+
+
+def write_rows(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) -> None:
+    """Write n rows of data in the run's own units, which come in parts, to the kind of file that the name asks for."""
+    if out.suffix == ".png" and trained.facts.kind == "image":
+        import torch
+
+        from vaelab.rows import check_memory
+
+        check_memory(n, trained.facts.event_shape)  # one picture has them all
+        _picture(out, _pixels(trained, torch.cat(list(parts))))
+    else:
+        _write_blocks(out, trained, parts, n, trained.schema)
     _say(out)
 
 
@@ -179,7 +186,7 @@ def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int, 
         _write_pictures(out, (_pixels(trained, part) for part in parts))
         return
     if schema is not None and out.suffix in (".csv", ".parquet"):
-        _write_columns(out, schema, parts)
+        _write_columns(out, schema, parts, n)
         return
     if schema is None:
         values = (trained.scaling.restore(trained.scaling.to_net(part.cpu())) for part in parts)
@@ -200,11 +207,13 @@ def _write_table(out: Path, parts: Iterable[NDArray[Any]], n: int, names: Sequen
     elif out.suffix == ".csv":
 
         def write(path: Path) -> None:
+            _check_room(out, 2 * n * len(names))  # a digit, and a comma or the end of a line, at least
             with path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(names)
                 for part in parts:
-                    writer.writerows(part.tolist())
+                    for rows in range(0, len(part), _WRITTEN):
+                        writer.writerows(part[rows : rows + _WRITTEN].tolist())
 
         storage.replace_file(out, write)
     else:
@@ -218,12 +227,27 @@ def _write_array(out: Path, parts: Iterable[NDArray[Any]], n: int) -> None:
         rest = iter(parts)
         first = next(rest)
         descr, shape = np.lib.format.dtype_to_descr(first.dtype), (n, *first.shape[1:])
+        _check_room(out, n * first[:1].nbytes)
         with path.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
             for part in itertools.chain([first], rest):
                 file.write(np.ascontiguousarray(part).data)
 
     storage.replace_file(out, write)
+
+
+def _check_room(out: Path, needed: int) -> None:
+    """Refuse to write more bytes than the disk has, before all of them are computed.
+
+    Raises
+    ------
+    InputError
+        With the number of bytes.
+    """
+    left = shutil.disk_usage(out.resolve().parent).free
+    if needed > left:
+        got = f"{out} of {needed / 1e9:,.1f} GB or more, where the disk has {left / 1e9:,.1f} left"
+        raise InputError(got, "a file that fits", "Write fewer rows, or to another disk.")
 
 
 def _write_pictures(folder: Path, parts: Iterable[NDArray[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ import tyro
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vaelab.data import Conditioning
 
 
@@ -42,29 +45,36 @@ def sample(
     if n < 1:
         raise InputError(f"-n {n}", "at least 1")
     trained = runs.read_run(run)
-    c = trained.conditions(_spread(trained.conditioning, condition, n), n, spread=True)
-    write_rows(out, trained, trained.sample(n, c, density=density, observation_noise=observation_noise, seed=seed))
+    spread = _spread(trained.conditioning, condition, n)
+
+    def conditions(rows: slice) -> Tensor | None:
+        return trained.conditions(spread(rows), rows.stop - rows.start, spread=True)
+
+    parts = trained.draws(n, conditions, density=density, observation_noise=observation_noise, seed=seed)
+    write_rows(out, trained, parts, n)
 
 
-def _spread(conditioning: Conditioning | None, given: tuple[str, ...], n: int) -> list[object] | None:
-    """Return n conditions: as many of each class as of any other, in order; or the one given, for all rows."""
+def _spread(
+    conditioning: Conditioning | None, given: tuple[str, ...], n: int
+) -> Callable[[slice], list[object] | None]:
+    """Return the conditions of any of n rows: as many of each class as of any other, in order; or the one given."""
     if conditioning is None:
-        return list(given) or None
+        return lambda rows: list(given) or None
     if conditioning.classes:
         chosen = given or conditioning.classes
-        return [chosen[i * len(chosen) // n] for i in range(n)]
+        return lambda rows: [chosen[i * len(chosen) // n] for i in range(rows.start, rows.stop)]
     if conditioning.form == "sequence":
         raise InputError(
             "a run whose conditions are sequences", "a run with others", "In Python: vaelab.load(run).sample"
         )
     if not given:
-        return None
+        return lambda rows: None
     if len(given) != len(conditioning.columns):
         raise InputError(f"--condition with {len(given)} value(s)", conditioning.describe())
     values: list[object] = [
         value if column.classes else _number(value) for column, value in zip(conditioning.columns, given, strict=True)
     ]
-    return values if conditioning.form == "column" else [values]
+    return lambda rows: values if conditioning.form == "column" else [values]
 
 
 def _number(text: str) -> float:

@@ -295,12 +295,12 @@ def as_objects(column: TableColumn, values: np.ndarray[Any, Any]) -> np.ndarray[
     return out.astype(bool) if column.form == "boolean" and not missing.any() else out
 
 
-def fresh(column: TableColumn, rows: np.ndarray[Any, Any]) -> Any:
-    """Return new values of an identifier for (n, d) coded rows: whole numbers, or objects."""
+def fresh(column: TableColumn, rows: np.ndarray[Any, Any], first: int) -> Any:
+    """Return new values of an identifier for (n, d) coded rows, before which there were others: numbers, or text."""
     assert column.pattern is not None  # of an identifier
     if column.form == "text":
-        return np.array(column.pattern.texts(rows), dtype=object)
-    return np.array(column.pattern.numbers(len(rows)), dtype=np.int64)
+        return np.array(column.pattern.texts(rows, first), dtype=object)
+    return np.array(column.pattern.numbers(len(rows), first), dtype=np.int64)
 
 
 def _uncoded(column: TableColumn, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

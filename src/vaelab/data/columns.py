@@ -253,11 +253,11 @@ class Schema:
             raise InputError(f"{name} with {len(names)} column(s)", f"{len(self.columns)}: {shown(self.names)}")
         return list(range(len(names)))
 
-    def to_frame(self, x: Tensor, *, like: Any = None) -> Any:
+    def to_frame(self, x: Tensor, *, like: Any = None, first: int = 0) -> Any:
         """Turn coded rows (n, d) into a pandas DataFrame, every column in the dtype that it came in.
 
         Categories are their levels; whole numbers with gaps become pandas' nullable ones. Identifiers are those of the
-        n rows `like`, where it has them, or else new ones.
+        n rows `like`, where it has them, or else new ones, behind those of the `first` so many rows.
         """
         import pandas
 
@@ -268,10 +268,10 @@ class Schema:
             if own is not None:
                 series[j] = as_series(column, own)
             else:
-                series[j] = known[column.name] if column.name in known else fresh(column, values)
+                series[j] = known[column.name] if column.name in known else fresh(column, values, first)
         return pandas.DataFrame(series).set_axis(list(self.returned), axis=1)
 
-    def to_array(self, x: Tensor, *, like: Any = None) -> np.ndarray[Any, Any]:
+    def to_array(self, x: Tensor, *, like: Any = None, first: int = 0) -> np.ndarray[Any, Any]:
         """Turn coded rows (n, d) into a numpy array: of numbers if all columns are, else of objects.
 
         It is one of whole numbers if all columns came as those, in one dtype, and nothing is missing. Identifiers are
@@ -291,7 +291,7 @@ class Schema:
             if own is not None:
                 out[:, j] = as_objects(column, own)
             else:
-                out[:, j] = known[column.name] if column.name in known else fresh(column, values)
+                out[:, j] = known[column.name] if column.name in known else fresh(column, values, first)
         return out
 
     def _identifiers(self, like: Any) -> dict[str, Any]:

@@ -79,14 +79,14 @@ class Pattern:
         ((prefix, suffix),) = parts
         return cls(prefix, suffix, widths.pop() if padded else 0, max(map(int, numbers)))
 
-    def numbers(self, n: int) -> list[int]:
-        """Return n whole numbers behind the last."""
-        return [self.last + 1 + i for i in range(n)]
+    def numbers(self, n: int, first: int = 0) -> list[int]:
+        """Return n whole numbers behind the last, after the first so many."""
+        return [self.last + 1 + i for i in range(first, first + n)]
 
-    def texts(self, rows: np.ndarray[Any, Any]) -> list[str]:
+    def texts(self, rows: np.ndarray[Any, Any], first: int = 0) -> list[str]:
         """Return fresh texts, one for each of (n, d) rows, whose content seeds those that are drawn."""
         if not self.places:
-            return [f"{self.prefix}{number:0{self.width}d}{self.suffix}" for number in self.numbers(len(rows))]
+            return [f"{self.prefix}{number:0{self.width}d}{self.suffix}" for number in self.numbers(len(rows), first)]
         seed = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).digest()[:16]
         rng = np.random.default_rng(int.from_bytes(seed))
         drawn = [rng.integers(len(place), size=len(rows)) for place in self.places]

@@ -4,6 +4,7 @@ from vaelab.latent.codes import Codes
 from vaelab.latent.conditional import MIXTURES, check_mixture, density_from_state, fit_mixture, fit_named_mixture
 from vaelab.latent.densities import LatentDensity, PriorDensity, SecondStage
 from vaelab.latent.flow import Flow, build_flow
+from vaelab.latent.flow_matching import FlowMatching, build_flow_matching
 from vaelab.latent.generator import Comparison, Generator, compare_on_codes, row_scores, simplest_of_best
 from vaelab.latent.joint import JointMixture
 from vaelab.latent.laws import LAWS, Law, Site, law_of
@@ -18,6 +19,7 @@ __all__ = [
     "Comparison",
     "Covariance",
     "Flow",
+    "FlowMatching",
     "Generator",
     "JointMixture",
     "LatentDensity",
@@ -27,6 +29,7 @@ __all__ = [
     "SecondStage",
     "Site",
     "build_flow",
+    "build_flow_matching",
     "check_mixture",
     "compare_on_codes",
     "density_from_state",

@@ -52,6 +52,10 @@ class LatentDensity(nn.Module, ABC):
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) log-density of (n, κ) codes in nats, or a lower bound on it (see `exact`); c as for `sample`."""
 
+    def score(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """(n,) what laws are ranked by, nats: `log_prob`, or an unbiased estimate of it where that costs much more."""
+        return self.log_prob(z, c)
+
     def log_weight(self, z: Tensor, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """(n,) log of an unbiased estimate of the density, nats: `log_prob` itself where that is exact."""
         return self.log_prob(z, c)

@@ -21,12 +21,14 @@ from torch.distributions import Distribution
 
 from vaelab.errors import InputError, MissingExtraError
 from vaelab.latent.densities import LatentDensity, check_condition
+from vaelab.nets.autoregressive import Autoregressive
 from vaelab.nets.conditioning import ConditionReader, condition_shape_of
 from vaelab.nets.network import whole
 from vaelab.training import forked
 from vaelab.types import Objective, Trainable
 
 _READ = 32  # numbers that a sequence is read into
+_BINS = 8  # of a spline, which has 8 widths, 8 heights and 7 slopes
 _BLOCK = 4096  # rows transformed at once
 
 
@@ -36,8 +38,8 @@ class Flow(LatentDensity, Trainable):
 
     Parameters
     ----------
-    transform
-        Module of (context or None) → invertible map from y to u, with its log-determinant.
+    steps
+        Networks that give the numbers of the splines, in the order from y to u.
     reader
         Module of c → (B, features), the context; None gives vectors c themselves.
     loc, scale
@@ -51,7 +53,7 @@ class Flow(LatentDensity, Trainable):
 
     def __init__(
         self,
-        transform: nn.Module,
+        steps: Iterable[Autoregressive],
         reader: nn.Module | None,
         *,
         loc: Tensor,
@@ -59,9 +61,13 @@ class Flow(LatentDensity, Trainable):
         condition_shape: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
-        self.transform, self.reader, self.condition_shape = transform, reader, condition_shape
+        self.steps, self.reader, self.condition_shape = nn.ModuleList(steps), reader, condition_shape
         self.register_buffer("loc", loc)
         self.register_buffer("scale", scale)
+
+    @property
+    def _steps(self) -> list[Autoregressive]:
+        return cast("list[Autoregressive]", list(self.steps))
 
     @property
     def latent_dim(self) -> int:
@@ -121,18 +127,30 @@ class Flow(LatentDensity, Trainable):
     def _context(self, c: Tensor) -> Tensor:
         return c if self.reader is None else self.reader(c)
 
+    def _spline(self, numbers: Tensor) -> Any:
+        """(…, numbers) → as many monotonic splines."""
+        return require_zuko().transforms.MonotonicRQSTransform(*numbers.split([_BINS, _BINS, _BINS - 1], -1))
+
     def _invert(self, u: Tensor, context: Tensor | None) -> Tensor:
-        """(n, κ) y for u, a dimension at a time: zuko's own inverse computes all κ splines again for each of them."""
-        if self.latent_dim == 1:
-            return self.transform(context).inv(u)  # type: ignore[no-any-return]
-        y = u
-        for step in reversed(list(cast("Iterable[nn.Module]", self.transform.transforms))):
-            y = _invert_step(step, y, context)
-        return y
+        """(n, κ) y for u, a dimension at a time, with the splines of that dimension alone."""
+        for step in reversed(self._steps):
+            y = torch.zeros_like(u)
+            for j in step.order:
+                value = self._spline(step.of(j, y, context)).inv(u[:, j])
+                y = y.index_copy(1, torch.tensor([j], device=u.device), value[:, None])
+            u = y
+        return u
+
+    def _bend(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(n, κ) u for y, and (n,) the log-determinant."""
+        log_det = y.new_zeros(len(y))
+        for step in self._steps:
+            y, slopes = self._spline(step(y, context)).call_and_ladj(y)
+            log_det = log_det + slopes.sum(1)
+        return y, log_det
 
     def _score(self, z: Tensor, c: Tensor | None) -> Tensor:
-        f = self.transform(None if c is None else self._context(c))
-        u, log_det = f.call_and_ladj((z - self.loc) / self.scale)
+        u, log_det = self._bend((z - self.loc) / self.scale, None if c is None else self._context(c))
         constant = self.scale.log().sum() + 0.5 * self.latent_dim * math.log(2 * math.pi)
         out: Tensor = log_det - 0.5 * u.square().sum(-1) - constant
         return out
@@ -182,32 +200,16 @@ def build_flow(
     if loc.shape != (size,) or scale.shape != (size,) or not bool((scale > 0).all()):
         got = f"loc of shape {tuple(loc.shape)} and scale {scale.tolist()}"
         raise InputError(got, f"({size},) both, and a positive scale", "Use Codes.moments().")
-    zuko = require_zuko()
-    reads = len(shape) > 1
+    require_zuko()
+    reads, widths = len(shape) > 1, [whole("hidden width", width) for width in hidden]
+    context = _READ if reads else sum(shape)
     with forked("cpu", seed, "flow"):
-        flow = zuko.flows.NSF(
-            size,
-            context=_READ if reads else sum(shape),
-            transforms=whole("transforms", transforms),
-            hidden_features=[whole("hidden width", width) for width in hidden],
-        )
+        steps = [
+            Autoregressive(size, 3 * _BINS - 1, widths, context=context, backwards=k % 2 == 1)
+            for k in range(whole("transforms", transforms))
+        ]
         reader = ConditionReader(shape, _READ) if reads else None
-    return Flow(flow.transform, reader, loc=loc, scale=scale, condition_shape=shape)
-
-
-def _invert_step(step: Any, u: Tensor, context: Tensor | None) -> Tensor:
-    """(n, κ) input of one autoregressive transform of zuko's, from its output."""
-    *body, last = step.hyper
-    weight = (last.weight * last.mask).view(-1, step.total, last.weight.shape[1])  # dimension, its spline's numbers, h
-    bias = last.bias.view(-1, step.total)
-    y = torch.zeros_like(u)
-    for j in step.order.argsort().tolist():
-        h = y if context is None else torch.cat([y, context], 1)
-        for layer in body:
-            h = layer(h)
-        numbers = torch.addmm(bias[j], h, weight[j].T).split([shape[0] for shape in step.shapes], 1)
-        y = y.index_copy(1, step.order.new_tensor([j]), step.univariate(*numbers).inv(u[:, j])[:, None])
-    return y
+    return Flow(steps, reader, loc=loc, scale=scale, condition_shape=shape)
 
 
 def require_zuko() -> Any:

@@ -96,7 +96,7 @@ def row_scores(densities: Mapping[str, LatentDensity], codes: Codes, *, seed: in
     """
     z, c = codes.pairs(generator=torch.Generator(codes.loc.device).manual_seed(seed))
     with evaluating(*densities.values()):
-        return {name: density.log_prob(z, c).double() for name, density in densities.items()}
+        return {name: density.score(z, c).double() for name, density in densities.items()}
 
 
 def simplest_of_best(scores: Mapping[str, Tensor]) -> str:

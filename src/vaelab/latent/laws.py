@@ -16,6 +16,7 @@ from vaelab.latent.codes import Codes
 from vaelab.latent.conditional import check_mixture, density_from_state, fit_named_mixture
 from vaelab.latent.densities import LatentDensity, SecondStage
 from vaelab.latent.flow import build_flow, require_zuko
+from vaelab.latent.flow_matching import FlowMatching, build_flow_matching, check_coupling
 from vaelab.specs import FitSettings, Settings, build_second_stage
 from vaelab.specs import densities as specs
 from vaelab.types import Trainable
@@ -135,7 +136,35 @@ def _check_flow(spec: specs.Flow, condition_shape: tuple[int, ...]) -> None:
     require_zuko()
 
 
+def _matching(spec: specs.FlowMatching, site: Site, **moments: Tensor) -> FlowMatching:
+    return build_flow_matching(
+        site.settings.size,
+        condition_shape=site.condition_shape,
+        width=cast("int", spec.width),
+        blocks=spec.blocks,
+        coupling=spec.coupling,
+        steps=spec.steps,
+        guidance=spec.guidance,
+        **moments,
+        seed=site.settings.seed,
+    )
+
+
+def _fit_matching(spec: specs.FlowMatching, codes: Codes, site: Site, train: Trainer) -> LatentDensity:
+    mean, std = codes.moments()
+    return train(_matching(spec, site, loc=mean, scale=std), spec.training, "flow matching")
+
+
+def _rebuild_matching(spec: specs.FlowMatching, state: Mapping[str, Tensor], site: Site) -> LatentDensity:
+    density = _matching(spec, site)
+    density.load_state_dict(cast("dict[str, Tensor]", state))
+    return density
+
+
 _MIXTURE = Law(_check_mixture, _fit_mixture, _rebuild_mixture)
 LAWS |= dict.fromkeys(("gaussian", "mixture", "bayesian_mixture"), _MIXTURE)
 LAWS["flow"] = Law(_check_flow, _fit_flow, _rebuild_flow)
+LAWS["flow_matching"] = Law(
+    lambda spec, condition_shape: check_coupling(spec.coupling, condition_shape), _fit_matching, _rebuild_matching
+)
 LAWS["second_stage"] = Law(lambda spec, condition_shape: None, _fit_second, _rebuild_second)

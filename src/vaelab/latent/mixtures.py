@@ -13,6 +13,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
 from vaelab.latent.densities import LatentDensity, clearly_better
+from vaelab.latent.stepwise import stepwise_em
 from vaelab.training import stream
 
 Covariance = Literal["full", "diag"]
@@ -27,6 +28,7 @@ MOST = 50_000
 """Codes that a mixture is fitted on, at most."""
 
 _BLOCK = 4096  # rows scored at once
+_MANY = 5e8  # products in one step of EM, above which it is done on batches
 
 
 def check_parameters(weights: Tensor, means: Tensor, factors: Tensor) -> None:
@@ -177,7 +179,7 @@ class Maximum(NamedTuple):
 
 
 def maximise(rows: Tensor, components: int, covariance: Covariance, seed: int) -> Maximum:
-    """Fit k Gaussians to (n, d) rows by scikit-learn's EM.
+    """Fit k Gaussians to (n, d) rows by scikit-learn's EM, or where that takes minutes by `stepwise_em`.
 
     Raises
     ------
@@ -187,6 +189,10 @@ def maximise(rows: Tensor, components: int, covariance: Covariance, seed: int) -
     from sklearn.mixture import GaussianMixture
 
     _check_enough(rows, components)
+    numbers = rows.shape[1] ** (2 if covariance == "full" else 1)
+    if len(rows) * components * numbers > _MANY:
+        found = stepwise_em(rows.double(), components, ridge=RIDGE, seed=seed, diagonal=covariance == "diag")
+        return Maximum(*(part.cpu() for part in found))
     # float64 and a ridge well above rounding, since idle dimensions make some covariances nearly alike
     model = GaussianMixture(
         components,

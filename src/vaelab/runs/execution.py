@@ -37,6 +37,7 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     InputError
         The settings do not suit the data.
     """
+    storage.recover(folder)
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}, which is a file", "a new folder", "Choose another name.")
     n = len(data.train)

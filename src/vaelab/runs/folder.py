@@ -72,6 +72,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         No folder, no such file, not vaelab's, or from a newer version.
     """
     path = folder / CONFIG
+    if not folder.exists():
+        storage.recover(folder)
     if not path.is_file():
         what = "a folder without config.yaml" if folder.is_dir() else "no such folder"
         raise RunFolderError(f"{folder}: {what}", "the folder of a vaelab run", "Runs are made by `vaelab train`.")
@@ -98,8 +100,9 @@ def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] 
     for name, density in trained.densities.items():
         tensors |= {f"density/{name}/{key}": value for key, value in density.state_dict().items()}
     tensors |= {f"scaling/{name}": value for name, value in trained.scaling.state().items()}
-    storage.save_tensors(folder / MODEL, tensors, {"format": FORMAT})
-    files = {name: storage.hash_of(folder / name) for name in (MODEL, RESULTS) if (folder / name).is_file()}
+    files = {MODEL: storage.save_tensors(folder / MODEL, tensors, {"format": FORMAT})}
+    if (folder / RESULTS).is_file():
+        files[RESULTS] = storage.hash_of(folder / RESULTS)
     sections: dict[str, Mapping[str, Any]] = {"files": files, **(extra or {})}
     sections |= {"facts": trained.facts.model_dump(mode="json"), "scaling": trained.scaling.meta()}
     if trained.conditioning is not None:
@@ -138,13 +141,24 @@ def save_new(
     RunFolderError
         There is something there already, or, with `overwrite`, something that is no run.
     """
+
+    def write(temporary: Path) -> None:
+        _taken(folder, overwrite=overwrite)  # again: another process may have been faster
+        save(trained, temporary, extra)
+
+    storage.recover(folder)
+    with storage.held(folder) if _taken(folder, overwrite=overwrite) else nullcontext():  # nobody trains into it
+        storage.replace_folder(folder, write)
+
+
+def _taken(folder: Path, *, overwrite: bool) -> bool:
+    """Whether there is a run already, which may be overwritten; anything else is refused."""
     taken = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
     if taken and not overwrite:
         raise RunFolderError(f"{folder}, which is there already", "a new folder", "Pass overwrite=True to replace it.")
     if taken and not (folder / CONFIG).is_file():
         raise RunFolderError(f"{folder}, which is no run's", "a run, or a new folder", "Choose another name.")
-    with storage.held(folder) if taken else nullcontext():  # nobody trains into it
-        storage.replace_folder(folder, lambda temporary: save(trained, temporary, extra))
+    return taken
 
 
 def read_run(folder: Path, *, network: object = None) -> Trained:
@@ -169,8 +183,9 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
             f"{folder} that is not finished", "a finished run", f"Finish it with `vaelab train --resume {folder}`."
         )
     try:
-        tensors, _ = storage.load_tensors(folder / MODEL)
-        if storage.hash_of(folder / MODEL) != content["files"][MODEL]:
+        tensors, _, found = storage.load_hashed(folder / MODEL)
+        known = content["files"][MODEL]
+        if known != found and known != storage.hash_of(folder / MODEL):  # older runs say the hash of the file
             got = f"{folder / MODEL}, which is not the one that {CONFIG} is of"
             raise RunFolderError(got, "the files of one run", "Restore both from one copy.")
         if wrong := [name for name, value in tensors.items() if not _finite(value)]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,19 +25,20 @@ from vaelab.data import (
     as_batches,
 )
 from vaelab.data.cells import Container
-from vaelab.data.frames import frame_of, to_polars
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
 from vaelab.model import ACTIVE_BELOW, VAE, count_active
-from vaelab.rows import rows_at_once, spans
+from vaelab.rows import check_memory, rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
+from vaelab.runs.containers import in_container
 from vaelab.specs import Settings
 from vaelab.training import stream
 
 _NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
 _CARRIES = math.exp(-0.2)  # ratio of variances at which a dimension carries a tenth of a nat
 _MOST_DRAWS = 20_000  # of z, decoded at once
+_DRAWN, _LEAST_DRAWN = 2**20, 1000  # numbers, and rows at least, that are drawn from one stream
 
 
 class Facts(BaseModel):
@@ -336,52 +336,57 @@ class Trained:
         Raises
         ------
         InputError
-            No such density, conditions that do not fit, or more rows than there is memory for.
+            No such density, conditions that do not fit, or more rows than there is memory for; `draws` needs less.
         """
-        _check_memory(n, math.prod(self.facts.event_shape))
-        source = stream(self.device, seed, "sample")
+        check_memory(n, self.facts.event_shape)
+        parts = self.draws(
+            n, lambda rows: self._taken(c, rows), density=density, observation_noise=observation_noise, seed=seed
+        )
+        return torch.cat(list(parts))
+
+    def draws(
+        self,
+        n: int,
+        conditions: Callable[[slice], Tensor | None] = lambda rows: None,
+        *,
+        density: str = "auto",
+        observation_noise: bool | None = None,
+        seed: int = 0,
+    ) -> Iterator[Tensor]:
+        """Yield what `sample` returns, a block of rows after the other; it is drawn when it is asked for.
+
+        A block has about a million numbers and at least a thousand rows, whatever memory there is. It depends on the
+        seed and its place alone, so that more rows begin with the same full blocks.
+
+        Parameters
+        ----------
+        n
+            How many rows in all.
+        conditions
+            Of some consecutive rows, in the network's units; None for a model without.
+        density, observation_noise, seed
+            As for `sample`.
+
+        Raises
+        ------
+        InputError
+            No such density, or conditions that do not fit.
+        """
         noise = observation_noise
         if noise is None:
             noise = self.facts.kind == "table" and not self.vae.posterior.degenerate
-        own = self._taken(c, slice(0, n))
-        drawn = self.generator(density).sample(n, own, generator=source, observation_noise=noise)
-        return self.scaling.from_net(drawn)
+        generator = self.generator(density)
+        size = max(_LEAST_DRAWN, _DRAWN // math.prod(self.facts.event_shape))
+        for rows in spans(n, size) if n else [slice(0, 0)]:
+            source = stream(self.device, seed, "sample", *([rows.start] if rows.start else []))
+            own = conditions(rows)
+            own = None if own is None else own.to(self.device)
+            drawn = generator.sample(rows.stop - rows.start, own, generator=source, observation_noise=noise)
+            yield self.scaling.from_net(drawn)
 
     def returned(self, values: Tensor, *, like: Any = None) -> Any:
         """Turn rows in the data's units into the container and dtype that the data came in.
 
         Identifiers are those of `like`, the rows that these were made of, or else new ones.
         """
-        container, name = self.facts.container, self.scaling.dtype
-        out = values.cpu()
-        if self.schema is not None and container != "torch":
-            coded = out.to(getattr(torch, name))
-            if container == "numpy":
-                return self.schema.to_array(coded, like=like)
-            frame = self.schema.to_frame(coded, like=like)
-            return frame if container == "pandas" else to_polars(frame, self.facts.dtypes)
-        if name == "uint8" and self.facts.kind == "image":
-            out = out.clamp(0, 255).round().to(torch.uint8)
-        else:
-            out = out.to(getattr(torch, name, torch.float64))
-        if container in ("torch", "numpy"):
-            return out if container == "torch" else out.numpy()
-        return frame_of(out.numpy(), self.facts.columns, polars=container == "polars")
-
-
-def _check_memory(n: int, numbers: int) -> None:
-    """Refuse to draw more rows than fit into memory, where the system says how much there is; it would end the process.
-
-    Raises
-    ------
-    InputError
-        With the number of bytes.
-    """
-    needed = 4 * n * numbers * 3  # of float32, in the network's units, in the data's, and as they are returned
-    try:
-        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return
-    if needed > most:
-        got = f"n={n:,}, which takes {needed / 1e9:,.0f} GB where the machine has {most / 1e9:,.0f}"
-        raise InputError(got, "fewer rows", "Draw them in parts, each with its own random_state or seed.")
+        return in_container(self, values, like)

@@ -5,7 +5,7 @@ from vaelab.specs import conditions, densities, likelihoods, networks, penalties
 from vaelab.specs.building import build_second_stage, build_vae
 from vaelab.specs.columns import Auto, Category, Column, Drop, Identifier, Ordered, Scores, Standardised
 from vaelab.specs.conditions import Condition
-from vaelab.specs.densities import Density, Flow, Mixture, SecondStage
+from vaelab.specs.densities import Density, Flow, FlowMatching, Mixture, SecondStage
 from vaelab.specs.likelihoods import Fixed, Gaussian, Learned, Likelihood, Mixed, Profiled, Variance, VarianceShape
 from vaelab.specs.networks import LSTM, MLP, RAE, InfoGAN, Network, Own, Shapes
 from vaelab.specs.penalties import KL, MMD, Adversarial, CodeNorm, Jacobian, Penalty, WeightNorm
@@ -33,6 +33,7 @@ __all__ = [
     "FitSettings",
     "Fixed",
     "Flow",
+    "FlowMatching",
     "Full",
     "Gaussian",
     "Halving",

@@ -155,6 +155,34 @@ class SecondStage(Trained):
         return resolved if self.hidden else resolved.set_params(hidden=_WIDE if rows >= _MANY else _NARROW)
 
 
+class FlowMatching(Trained):
+    """A velocity field that carries normals to codes (Lipman et al. 2023)."""
+
+    kind: ClassVar[str] = "flow_matching"
+    title: ClassVar[str] = "flow matching"
+    order: ClassVar[float] = 4.0
+    width: int | None = Field(None, ge=1, description="of the residual blocks; default: 256, or 512 from 10,000 codes")
+    blocks: int = Field(3, ge=1, description="residual blocks")
+    coupling: Literal["independent", "optimal_transport"] = Field(
+        "independent", description="of normals with the codes of a batch; the assignment straightens the paths"
+    )
+    steps: int = Field(25, ge=1, description="of the midpoint rule that draws")
+    guidance: float = Field(0.0, ge=0, description="draws more typical of their condition; 0 for the law itself")
+    training: FitSettings = Field(
+        FitSettings(batch_size=256, ema=0.999), description="its training, of a moving average of the weights"
+    )
+
+    @property
+    def length(self) -> FitSettings:
+        """How it is trained."""
+        return self.training
+
+    def resolve(self, rows: int) -> FlowMatching:
+        """Fill in the width, and the length of the training."""
+        resolved = self.set_params(training=self.training.resolve(rows))
+        return resolved if self.width else resolved.set_params(width=512 if rows >= _MANY else 256)
+
+
 def ordered(laws: Iterable[Density]) -> list[Density]:
     """From simple to complex."""
     return sorted(laws, key=lambda law: law.order)

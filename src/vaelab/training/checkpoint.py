@@ -18,7 +18,7 @@ from vaelab.errors import InputError
 from vaelab.training.hooks import Record
 from vaelab.types import Trainable
 
-_MODEL, _BEST, _OPTIMIZER = "model/", "best/", "optimizer/"
+_MODEL, _BEST, _AVERAGE, _OPTIMIZER = "model/", "best/", "average/", "optimizer/"
 _SLOTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam
 _AGAIN = "Restore it from a copy; or remove it, and this stage is trained again."
 
@@ -35,12 +35,15 @@ class TrainState:
         Recorded epochs.
     best_loss, best_weights
         The best held-out objective and a copy of the weights that reached it, where that is asked for.
+    average
+        The moving average of the weights, where that is asked for.
     """
 
     step: int = 0
     history: list[Record] = field(default_factory=list)
     best_loss: float = float("inf")
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_state(
@@ -64,6 +67,7 @@ def save_state(
     """
     tensors = {_MODEL + name: value for name, value in model.state_dict().items()}
     tensors |= {_BEST + name: value for name, value in state.best_weights.items()}
+    tensors |= {_AVERAGE + name: value for name, value in state.average.items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"{_OPTIMIZER}{index}/{slot}": torch.as_tensor(value) for slot, value in slots.items()}
     meta = {
@@ -103,12 +107,14 @@ def load_state(path: Path, key: dict[str, Any], model: Trainable, optimizer: Opt
         raise InputError(f"{path} of another model ({error})", "the state of the same model") from error
     slots = _slots(part(_OPTIMIZER), optimizer, path)
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    best = part(_BEST)
-    ours = {name: (value.shape, value.dtype) for name, value in model.state_dict().items()}
-    if best and {name: (value.shape, value.dtype) for name, value in best.items()} != ours:
-        raise InputError(f"{path}, whose best weights are of another model", "the state of the same model", _AGAIN)
+    best, average = part(_BEST), part(_AVERAGE)
+    moved = {name: p for name, p in model.named_parameters() if p.requires_grad} if key.get("ema") else {}
+    wanted = {"best weights": (best, model.state_dict() if best else {}), "average of weights": (average, moved)}
+    for name, (saved, ours) in wanted.items():
+        if {k: (v.shape, v.dtype) for k, v in saved.items()} != {k: (v.shape, v.dtype) for k, v in ours.items()}:
+            raise InputError(f"{path}, whose {name} are of another model", "the state of the same model", _AGAIN)
     best_loss = float("inf") if meta["best_loss"] is None else meta["best_loss"]
-    return TrainState(meta["step"], meta["history"], best_loss, best), meta["precision"]
+    return TrainState(meta["step"], meta["history"], best_loss, best, average), meta["precision"]
 
 
 def _whole(meta: dict[str, Any]) -> bool:

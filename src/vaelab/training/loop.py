@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from vaelab.errors import InputError
 from vaelab.training import checkpoint
+from vaelab.training.average import Average
 from vaelab.training.checkpoint import TrainState
 from vaelab.training.devices import make_fabric
 from vaelab.training.evaluation import mean_objective
@@ -31,11 +31,12 @@ from vaelab.training.interrupts import Interrupted, awaited, pending
 from vaelab.training.ledger import Ledger
 from vaelab.training.schedules import factor_of, plateau
 from vaelab.training.settings import Compute, FitSettings, Plateau
-from vaelab.training.streams import forked, reseed, stream
+from vaelab.training.steps import Chunk, Feeder, Plan, chunks
+from vaelab.training.streams import forked, stream
 from vaelab.types import Batches, Objective, Trainable
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+    pass
 
 
 class Update(Protocol):
@@ -45,103 +46,7 @@ class Update(Protocol):
         """Descend; `moved` is what to move, if not everything."""
 
 
-_CHUNK_NUMBERS = 2**21  # floats gathered at once: amortises indexing and random numbers over several small steps
-_CHUNK_STEPS = 64
 _RANDOM = re.compile("dropout|rrelu|fractional", re.IGNORECASE)  # layers of torch that draw
-_RECORDS = 200  # at most about so many epochs are evaluated and recorded
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The steps of a training: sizes, and which rows each step sees."""
-
-    rows: int
-    batch_size: int
-    epochs: int
-    chunk_steps: int
-
-    @classmethod
-    def of(cls, batches: Batches, settings: FitSettings, processes: int) -> Plan:
-        """Plan a training; the batch shrinks to the data and to a multiple of the number of processes."""
-        rows = len(batches)
-        batch_size = min(settings.batch_size, rows) // processes * processes
-        if batch_size == 0:
-            raise InputError(
-                f"{rows} rows and batch_size={settings.batch_size} for {processes} processes",
-                "at least one row per process and step",
-            )
-        numbers = batch_size * max(1, torch.Size(batches.event_shape).numel())
-        chunk_steps = max(1, min(_CHUNK_STEPS, _CHUNK_NUMBERS // numbers))
-        return cls(rows, batch_size, settings.resolve(rows).length, chunk_steps)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole batches in the data; the rows left over differ from epoch to epoch."""
-        return self.rows // self.batch_size
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return self.epochs * self.steps_per_epoch
-
-    def recorded(self, epoch: int) -> bool:
-        """Whether epoch 0, 1, … is evaluated and recorded."""
-        every = -(-self.epochs // _RECORDS)
-        return (epoch + 1) % every == 0 or epoch + 1 == self.epochs
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive steps of one epoch, gathered together."""
-
-    epoch: int
-    first: int  # step within the epoch
-    steps: int
-
-
-def chunks(plan: Plan, done: int) -> Iterator[Chunk]:
-    """Yield the chunks that are left after `done` steps; training stops and resumes at their borders only."""
-    for epoch in range(done // plan.steps_per_epoch, plan.epochs):
-        for first in range(0, plan.steps_per_epoch, plan.chunk_steps):
-            steps = min(plan.chunk_steps, plan.steps_per_epoch - first)
-            before = epoch * plan.steps_per_epoch + first
-            if before >= done:
-                yield Chunk(epoch, first, steps)
-
-
-class Feeder:
-    """Rows and noise of every chunk, on the device, this process's share."""
-
-    def __init__(self, batches: Batches, plan: Plan, fabric: Fabric, noise_shape: tuple[int, ...], seed: int) -> None:
-        self.plan, self.device, self.seed = plan, fabric.device, seed
-        self.batches = batches.to(fabric.device)
-        self.noise_shape = noise_shape
-        share = plan.batch_size // fabric.world_size
-        self.share = slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
-        self._order: tuple[int, Tensor] | None = None
-
-    def _rows(self, chunk: Chunk) -> Tensor:
-        if self._order is None or self._order[0] != chunk.epoch:
-            generator = stream("cpu", self.seed, "order", chunk.epoch)
-            self._order = (chunk.epoch, torch.randperm(self.plan.rows, generator=generator).to(self.device))
-        size = self.plan.batch_size
-        rows = self._order[1][chunk.first * size : (chunk.first + chunk.steps) * size]
-        return rows.view(chunk.steps, size)[:, self.share]
-
-    def _noise(self, chunk: Chunk, name: str, shape: tuple[int, ...]) -> Tensor:
-        generator = stream(self.device, self.seed, name, chunk.epoch, chunk.first)
-        size = (chunk.steps, self.plan.batch_size, *shape)
-        return torch.randn(size, generator=generator, device=self.device)[:, self.share]
-
-    def steps(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-        """Return (x, c, noise) of each step."""
-        rows = self._rows(chunk)
-        taken = self._noise(chunk, "data", self.batches.noise_shape).reshape(rows.numel(), *self.batches.noise_shape)
-        x, c = self.batches.take(rows.reshape(-1), taken)
-        xs = x.view(*rows.shape, *x.shape[1:]).unbind()
-        cs = [None] * chunk.steps if c is None else c.view(*rows.shape, *c.shape[1:]).unbind()
-        noises = self._noise(chunk, "model", self.noise_shape).to(x.dtype).unbind()
-        return zip(xs, cs, noises, strict=True)
 
 
 def fit(
@@ -227,6 +132,7 @@ class _Training:
         self.hooks = list(hooks) if self.fabric.is_global_zero else []
         self.factor = factor_of(settings, self.plan.steps_per_epoch)
         self.state = TrainState()
+        self.average: Average | None = None
         self.ledger = Ledger(self.fabric, model, stage)
         self._saved_at = self._flushed_at = time.monotonic()
         self._epoch_began = time.monotonic()
@@ -246,8 +152,7 @@ class _Training:
         return any(not kind.__module__.startswith(ours) or _RANDOM.search(kind.__name__) for kind in kinds)
 
     def run(self, *, resume: bool) -> list[Record]:
-        device = self.fabric.device
-        self.model.to(device)
+        self.model.to(self.fabric.device)
         groups = [
             {
                 "params": list(group.parameters),
@@ -264,18 +169,24 @@ class _Training:
             if self.state.step > self.plan.steps:
                 raise InputError(f"{self.state_file} at step {self.state.step}", f"at most {self.plan.steps}")
             self.fabric.strategy.precision.load_state_dict(scaler)
+        if self.settings.ema is not None:
+            self.average = Average(self.model, self.settings.ema)
+            self.average.load_state_dict(self.state.average)
+            self.state.average = self.average.state_dict()
         self._plateau = self._slowed()
         forward, update = self._wrap(adam)
         first = Start(self.stage, self.plan.epochs, self.plan.steps_per_epoch, self.state.step, self.state.history)
         for hook in self.hooks:
             hook.start(first)
         try:
-            with forked(device, self.seed) if self._draws_itself else nullcontext(), awaited():
+            with awaited():
                 self._steps(forward, update, adam)
         finally:
             for hook in self.hooks:
                 hook.end()
         self._agree()
+        if self.average is not None:
+            self.average.swap()
         if self.state.best_weights:
             self.model.load_state_dict(self.state.best_weights)
         self.model.eval()
@@ -305,9 +216,17 @@ class _Training:
 
         return forward, wrapped
 
+    def _own_draws(self, *key: int | str) -> AbstractContextManager[None]:
+        """Seed the global generators for networks that draw themselves; other threads wait a chunk, not a training."""
+        if not self._draws_itself:
+            return nullcontext()
+        time.sleep(1e-4)  # or the next chunk would have the lock before a thread that waits for it wakes
+        return forked(self.fabric.device, self.seed, *key)
+
     def _steps(self, forward: Callable[..., Objective], update: Update, adam: torch.optim.Optimizer) -> None:
         if not self.state.step:
-            self._judge("start")  # so that a training never ends worse than it began
+            with self._own_draws():
+                self._judge("start")  # so that a training never ends worse than it began
         if not self.model.training:  # in training mode already, it may hold parts that are frozen in evaluation mode
             self.model.train()
         before = self.model.steps_before()
@@ -315,26 +234,27 @@ class _Training:
         rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in apart] if apart else None
         state, fabric, ledger = self.state, self.fabric, self.ledger
         for chunk in chunks(self.plan, state.step):
-            if self._draws_itself:  # functions of the step too
-                reseed(fabric.device, self.seed, "network", chunk.epoch, chunk.first, fabric.global_rank)
-            for x, c, noise in self.feeder.steps(chunk):
-                factor = self.factor(state.step) * self._plateau * self.settings.lr
-                for group in adam.param_groups:
-                    group["lr"] = factor * group["lr_scale"]
-                self.model.begin_step(state.step / self.plan.steps)
-                losses = {}
-                for step in before:
-                    with fabric.autocast():
-                        losses[step.name] = step.loss(x, c, noise).mean()
-                    update(losses[step.name], step.parameters)
-                objective = forward(x, c, noise=noise)
-                update(objective.total, rest)
-                if losses:
-                    read = {name: loss.detach() for name, loss in losses.items()}
-                    objective = objective._replace(readings=objective.readings | read)
-                state.step += 1
-                ledger.add(state.step, objective)
-            self._after(chunk, adam)
+            with self._own_draws("network", chunk.epoch, chunk.first, fabric.global_rank):  # functions of the step too
+                for x, c, noise in self.feeder.steps(chunk):
+                    factor = self.factor(state.step) * self._plateau * self.settings.lr
+                    for group in adam.param_groups:
+                        group["lr"] = factor * group["lr_scale"]
+                    self.model.begin_step(state.step / self.plan.steps)
+                    losses = {}
+                    for step in before:
+                        with fabric.autocast():
+                            losses[step.name] = step.loss(x, c, noise).mean()
+                        update(losses[step.name], step.parameters)
+                    objective = forward(x, c, noise=noise)
+                    update(objective.total, rest)
+                    if losses:
+                        read = {name: loss.detach() for name, loss in losses.items()}
+                        objective = objective._replace(readings=objective.readings | read)
+                    state.step += 1
+                    if self.average is not None:
+                        self.average.step(state.step, last=state.step == self.plan.steps)
+                    ledger.add(state.step, objective)
+                self._after(chunk, adam)
 
     def _after(self, chunk: Chunk, adam: torch.optim.Optimizer) -> None:
         """Read the terms, record an epoch that has ended, save; between chunks only."""
@@ -374,11 +294,13 @@ class _Training:
         if self.held_out is None:
             return {}
         self._agree()
-        self.model.settle(self.held_out, generator=stream(self.fabric.device, self.seed, self.stage, "settle", when))
-        numbers = self.fabric.broadcast(mean_objective(self.model, self.held_out, seed=self.seed))
-        if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
-            self.state.best_loss = numbers["loss"]
-            self.state.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        with nullcontext() if self.average is None else self.average.lent():
+            draws = stream(self.fabric.device, self.seed, self.stage, "settle", when)
+            self.model.settle(self.held_out, generator=draws)
+            numbers = self.fabric.broadcast(mean_objective(self.model, self.held_out, seed=self.seed))
+            if self.settings.keep_best and numbers["loss"] < self.state.best_loss:
+                self.state.best_loss = numbers["loss"]
+                self.state.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         return numbers
 
     def _slowed(self) -> float:

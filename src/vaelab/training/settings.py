@@ -70,6 +70,12 @@ class FitSettings(Spec):
     schedule: Schedule = Field(Cosine(), description="how the learning rate moves")
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of Adam's mean of gradients")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty inside Adam")
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of a moving average of the weights, which the model ends with; none if left out",
+    )
     keep_best: bool = Field(True, description="end with the weights best on held-out rows, where there are any")
 
     def resolve(self, rows: int) -> Self:

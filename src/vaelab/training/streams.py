@@ -41,17 +41,12 @@ def stream(device: torch.device | str, *key: int | str) -> torch.Generator:
 def forked(device: torch.device | str, *key: int | str) -> Iterator[None]:
     """Seed torch's global generators inside the block only: for initial weights, and networks that draw themselves.
 
-    One thread at a time is inside, since there is one global generator.
+    One thread at a time is inside, since there is one global generator of the CPU, and one of each other device.
     """
     device = torch.device(device)
     with _ONE_THREAD, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        reseed(device, *key)
+        torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed would touch every device
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed_of(*key))
         yield
-
-
-def reseed(device: torch.device, *key: int | str) -> None:
-    """Seed the global generators of the CPU and of this device alone; only inside `forked`."""
-    torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed would touch every device
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed_of(*key))

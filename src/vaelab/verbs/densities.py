@@ -8,6 +8,8 @@ decoder learned (B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 20
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -108,6 +110,7 @@ def compare_densities(
     densities: Sequence[str] | None = None,
     held_out: float = 0.2,
     epochs: int | None = None,
+    budget: float | str | None = None,
     seed: int = 0,
     note: Callable[[str], None] = lambda text: None,
 ) -> DensityComparison:
@@ -130,7 +133,9 @@ def compare_densities(
     held_out
         Share of the rows (at most 5,000) to score on.
     epochs
-        Of the second stage and the flow; those of the model's settings if None.
+        Of what is trained by gradient; those of the model's settings if None.
+    budget
+        Time for the fits, in seconds or like ``"2min"``: none is begun after it. They go from simple to complex.
     seed
         Of splits, fits and draws.
     note
@@ -159,6 +164,7 @@ def compare_densities(
         densities=densities,
         held_out=held_out,
         epochs=epochs,
+        budget=budget,
         seed=seed,
         note=note,
     )
@@ -172,16 +178,19 @@ def compare_on(
     densities: Sequence[str] | None = None,
     held_out: float = 0.2,
     epochs: int | None = None,
+    budget: float | str | None = None,
+    enough: Callable[[str, LatentDensity], bool] | None = None,
     seed: int = 0,
     note: Callable[[str], None] = lambda text: None,
 ) -> DensityComparison:
-    """Do as `compare_densities` does, on rows that are in the network's units; rows of a group stay together."""
+    """Do as `compare_densities` does, on rows that are in the network's units; rows of a group stay together.
+
+    `enough` is told every density that is fitted, and says whether more complex ones are to be left out.
+    """
     wanted = _ordered(densities)
+    limit = seconds_of(budget)
     settings = given.settings.model_copy(update={"densities": (), "held_out": held_out, "seed": seed})
-    kept, unseen = hold_out(batches, settings, groups=groups)
-    if unseen is None:
-        got = f"{len(batches)} rows, of which a share of {held_out:g} is held out"
-        raise InputError(got, "at least two rows on either side", "Give more rows.")
+    kept, unseen = apart(batches, given, held_out, seed, groups=groups)
     skipped = _unfit(given, wanted)
     codes, test = _codes(given, kept), _codes(given, unseen)
     facts = given.facts.model_copy(update={"scored_on_training": False, "rows": len(codes)})
@@ -190,7 +199,11 @@ def compare_on(
     trained = dataclasses.replace(given, settings=settings, facts=facts, densities=prior)
     seconds = {"prior": 0.0}
     laws = {name: _law(name, given, epochs, len(codes)) for name in wanted if name not in (*skipped, PRIOR)}
+    began, reached = time.perf_counter(), ""
     for name, law in laws.items():
+        if reached or time.perf_counter() - began > limit:
+            skipped[name] = reached or f"The {limit:g} s of the budget were over."
+            continue
         note(f"fitting the {name} to {len(codes):,} codes")
         start = time.perf_counter()
         try:
@@ -199,6 +212,8 @@ def compare_on(
             skipped[name] = str(error)
             continue
         seconds[name] = time.perf_counter() - start
+        if enough is not None and enough(name, trained.densities[name]):
+            reached = f"Draws from the {name} are as near to unseen rows as decoded codes: there is nothing to gain."
     scored = {name: trained.densities[name] for name in wanted if name in trained.densities and name not in skipped}
     if not scored:
         raise InputError("no density that can be fitted", "at least one", " ".join(skipped.values()))
@@ -208,6 +223,44 @@ def compare_on(
     facts.best_density = simplest_of_best(rows)
     found = _ranked(rows, scored, seconds)
     return DensityComparison(found, facts.best_density, skipped, trained, len(codes), len(test))
+
+
+def apart(
+    batches: ArrayBatches | MappedBatches, given: Trained, held_out: float, seed: int, *, groups: Tensor | None = None
+) -> tuple[ArrayBatches | MappedBatches, ArrayBatches | MappedBatches]:
+    """Return the rows to fit and those to score on.
+
+    Raises
+    ------
+    InputError
+        There are too few.
+    """
+    settings = given.settings.model_copy(update={"held_out": held_out, "seed": seed})
+    kept, unseen = hold_out(batches, settings, groups=groups)
+    if unseen is None:
+        got = f"{len(batches)} rows, of which a share of {held_out:g} is held out"
+        raise InputError(got, "at least two rows on either side", "Give more rows.")
+    return kept, unseen
+
+
+def seconds_of(budget: float | str | None) -> float:
+    """Return the seconds of a time such as 90, ``"90s"``, ``"2min"`` or ``"1h"``; infinite for None.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    if budget is None:
+        return math.inf
+    found = re.fullmatch(r"\s*([0-9.e-]+)\s*(s|min|h|)\s*", str(budget))
+    try:
+        seconds = float(found[1]) * {"s": 1, "": 1, "min": 60, "h": 3600}[found[2]] if found else -1.0
+    except ValueError:
+        seconds = -1.0
+    if isinstance(budget, bool) or not seconds > 0:
+        raise InputError(f"budget={budget!r}", "seconds, or a time such as '90s', '2min' or '1h'")
+    return seconds
 
 
 def _codes(given: Trained, batches: ArrayBatches | MappedBatches) -> Codes:

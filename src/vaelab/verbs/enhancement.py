@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
@@ -21,14 +21,13 @@ from torch import Tensor
 from vaelab import runs
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError
-from vaelab.latent import Codes, Generator
+from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.model.contexts import evaluating
 from vaelab.rows import rows_at_once, spans
 from vaelab.runs import Trained
-from vaelab.runs.stages import hold_out
 from vaelab.specs.densities import PRIOR, named
 from vaelab.training import stream
-from vaelab.verbs.densities import DensityComparison, compare_on
+from vaelab.verbs.densities import DensityComparison, apart, compare_on
 from vaelab.verbs.sample_distances import SampleDistance, distances_of, features_of, needed_errors, taken
 from vaelab.verbs.subject import Subject, left_as_it_is, subject_of
 
@@ -162,6 +161,7 @@ def enhance(
     densities: Sequence[str] | None = None,
     held_out: float = 0.2,
     epochs: int | None = None,
+    budget: float | str | None = None,
     rows: int = 20_000,
     samples: int = 2000,
     gamma: float | None = None,
@@ -185,12 +185,15 @@ def enhance(
     y
         n conditions in the form that the model was fitted with.
     densities
-        Names of the setting ``densities``. All that can be fitted if None; of fewer than 2,000 codes those that are not
-        trained by gradient.
+        Names of the setting ``densities``. If None all that can be fitted, of fewer than 2,000 codes those that are not
+        trained by gradient: from simple to complex, until the draws of one are not clearly farther from unseen rows
+        than decoded codes are, so that there is nothing left to gain.
     held_out
         Share of the rows (at most 5,000) that the densities do not see.
     epochs
         Of the second stage and the flow; those of the model's settings if None.
+    budget
+        Time for the fits, in seconds or like ``"2min"``: none is begun after it.
     rows
         Codes that densities are fitted to, at most; chosen at random where there are more. To fit a flow and a second
         stage to many takes long: give more if that is worth it.
@@ -233,6 +236,10 @@ def enhance(
         wanted = None if densities is None else ["prior", *(name for name in densities if name != "prior")]
         if wanted is None and len(batches) < _FEW:
             wanted = [PRIOR, *(law.name for law in named() if not law.gradient)]
+        kept, unseen = apart(batches, subject.trained, held_out, seed, groups=groups)
+        if subject.held_out is not None and len(subject.held_out) > len(unseen):
+            unseen = subject.held_out
+        draws = _Draws(subject.trained, kept, unseen, samples, seed)
         found = compare_on(
             subject.trained,
             batches,
@@ -240,15 +247,13 @@ def enhance(
             densities=wanted,
             held_out=held_out,
             epochs=epochs,
+            budget=budget,
+            enough=draws.as_near_as_codes if densities is None else None,
             seed=seed,
             note=note,
         )
-        kept, unseen = hold_out(batches, found.trained.settings, groups=groups)
-        assert unseen is not None  # or else there is no comparison
-        if subject.held_out is not None and len(subject.held_out) > len(unseen):
-            unseen = subject.held_out
         note("comparing decoded draws with real rows")
-        distances, compared = _measured(found.trained, kept, unseen, samples, seed)
+        distances, compared = draws.distances(found.trained.densities), len(draws.real)
     floor, limit = distances.pop(_FLOOR), distances.pop(_LIMIT)
     order = sorted(distances, key=lambda name: distances[name].energy)
     best = next((name for name in order if distances[name].clearly_nearer(len(order) - 1)), "prior")
@@ -290,30 +295,49 @@ def _some(
     return batches.subset(chosen), None if groups is None else groups[chosen], available
 
 
-def _measured(
-    trained: Trained,
-    kept: ArrayBatches | MappedBatches,
-    unseen: ArrayBatches | MappedBatches,
-    samples: int,
-    seed: int,
-) -> tuple[dict[str, SampleDistance], int]:
-    """Distances of every density's draws, of decoded codes and of real rows, and how many rows they are from."""
-    features = features_of(trained, kept)
-    real, c = taken(unseen, _MOST_HELD_OUT, stream("cpu", seed, "enhance", "held out"))
-    device = trained.device
-    spread = torch.arange(samples) % len(real)
-    given = None if c is None else c[spread].to(device)
-    sets = {}
-    for name, density in trained.densities.items():
-        generator = stream(device, seed, "enhance", name)
+class _Draws:
+    """Features of unseen rows, of other real rows, of decoded codes and of decoded draws from densities."""
+
+    def __init__(
+        self,
+        trained: Trained,
+        kept: ArrayBatches | MappedBatches,
+        unseen: ArrayBatches | MappedBatches,
+        samples: int,
+        seed: int,
+    ) -> None:
+        self.trained, self.samples, self.seed = trained, samples, seed
+        self.features = features_of(trained, kept)
+        real, c = taken(unseen, _MOST_HELD_OUT, stream("cpu", seed, "enhance", "held out"))
+        self.real, self._c = self.features(real), None if c is None else c[torch.arange(samples) % len(real)]
+        generator = stream(trained.device, seed, "enhance", _LIMIT)
+        z, own = Codes.of(trained.vae, kept).pairs(samples, generator=generator)
+        self.sets = {
+            _LIMIT: _decoded(trained, z, own, self.features, generator),
+            _FLOOR: self.features(taken(kept, samples, stream("cpu", seed, "enhance", _FLOOR))[0]),
+        }
+
+    def add(self, name: str, density: LatentDensity) -> None:
+        """Draw from a density, and decode."""
+        generator = stream(self.trained.device, self.seed, "enhance", name)
+        given = None if self._c is None else self._c.to(self.trained.device)
         with evaluating(density):
-            z = density.sample(samples, given, generator=generator)
-        sets[name] = _decoded(trained, z, given, features, generator)
-    generator = stream(device, seed, "enhance", _LIMIT)
-    z, own = Codes.of(trained.vae, kept).pairs(samples, generator=generator)
-    sets[_LIMIT] = _decoded(trained, z, own, features, generator)
-    sets[_FLOOR] = features(taken(kept, samples, stream("cpu", seed, "enhance", _FLOOR))[0])
-    return distances_of(sets, features(real), seed=seed), len(real)
+            z = density.sample(self.samples, given, generator=generator)
+        self.sets[name] = _decoded(self.trained, z, given, self.features, generator)
+
+    def as_near_as_codes(self, name: str, density: LatentDensity) -> bool:
+        """Whether the density's draws are not clearly farther from unseen rows than decoded codes are."""
+        self.add(name, density)
+        pair = {PRIOR: self.sets[_LIMIT], name: self.sets[name]}  # what stands first is what gains are over
+        found = distances_of(pair, self.real, seed=self.seed)[name]
+        return found.gain > -2 * found.gain_error
+
+    def distances(self, densities: Mapping[str, LatentDensity]) -> dict[str, SampleDistance]:
+        """Of all sets from the unseen rows."""
+        for name in densities.keys() - self.sets.keys():
+            self.add(name, densities[name])
+        order = [*densities, _LIMIT, _FLOOR]
+        return distances_of({name: self.sets[name] for name in order}, self.real, seed=self.seed)
 
 
 @torch.no_grad()
