@@ -30,7 +30,8 @@ class Arguments:
     fake: str | None = None
     """rows to compare with them, of the same kind"""
     train: str | None = None
-    """with --real: labelled real rows for classifier features and the floor; a named data set brings its own"""
+    """with --real: labelled real rows for classifier features and the floor; a named data set brings its own. Of mixed
+    tables, rows that the fake ones were learned from, where --real are others: then privacy is measured too"""
     target: str | None = None
     """with --real and --fake tables that hold categories or gaps: the column to predict, after training on either"""
     metrics: tuple[str, ...] = ()
@@ -59,6 +60,8 @@ class Arguments:
     """column of --train with the class, left out of --real and --fake"""
     home: Path | None = None
     """folder with a sub-folder per named data set"""
+    html: Path | None = None
+    """of a table: file for one page on samples beside real rows, to open in a browser"""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """folder for evaluation.json, evaluation.txt and pictures; left out: the run's, or none with --real"""
     quiet: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -77,12 +80,14 @@ def run(argv: list[str]) -> None:
         got = f"{len(arguments.runs)} run(s), --real {arguments.real}, --fake {arguments.fake}"
         raise InputError(got, "runs, or both --real and --fake", "Such as: vaelab evaluate runs/digits")
     _refuse_idle(arguments)
-    frames = _mixed(arguments.real, arguments.fake)
+    frames = _mixed(arguments.real, arguments.fake, always=arguments.html is not None)
     if frames is not None:
         _of_tables(arguments, *frames)
         return
     if arguments.target is not None:
         raise InputError("--target without two mixed tables", "--real and --fake with categories or gaps")
+    if arguments.html is not None and len(arguments.runs) != 1:
+        raise InputError(f"--html for {len(arguments.runs)} runs", "one run, or two tables (CSV or parquet)")
     from vaelab.metrics.protocols import protocol
 
     chosen = [protocol(name) for name in arguments.protocol]
@@ -132,6 +137,7 @@ def _options(arguments: Arguments, watch: Watch) -> Options:
 def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Options) -> Report:
     from vaelab import runs
     from vaelab.verbs import evaluate
+    from vaelab.verbs.evaluation import beside_rows
     from vaelab.verbs.gallery import draw_interpolations
 
     data = runs.data_of(runs.source_of(run)[1], home=arguments.home)
@@ -140,6 +146,9 @@ def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Op
     if len(arguments.runs) == 1 or arguments.out is None:
         draw_interpolations(runs.read_run(run), data, folder)
         _write(folder, report)
+    if arguments.html is not None:
+        trained = runs.read_run(run)
+        beside_rows(trained, trained.conditioned(data)).save_html(arguments.html)
     return report
 
 
@@ -170,8 +179,11 @@ def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> 
     return report
 
 
-def _mixed(*paths: str | None) -> list[Any] | None:
-    """Read tables on disk as data frames if one of them has a column that is not of numbers, or gaps; else None."""
+def _mixed(*paths: str | None, always: bool) -> list[Any] | None:
+    """Read tables on disk as data frames if one of them has a column that is not of numbers, or gaps; else None.
+
+    Tables of numbers too if `always`.
+    """
     from vaelab.data.tables import read_table
 
     files = [Path(path) for path in paths if path is not None]
@@ -179,7 +191,7 @@ def _mixed(*paths: str | None) -> list[Any] | None:
         return None
     frames = [read_table(path) for path in files]
     plain = [frame.select_dtypes("number").shape[1] == frame.shape[1] for frame in frames]
-    return None if all(plain) and not any(frame.isna().to_numpy().any() for frame in frames) else frames
+    return None if not always and all(plain) and not any(frame.isna().to_numpy().any() for frame in frames) else frames
 
 
 def _of_tables(arguments: Arguments, real: Any, fake: Any) -> None:
@@ -194,10 +206,14 @@ def _of_tables(arguments: Arguments, real: Any, fake: Any) -> None:
     idle = [name for name in others if getattr(arguments, name) != getattr(default, name)]
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        raise InputError(f"{flags} for tables with categories or gaps", "--real, --fake, --train, --target, --out")
+        raise InputError(
+            f"{flags} for tables with categories or gaps", "--real, --fake, --train, --target, --html, --out"
+        )
     train = None if arguments.train is None else read_table(Path(arguments.train))
     found = compare_tables(real, fake, train=train, target=arguments.target)
     print(found)
+    if arguments.html is not None:
+        found.save_html(arguments.html)
     if arguments.out is not None:
         storage.write_text(arguments.out / "evaluation.json", json.dumps(found.as_dict(), indent=2) + "\n")
         storage.write_text(arguments.out / "evaluation.txt", str(found) + "\n")

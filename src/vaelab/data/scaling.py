@@ -217,7 +217,7 @@ class Scaling:
         else:
             wide = wide * self.scale.to(wide) + self.shift.to(wide)
         if bool(self.constant.any()):  # exactly what was seen, whatever a model makes of it
-            wide = torch.where(self.constant.to(wide.device), self.shift.to(wide), wide)
+            wide = torch.where(self.constant.to(wide.device) & ~wide.isnan(), self.shift.to(wide), wide)
         if self.marginals is not None:
             wide = self.marginals.from_normal(wide.reshape(-1, *self.event_shape)).to(wide).reshape(wide.shape)
         exact = self.dtype == "float64" or (self.kind == "table" and self.dtype == "uint8")

@@ -31,7 +31,7 @@ from vaelab.data.frames import polars_dtypes
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError
 from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, seed_of, unchanged_by_failure
-from vaelab.runs.given import draw_given, matcher
+from vaelab.runs.given import Wanted, sample_wanted
 from vaelab.runs.trained import Trained
 from vaelab.specs import Likelihood
 from vaelab.training import Progress, stream
@@ -317,25 +317,24 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         density: str,
         random_state: int | np.random.RandomState | None,
         observation_noise: bool | None,
-        given: Mapping[Any, Any] | None = None,
+        wanted: Wanted | None = None,
+        *,
+        missing: bool = False,
     ) -> Any:
         check_is_fitted(self)
         check_count("n", n)
-        c = self.trained_.conditions(y, n, spread=True)
         source = self.random_state if random_state is None else random_state
-        seed = int(check_random_state(source).randint(LARGEST_SEED))
-        trained = self.trained_
-
-        def draw(rows: int, block: int = 0) -> Tensor:
-            return trained.sample(rows, c, density=density, observation_noise=observation_noise, seed=seed + block)
-
-        if given is None:
-            return trained.returned(draw(n))
-        if trained.facts.kind != "table" or c is not None:
-            raise InputError("given columns for images or a conditional model", "a table without conditions")
-        numbers = trained.scaling.marginals is None
-        schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
-        return trained.returned(draw_given(draw, n, matcher(given, schema, densities=numbers)))
+        drawn = sample_wanted(
+            self.trained_,
+            n,
+            wanted or Wanted(),
+            self.trained_.conditions(y, n, spread=True),
+            density=density,
+            observation_noise=observation_noise,
+            missing=missing,
+            seed=int(check_random_state(source).randint(LARGEST_SEED)),
+        )
+        return self.trained_.returned(drawn)
 
     def prune(self, X: Any, y: Any = None, *, keep: Sequence[int] | None = None, tolerance: float = 0.1) -> Self:
         """Return the same model without its idle latent dimensions; latent densities are fitted again.

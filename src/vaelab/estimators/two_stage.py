@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
 from vaelab.estimators.specified import keep_arguments
+from vaelab.runs.given import Wanted
 from vaelab.specs import Compute, Condition, Density, FitSettings, Likelihood, Network, Penalty, Posterior, Settings
 
 
@@ -87,6 +88,8 @@ class TwoStageVAE(Estimator):
         *,
         density: str = "auto",
         given: Mapping[Any, Any] | None = None,
+        balance: str | int | None = None,
+        missing: bool = False,
         observation_noise: bool | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
@@ -103,9 +106,15 @@ class TwoStageVAE(Estimator):
         given
             Of a table: column, by name or place → a value, a pair (low, high), both included, or a list of values. Rows
             are drawn until n of them match, so they follow the model's law given that; too rare values are refused.
+        balance
+            Of a table: a category, or a number of at most 20 values, whose levels have equal shares in what is drawn,
+            such as to train a classifier; a level that is too rare for it is refused. Goes with `given`.
+        missing
+            Of a mixed table: leave entries out as the rows of fit did, by what the model has learned of gaps; otherwise
+            rows are complete.
         observation_noise
             Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, y, density, random_state, observation_noise, given)
+        return self._draw(n, y, density, random_state, observation_noise, Wanted(given, balance), missing=missing)

@@ -28,6 +28,7 @@ MOST = 50_000
 """Codes that a mixture is fitted on, at most."""
 
 _BLOCK = 4096  # rows scored at once
+_TO_CHOOSE = 25_000  # codes that a size is chosen on, four fifths to fit and a fifth to score
 _MANY = 5e8  # products in one step of EM, above which it is done on batches
 
 
@@ -260,7 +261,7 @@ def choose(
 ) -> D:
     """Fit mixtures, and choose k and the covariance structure, where not given, by the likelihood of held-out codes.
 
-    Candidates are fitted on at most 10,000 codes, the winner on all. A larger mixture must be better than the best
+    Candidates are fitted on at most 20,000 codes, the winner on all. A larger mixture must be better than the best
     smaller one by more than twice the standard error of their difference, or the search stops.
 
     Parameters
@@ -278,11 +279,11 @@ def choose(
         return fit(codes, components, covariance)
     if len(codes) < LEAST_TO_CHOOSE:
         return fit(codes, components or 1, covariance or "diag")
-    order = torch.randperm(len(codes), generator=stream("cpu", seed, "select")).to(codes.loc.device)[:12_500]
+    order = torch.randperm(len(codes), generator=stream("cpu", seed, "select")).to(codes.loc.device)[:_TO_CHOOSE]
     cut = max(1, len(order) // 5)
     rest = codes.subset(order[cut:])
     z, c = draws(codes.subset(order[:cut]), None, seed + 1)
-    counts = [k for k in (1, 2, 5, 10, 20, 50, 100) if k * 10 <= len(rest)] or [1]
+    counts = [k for k in (1, 2, 5, 10, 20, 50, 100, 200) if k * 10 <= len(rest)] or [1]
     best: tuple[Tensor, int, Covariance] | None = None
     for structure in [covariance] if covariance else _structures():
         for k in [components] if components else counts:

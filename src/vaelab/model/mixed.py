@@ -6,8 +6,9 @@ with p_j from logits, or, where levels have an order, from cumulative ones (`vae
 
 Entries are independent given z, so leaving a term out is integrating over it: the bound is on log p of what was
 observed (P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019,
-eq. 4). That presumes that entries are missing at random. The result mixes densities of numbers and probabilities of
-levels: a number of nats per row that compares models of one table, not tables.
+eq. 4). That presumes that entries are missing at random. Which ones are missing has a law of its own, `Gaps`, whose
+nats are a term beside these. The result mixes densities of numbers and probabilities of levels: a number of nats per
+row that compares models of one table, not tables.
 
 A row x is (d,): numbers as they are, categories as the number of their level, NaN where an entry is missing.
 """
@@ -22,9 +23,11 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import InputError
+from vaelab.model.gaps import Gaps
 from vaelab.model.likelihoods import Likelihood
 from vaelab.model.ordinal import ordered_log_probabilities
 from vaelab.model.variances import ProfiledVariance, Variance
+from vaelab.types import ParameterGroup
 
 
 class _Group(NamedTuple):
@@ -52,6 +55,7 @@ class Mixed(Likelihood):
 
     The decoder emits the means of the numbers, in the order of their columns, then the logits of the categories:
     columns of few levels before columns of many, of equally many those without an order first, and else in their order.
+    The numbers of `Gaps` come last.
 
     Parameters
     ----------
@@ -62,11 +66,13 @@ class Mixed(Likelihood):
         one for each column of them, but none that differs from row to row.
     ordered
         Whether the levels of each column have an order; none if not given. An order of two says nothing.
+    gaps
+        Pattern of each column's gaps, as from `vaelab.model.gaps.gap_patterns`; empty where nothing is missing.
 
     Raises
     ------
     InputError
-        No column, a negative count, orders of other columns, or a variance per row.
+        No column, a negative count, orders or patterns of other columns, or a variance per row.
 
     Examples
     --------
@@ -82,13 +88,20 @@ class Mixed(Likelihood):
     _order: Tensor
 
     def __init__(
-        self, levels: Sequence[int], variance: Variance | None = None, *, ordered: Sequence[bool] = ()
+        self,
+        levels: Sequence[int],
+        variance: Variance | None = None,
+        *,
+        gaps: Sequence[int] = (),
+        ordered: Sequence[bool] = (),
     ) -> None:
         counts = tuple(int(count) for count in levels)
         if not counts or min(counts) < 0:
             raise InputError(f"levels={counts}", "one count per column: 0 for a number, else of its levels")
         if len(ordered) not in (0, len(counts)):
             raise InputError(f"{len(ordered)} orders for {len(counts)} columns", "one for each, or none")
+        if len(gaps) not in (0, len(counts)):
+            raise InputError(f"gaps={tuple(gaps)}", f"a pattern for each of {len(counts)} columns")
         variance = ProfiledVariance() if variance is None else variance
         if variance.per_sample or variance.outputs(1) != 1:
             raise InputError(
@@ -101,6 +114,7 @@ class Mixed(Likelihood):
         self.ordered = tuple(
             count > 2 and own for count, own in zip(counts, ordered or (False,) * len(counts), strict=True)
         )
+        self.gaps = Gaps(gaps) if any(gaps) else None
         kinds = list(zip(self.levels, self.ordered, strict=True))
         categories = sorted((j for j, count in enumerate(self.levels) if count), key=lambda j: kinds[j])
         self._groups: list[_Group] = []
@@ -109,7 +123,7 @@ class Mixed(Likelihood):
             group = _Group(kinds.count((count, own)), count, own, start, first)
             self._groups.append(group)
             start, first = start + group.columns * group.outputs, first + group.columns
-        self._width = start
+        self._values = start  # numbers of the decoder that are of values, before those of gaps
         indices = {
             "_numbers": torch.tensor(numbers, dtype=torch.int64),
             "_categories": torch.tensor(categories, dtype=torch.int64),
@@ -119,10 +133,10 @@ class Mixed(Likelihood):
             self.register_buffer(name, index, persistent=False)
 
     def parameter_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """(numbers + Σ levels, one less for each with an order,) for an event of (d,)."""
+        """(numbers + Σ levels, one less for each with an order, + patterns of gaps,) for an event of (d,)."""
         if event_shape != (len(self.levels),):
             raise InputError(f"rows of shape {event_shape}", f"({len(self.levels)},), one column per entry of levels")
-        return (self._width,)
+        return (self._values + (0 if self.gaps is None else self.gaps.count),)
 
     def squared_error(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B, numbers) (x − μ)² of the columns of numbers, NaN where the entry is missing."""
@@ -139,6 +153,18 @@ class Mixed(Likelihood):
             log_p = logits.log_softmax(2).gather(2, level).squeeze(2)
             total = total - torch.where(missing, 0.0, log_p).sum(1)
         return total
+
+    def beside(self, parameters: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """``gaps``: (B,) −log p(m | z) of which entries are missing, nats, where any were in training."""
+        return {} if self.gaps is None else {"gaps": self.gaps.nll(parameters[:, self._values :], x)}
+
+    def open(self, x: Tensor, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """(B, d) rows with gaps drawn from p(m | z); as they are where there were none in training."""
+        return x if self.gaps is None else self.gaps.open(x, parameters[:, self._values :], generator=generator)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Those of variance and gaps."""
+        return [*super().parameter_groups(), *([] if self.gaps is None else self.gaps.parameter_groups())]
 
     def _numbers_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         assert self.variance is not None  # of a table with numbers

@@ -129,8 +129,7 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
         lines.append(f"Unseen rows cost {cost}.{label}")
     gain = facts.gaussian_gain
     if gain is not None:
-        better = f"Unseen rows are worth {gain.value:.2f} ± {gain.error:.2f} nats more than to a single Gaussian."
-        lines.append(gain.doubt or better)
+        lines.append(gain.doubt or gain.found)
     if facts.mixture is not None and facts.mixture.better:
         lines.append(facts.mixture.better)
     if len(trained.densities) > 1:

@@ -16,7 +16,7 @@ from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.model import VAE
 from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear
-from vaelab.runs.baseline import Gain, gain_over_gaussian
+from vaelab.runs.baseline import Gain, gain_over_simple
 from vaelab.specs import MLP, FitSettings, Profiled, Settings, build_vae
 from vaelab.specs import Gaussian as GaussianSpec
 from vaelab.training import Hook, fit, stream
@@ -38,7 +38,7 @@ class Kept(NamedTuple):
     vae
         The model.
     gain
-        What unseen rows get from it beyond a Gaussian; None where that was not compared.
+        What unseen rows get from it beyond something simple; None where that was not compared.
     stage
         The training that it is of, as its records name it.
     dropped_from
@@ -65,7 +65,7 @@ class FirstStage:
     ----------
     batches, rest
         Training rows, and those that are set aside, or None.
-    event_shape, data_variance, condition_shape, levels, ordered
+    event_shape, data_variance, condition_shape, levels, ordered, gaps
         As for `vaelab.specs.build_vae`.
     hooks, states, resume
         As for `vaelab.runs.train`.
@@ -78,6 +78,7 @@ class FirstStage:
     condition_shape: tuple[int, ...]
     levels: tuple[int, ...]
     ordered: tuple[bool, ...]
+    gaps: tuple[int, ...]
     hooks: Sequence[Hook]
     states: Path | None
     resume: bool
@@ -125,13 +126,14 @@ class FirstStage:
             condition_shape=self.condition_shape,
             levels=self.levels,
             ordered=self.ordered,
+            gaps=self.gaps,
         )
         if getattr(settings.network, "start", None) == "linear":
             _begin_linear(vae, batches, rest)
-            gain = gain_over_gaussian(vae.eval(), batches, rest, seed=seed)
+            gain = gain_over_simple(vae.eval(), batches, rest, seed=seed)
             yield Kept(settings, copy.deepcopy(vae), gain, stage)
         fit_stage(vae, batches, rest, settings, settings.training, stage, self.hooks, self.states, resume=self.resume)
-        yield Kept(settings, vae, gain_over_gaussian(vae, batches, rest, seed=seed), stage)
+        yield Kept(settings, vae, gain_over_simple(vae, batches, rest, seed=seed), stage)
 
 
 def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:

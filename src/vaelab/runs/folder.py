@@ -207,6 +207,7 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
             condition_shape=shape,
             levels=levels,
             ordered=ordered,
+            gaps=facts.gaps or (),
         )
         _compare_sizes(build, weights, folder)
         vae = build()

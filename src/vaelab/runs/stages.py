@@ -13,9 +13,10 @@ from torch import Tensor
 from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, Schema, as_batches
 from vaelab.data import split as split_rows
 from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite, warn_of_wild_entries
+from vaelab.data.mapped import blocks
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
-from vaelab.model import VAE, variance_ratios_of
+from vaelab.model import VAE, gap_patterns, variance_ratios_of
 from vaelab.model.contexts import own_state
 from vaelab.runs.baseline import mixture_beside
 from vaelab.runs.first_stage import FirstStage, fit_stage
@@ -87,13 +88,15 @@ def train(
             classes=data.classes,
             data_variance=mean_variance(batches, levels),
             scored_on_training=rest is None,
+            gaps=None if schema is None else _gaps_of(data),
         )
         conditioning = data.conditioning if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
         check_densities(settings.densities, shape)
 
         sizes = (data.event_shape, facts.data_variance, shape, levels)
-        first = FirstStage(batches, rest, *sizes, ordered=ordered, hooks=hooks, states=states, resume=resume)
+        gaps = facts.gaps or ()
+        first = FirstStage(batches, rest, *sizes, ordered=ordered, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
         settings, vae, gain, facts.stage, facts.trained_latent_dim = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
@@ -133,6 +136,11 @@ def schema_of(data: Dataset, settings: Settings) -> Schema | None:
             raise InputError(got, "columns of numbers", f"Use {MIXED}.")
         check_finite(data.train.x, name=data.name, columns=data.columns, remedy=GAPS_REMEDY)
     return None
+
+
+def _gaps_of(data: Dataset) -> tuple[int, ...]:
+    """Return the pattern of each column's gaps in the training rows."""
+    return gap_patterns(torch.cat([block.isnan().cpu() for block in blocks(data.train.x)]))
 
 
 def check_densities(densities: Sequence[Density], condition_shape: tuple[int, ...]) -> None:

@@ -63,14 +63,17 @@ class Facts(BaseModel):
     best_density
         The simplest density that no other clearly beats; see `vaelab.latent.compare_on_codes`.
     gaussian_gain
-        Nats per unseen row that the VAE has over a Gaussian of the data's covariance, and their standard error; None
-        where this was not compared.
+        Nats per unseen row that the VAE has over a Gaussian of the data's covariance, or over independent columns of a
+        mixed table, and their standard error; None where this was not compared.
     mixture
         A Gaussian mixture of the rows, and how far unseen rows prefer it; None where this was not compared.
     trained_latent_dim
         Of the training, where idle dimensions were dropped after it.
     stage
         The training that the VAE is of, as records name it; several are tried where unseen rows may prefer another.
+    gaps
+        Pattern of each column's gaps in the training rows, 0 for none; None for what is no mixed table, or was trained
+        before gaps were learned.
     scored_on_training
         Whether there were no held-out rows, and the scores are those of fresh draws of training codes.
     """
@@ -95,6 +98,7 @@ class Facts(BaseModel):
     stage: str = "stage one"
     trained_latent_dim: int | None = None
     scored_on_training: bool = False
+    gaps: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -186,8 +190,7 @@ class Trained:
         return spans(len(rows), rows_at_once(self._widest))
 
     @property
-    def _widest(self) -> tuple[int, ...]:
-        """Shape of a row, or of what the decoder says of a table's where that is more: a number for every level."""
+    def _widest(self) -> tuple[int, ...]:  # of a table it may be what the decoder says: a number for every level
         event = self.facts.event_shape
         return event if len(event) > 1 else max(event, self.vae.likelihood.parameter_shape(event), key=math.prod)
 
@@ -317,6 +320,7 @@ class Trained:
         *,
         density: str = "auto",
         observation_noise: bool | None = None,
+        missing: bool = False,
         seed: int = 0,
     ) -> Tensor:
         """(n, *event) new data in the data's units, floating point.
@@ -330,19 +334,20 @@ class Trained:
         observation_noise
             Draw x from p(x | z), or take the decoder's means. None draws for tables, whose noise is part of them (a
             mean never shows a rare level), and takes means for images, and where the posterior is a point.
+        missing
+            Leave entries of a mixed table out as the training rows did: given the row's z, and each other's gaps.
         seed
             Of the draws.
 
         Raises
         ------
         InputError
-            No such density, conditions that do not fit, or more rows than there is memory for; `draws` needs less.
+            No such density, conditions that do not fit, gaps of a model that has learned none, or more rows than there
+            is memory for; `draws` needs less.
         """
         check_memory(n, self.facts.event_shape)
-        parts = self.draws(
-            n, lambda rows: self._taken(c, rows), density=density, observation_noise=observation_noise, seed=seed
-        )
-        return torch.cat(list(parts))
+        how: dict[str, Any] = {"density": density, "observation_noise": observation_noise, "missing": missing}
+        return torch.cat(list(self.draws(n, lambda rows: self._taken(c, rows), **how, seed=seed)))
 
     def draws(
         self,
@@ -351,6 +356,7 @@ class Trained:
         *,
         density: str = "auto",
         observation_noise: bool | None = None,
+        missing: bool = False,
         seed: int = 0,
     ) -> Iterator[Tensor]:
         """Yield what `sample` returns, a block of rows after the other; it is drawn when it is asked for.
@@ -364,14 +370,17 @@ class Trained:
             How many rows in all.
         conditions
             Of some consecutive rows, in the network's units; None for a model without.
-        density, observation_noise, seed
+        density, observation_noise, missing, seed
             As for `sample`.
 
         Raises
         ------
         InputError
-            No such density, or conditions that do not fit.
+            No such density, conditions that do not fit, or gaps of a model that has learned none.
         """
+        if missing and self.facts.gaps is None:
+            remedy = "Train it with likelihood='mixed'; models that were trained before gaps were learned, once more."
+            raise InputError("gaps from a model that has learned none", "a model of a mixed table", remedy)
         noise = observation_noise
         if noise is None:
             noise = self.facts.kind == "table" and not self.vae.posterior.degenerate
@@ -381,12 +390,10 @@ class Trained:
             source = stream(self.device, seed, "sample", *([rows.start] if rows.start else []))
             own = conditions(rows)
             own = None if own is None else own.to(self.device)
-            drawn = generator.sample(rows.stop - rows.start, own, generator=source, observation_noise=noise)
+            count = rows.stop - rows.start
+            drawn = generator.sample(count, own, generator=source, observation_noise=noise, missing=missing)
             yield self.scaling.from_net(drawn)
 
     def returned(self, values: Tensor, *, like: Any = None) -> Any:
-        """Turn rows in the data's units into the container and dtype that the data came in.
-
-        Identifiers are those of `like`, the rows that these were made of, or else new ones.
-        """
+        """Turn rows into the container and dtypes that the data came in; identifiers are those of `like`, or new."""
         return in_container(self, values, like)

@@ -41,12 +41,15 @@ class DataFacts:
         Of each column of a mixed table, 0 for numbers.
     ordered
         Whether those have an order.
+    gaps
+        Pattern of each column's gaps, 0 for none; empty where nothing is missing.
     """
 
     event_shape: tuple[int, ...]
     data_variance: float
     levels: tuple[int, ...] = ()
     ordered: tuple[bool, ...] = ()
+    gaps: tuple[int, ...] = ()
 
 
 class Variance(Value):
@@ -247,7 +250,7 @@ class Mixed(WithVariance):
 
         numbers = DataFacts((facts.levels.count(0),), facts.data_variance)
         variance = self.variance.build(self.shape, self.least(facts.data_variance), numbers)
-        return model.Mixed(facts.levels, variance, ordered=facts.ordered)
+        return model.Mixed(facts.levels, variance, gaps=facts.gaps, ordered=facts.ordered)
 
 
 class Bernoulli(Likelihood):
