@@ -37,6 +37,7 @@ AXES = [
     specs.Posterior,
     specs.Condition,
     specs.Likelihood,
+    specs.Column,
     specs.Variance,
     specs.Penalty,
     specs.Density,

@@ -73,6 +73,20 @@ def test_arrays_and_wrong_input():
         compare_tables(X[:40], Y)
 
 
+def test_identifiers_are_not_compared():
+    rows = pd.DataFrame({"x": np.random.default_rng(0).normal(size=200), "id": [f"C-{i}" for i in range(200)]})
+    found = compare_tables(rows[:100], rows[100:].assign(id=[f"C-{900 + i}" for i in range(100)]), train=rows[:100])
+    assert [column.name for column in found.columns] == ["x"]
+
+
+def test_frames_of_polars_are_compared_as_those_of_pandas():
+    pl = pytest.importorskip("polars")
+    rng = np.random.default_rng(0)
+    real, fake = (pd.DataFrame({"x": rng.normal(size=100), "k": rng.choice(["a", "b"], 100)}) for _ in range(2))
+    one, two = compare_tables(real, fake), compare_tables(pl.from_pandas(real), pl.from_pandas(fake))
+    assert one.as_dict() == two.as_dict()
+
+
 def _page(found, tmp_path):
     found.save_html(tmp_path / "page.html")
     return (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ def impute(
         run: folder of a run that was trained with --likelihood mixed.
         data: a file; default: the run's own test rows.
         n: how many rows; default: all.
-        out: file to write: .csv, with categories by name, or .npy, with their numbers.
+        out: file to write: .csv or .parquet, with categories by name, or .npy, with their numbers.
         draws: of the code, per row.
         seed: of the draws.
     """
@@ -34,7 +34,7 @@ def impute(
     check_count("--draws", draws)
     check_seed(seed, "--seed")
     trained = runs.read_run(run)
-    write_imputed(out, trained, rows_for(run, trained, data, n), draws=draws, seed=seed)
+    write_imputed(out, trained, rows_for(run, trained, data, n), data, draws=draws, seed=seed)
 
 
 def run(argv: list[str]) -> None:

@@ -33,7 +33,8 @@ def sample(
     Args:
         run: folder of the run.
         n: how many.
-        out: file to write: .png for a grid, .npy, .csv for tables; a folder takes one PNG per image.
+        out: file to write: .png for a grid, .npy, .csv for tables, .parquet for mixed ones; a folder takes one PNG per
+            image.
         density: where codes come from: auto (the best on held-out codes), prior, gaussian, mixture, flow,
             flow_matching, second_stage.
         condition: of a conditional run: classes, as many draws of each; or the values of one condition for all draws.

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaelab.data.frames import is_polars, to_pandas
 from vaelab.data.mapped import MappedArray, Rows, blocks, tensor_dtype
 from vaelab.errors import InputError, VaelabWarning
 
@@ -86,6 +87,8 @@ def plain_rows(x: Any, name: str = "X") -> Any:
             dtype = np.float32 if x.dtype.itemsize < 4 else np.result_type(x.dtype, np.float32)
             return np.ma.filled(x.astype(dtype), np.nan)
         return np.ma.filled(x.astype(object), None)
+    if is_polars(x):
+        x = to_pandas(x)
     if is_frame(x):
         names = list(x.columns)
         twice = [str(column) for column, count in Counter(map(str, names)).items() if count > 1]
@@ -135,6 +138,8 @@ def _holder(x: Any, name: str) -> tuple[str, str]:
         return "a DataLoader", f"Use torch.cat([batch[0] for batch in {name}])."
     if isinstance(x, torch.utils.data.Dataset):
         return "a torch Dataset", f"Use torch.stack([row[0] for row in {name}])."
+    if type(x).__name__ == "LazyFrame":
+        return "a LazyFrame", f"Use {name}.collect()."
     if isinstance(x, Iterator):
         return f"a {type(x).__name__}", f"Use numpy.stack(list({name}))."
     if isinstance(x, list | tuple) and len(x) and isinstance(x[0], Mapping):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaelab.arguments import check_count, check_kind, check_seed, check_share
 from vaelab.data.arrays import load_npy, load_npz
-from vaelab.data.columns import Schema
+from vaelab.data.columns import ColumnReader, Schema
 from vaelab.data.dataset import Dataset
 from vaelab.data.folders import find_images, load_image_folder
 from vaelab.data.mapped import Rows
@@ -41,6 +41,7 @@ def load(
     label_column: str | None = None,
     memory_map: bool | None = None,
     mixed: bool = False,
+    columns: Mapping[str, ColumnReader] | None = None,
     separator: str | None = None,
     missing: Sequence[str] = (),
 ) -> Dataset:
@@ -67,6 +68,8 @@ def load(
         True leaves a ``.npy`` file on disk, False reads it into memory; None does so from 1 GB on.
     mixed
         Keep columns of text and missing entries of a table, for ``likelihood="mixed"``; else they are refused.
+    columns
+        Of such a table: column → what it is taken for, such as a value of `vaelab.specs.Column`.
     separator
         Of the columns of a CSV file, one character; found out if None.
     missing
@@ -92,6 +95,7 @@ def load(
         label_column,
         memory_map,
         mixed=mixed,
+        columns=columns or {},
         separator=separator,
         missing=tuple(missing or ()),
     )

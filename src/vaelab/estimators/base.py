@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaelab import runs
 from vaelab.arguments import check_count, check_memory
-from vaelab.data import Conditioning, Dataset, Schema, TestSplit, TrainSplit
+from vaelab.data import ColumnReader, Conditioning, Dataset, Schema, TestSplit, TrainSplit
 from vaelab.data.cells import container_of
 from vaelab.data.checks import (
     GAPS_REMEDY,
@@ -28,6 +28,7 @@ from vaelab.data.checks import (
     is_frame,
     plain_rows,
 )
+from vaelab.data.frames import polars_dtypes
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError, NotNumbersError
 from vaelab.estimators.specified import Specified, drawn_seed, seed_of, unchanged_by_failure
@@ -60,7 +61,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     classes_ : tuple of str or None
         Names of the classes, where the condition is one class.
     schema_ : vaelab.data.Schema or None
-        What the columns of X hold, for ``likelihood="mixed"``.
+        What the columns of X hold and how each is modelled, for ``likelihood="mixed"``; prints as a table.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
     """
@@ -80,8 +81,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         Parameters
         ----------
         X
-            (n, d) table or (n, C, H, W) images; numpy, torch or pandas. With ``likelihood="mixed"`` a table may have
-            columns of text, booleans or pandas categories, and missing entries.
+            (n, d) table or (n, C, H, W) images; numpy, torch, pandas, polars. With ``likelihood="mixed"`` a table may
+            have columns of text, booleans, dates or categories, and missing entries.
         y
             Conditions, for a conditional model: n classes (text, whole numbers or booleans), n floating-point numbers,
             an (n, k) array or data frame of both, or n sequences (time, features). Not used by others.
@@ -100,7 +101,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             c = None if conditioning is None else conditioning.to_net(y, len(x))
             data = self._joined(x, conditioning, c)
             self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
-            self.trained_.facts.container = container_of(X)
+            self.trained_.facts.container, self.trained_.facts.dtypes = container_of(X), polars_dtypes(X)
             self._describe()
         return self
 
@@ -146,18 +147,19 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         return int(self.trained_.settings.size)
 
     @property
-    def _mixed(self) -> bool:
+    def _columns(self) -> Mapping[str, ColumnReader] | None:
         try:
-            return Likelihood.of(getattr(self, "likelihood", None) or "gaussian").takes == "columns"
+            own = Likelihood.of(getattr(self, "likelihood", None) or "gaussian")
         except InputError:  # said by `fit`
-            return False
+            return None
+        return getattr(own, "columns", {}) if own.takes == "columns" else None
 
     def _validated(self, X: Any, *, reset: bool) -> Tensor:
         """Check X as scikit-learn does, then as vaelab does; return a CPU tensor."""
         if reset:
             self.schema_ = None
         X = plain_rows(X)
-        if self._mixed:
+        if self._columns is not None:
             return self._coded(X, reset=reset)
         if isinstance(X, Tensor):
             X = check_array(X, min_rows=1, allow_nan=True).detach().cpu().numpy()
@@ -200,8 +202,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             X = np.array(X, dtype=object)
         check_shape(tuple(X.shape), min_rows=2 if reset else 1)
         if reset:
-            self.schema_ = Schema.fit(X)
+            self.schema_ = Schema.fit(X, columns=self._columns)
         assert self.schema_ is not None  # of a model for mixed tables
+        X = self.schema_.without_apart(X)
         validate_data(self, X.numpy(force=True) if isinstance(X, Tensor) else X, reset=reset, skip_check_array=True)
         return self.schema_.to_tensor(X)
 
@@ -231,16 +234,16 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         """Return the decoder means at the posterior means, like X in fit; y as in `fit`."""
         check_is_fitted(self)
         x = self._validated(X, reset=False)
-        return _indexed(self.trained_.returned(self.trained_.reconstruct(x, self.trained_.conditions(y, len(x)))), X)
+        trained = self.trained_
+        return _indexed(trained.returned(trained.reconstruct(x, trained.conditions(y, len(x))), like=X), X)
 
     @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray[Any, Any]:
         """(n,) lower bound on log p(x) in nats, in X's own units: the mean ELBO over ``score_draws`` fixed draws of z.
 
-        It is of log p(x | y) for a conditional model.
-        For uint8 images add ``d · log 255`` to compare with numbers for pixels in [0, 1]. With ``likelihood="mixed"``
-        it is of what was observed in a row: a density of its numbers times a probability of its levels, which compares
-        models of the same rows.
+        It is of log p(x | y) for a conditional model. For uint8 images add ``d · log 255`` to compare with numbers for
+        pixels in [0, 1]. With ``likelihood="mixed"`` it is of what was observed in a row: a density of its numbers
+        times a probability of its levels, which compares models of the same rows.
         """
         check_is_fitted(self)
         x = self._validated(X, reset=False)
@@ -280,11 +283,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         check_is_fitted(self)
         check_count("k", k, most=_MOST_DRAWS)
         x = self._validated(X, reset=False)
-        source = self.random_state if random_state is None else random_state
-        trained = self.trained_
-        return trained.log_likelihood(
-            x, trained.conditions(y, len(x)), k=k, density=density, seed=seed_of(source)
-        ).numpy()
+        seed = seed_of(self.random_state if random_state is None else random_state)
+        c = self.trained_.conditions(y, len(x))
+        return self.trained_.log_likelihood(x, c, k=k, density=density, seed=seed).numpy()
 
     def impute(
         self, X: Any, y: Any = None, *, draws: int = 100, random_state: int | np.random.RandomState | None = None
@@ -312,9 +313,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         check_is_fitted(self)
         check_count("draws", draws, most=_MOST_DRAWS)
         x = self._validated(X, reset=False)
-        source = self.random_state if random_state is None else random_state
-        c = self.trained_.conditions(y, len(x))
-        filled = self.trained_.impute(x, c, draws=draws, seed=seed_of(source))
+        seed = seed_of(self.random_state if random_state is None else random_state)
+        filled = self.trained_.impute(x, self.trained_.conditions(y, len(x)), draws=draws, seed=seed)
         return X if self.schema_ is None else self.schema_.fill(X, filled)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -396,7 +396,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.target_tags.required = self.conditional
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = self._mixed
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = self._columns is not None
         return tags
 
 

@@ -65,7 +65,7 @@ class FirstStage:
     ----------
     batches, rest
         Training rows, and those that are set aside, or None.
-    event_shape, data_variance, condition_shape, levels, gaps
+    event_shape, data_variance, condition_shape, levels, ordered, gaps
         As for `vaelab.specs.build_vae`.
     hooks, states, resume
         As for `vaelab.runs.train`.
@@ -77,6 +77,7 @@ class FirstStage:
     data_variance: float
     condition_shape: tuple[int, ...]
     levels: tuple[int, ...]
+    ordered: tuple[bool, ...]
     gaps: tuple[int, ...]
     hooks: Sequence[Hook]
     states: Path | None
@@ -124,6 +125,7 @@ class FirstStage:
             data_variance=self.data_variance,
             condition_shape=self.condition_shape,
             levels=self.levels,
+            ordered=self.ordered,
             gaps=self.gaps,
         )
         if getattr(settings.network, "start", None) == "linear":

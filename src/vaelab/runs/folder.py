@@ -197,7 +197,7 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
         conditioning = Conditioning.from_meta(content["conditioning"]) if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
         schema = Schema.from_meta(content["schema"]["columns"]) if settings.likelihood.takes == "columns" else None
-        levels = () if schema is None else schema.levels
+        levels, ordered = ((), ()) if schema is None else (schema.levels, schema.ordered)
         weights = parts.pop("vae")
         build = partial(
             build_vae,
@@ -206,6 +206,7 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
             data_variance=facts.data_variance,
             condition_shape=shape,
             levels=levels,
+            ordered=ordered,
             gaps=facts.gaps or (),
         )
         _compare_sizes(build, weights, folder)

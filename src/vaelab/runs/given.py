@@ -188,7 +188,8 @@ def matcher(given: Mapping[Any, Any], schema: Schema, *, densities: bool) -> Cal
     Parameters
     ----------
     given
-        Column, by name or place → a value, a pair (low, high) of numbers, both included, or a list of values.
+        Column, by name or place → a value, a pair (low, high) of numbers or of levels with an order, both included, or
+        a list of values.
     schema
         Of the rows.
     densities
@@ -222,7 +223,7 @@ def place_of(name: Any, schema: Schema) -> int:
 
 def _test(place: int, value: Any, schema: Schema, *, densities: bool) -> Callable[[Tensor], Tensor]:
     column = schema.columns[place]
-    if column.levels is None and isinstance(value, tuple):
+    if (column.levels is None or column.kind == "ordered") and isinstance(value, tuple):
         if len(value) != 2:
             raise InputError(f"{column.name!r} given as {value!r}", "a pair (low, high), a list of values, or a value")
         low, high = (schema.coded_value(place, each) for each in value)

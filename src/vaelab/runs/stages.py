@@ -64,11 +64,13 @@ def train(
         if settings.conditional:
             data = data.conditioned()
         schema = schema_of(data, settings)
-        levels = () if schema is None else schema.levels
+        levels, ordered = ((), ()) if schema is None else (schema.levels, schema.ordered)
         if data.kind == "table":
             warn_of_wild_entries(data.train.x, data.columns, levels)
-        scores = isinstance(settings.likelihood, Mixed) and settings.likelihood.numbers == "scores"
+        own = settings.likelihood
+        scores = schema.scores(own.numbers, own.columns) if schema is not None and isinstance(own, Mixed) else ()
         scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
+        schema = None if schema is None else schema.described(scaling)
         c = data.train.c if settings.conditional else None
         if scaling.marginals is None:
             batches = as_batches(data.train.x, c, scaling)
@@ -94,7 +96,7 @@ def train(
 
         sizes = (data.event_shape, facts.data_variance, shape, levels)
         gaps = facts.gaps or ()
-        first = FirstStage(batches, rest, *sizes, gaps=gaps, hooks=hooks, states=states, resume=resume)
+        first = FirstStage(batches, rest, *sizes, ordered=ordered, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
         settings, vae, gain, facts.stage, facts.trained_latent_dim = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
@@ -121,7 +123,10 @@ def schema_of(data: Dataset, settings: Settings) -> Schema | None:
     if settings.likelihood.takes == "columns":
         if data.kind != "table":
             raise InputError(f"likelihood='mixed' for {data.name}, which are images", "a table", "Leave it out.")
-        return data.schema or Schema.of_numbers(data.event_shape[0], data.columns)
+        schema = data.schema or Schema.of_numbers(data.event_shape[0], data.columns)
+        if isinstance(settings.likelihood, Mixed):
+            schema.check_choices(settings.likelihood.columns)
+        return schema
     if data.schema is not None:
         chosen = [name for name, count in zip(data.schema.names, data.schema.levels, strict=True) if count]
         if chosen:

@@ -31,6 +31,7 @@ from vaelab.metrics.likelihood import importance_weighted_bounds
 from vaelab.model import ACTIVE_BELOW, VAE, count_active
 from vaelab.rows import check_drawn, rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
+from vaelab.runs.containers import in_container
 from vaelab.specs import Settings
 from vaelab.training import stream
 
@@ -47,8 +48,8 @@ class Facts(BaseModel):
     ----------
     kind, event_shape, columns, classes
         Of the data.
-    container
-        That rows came in, and go back in.
+    container, dtypes
+        That rows came in, and go back in; and dtypes of the columns, where it is a frame of polars.
     rows
         Training rows, held-out ones left out.
     fingerprint
@@ -86,6 +87,7 @@ class Facts(BaseModel):
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     container: Container = "numpy"
+    dtypes: dict[str, str] = {}
     data_variance: float
     code_variance: float = 1.0
     variance_ratios: tuple[float, ...] = ()
@@ -185,7 +187,12 @@ class Trained:
 
     def _spans(self, rows: Tensor) -> Iterator[slice]:
         """Divide rows, or codes, into blocks."""
-        return spans(len(rows), rows_at_once(self.facts.event_shape))
+        return spans(len(rows), rows_at_once(self._widest))
+
+    @property
+    def _widest(self) -> tuple[int, ...]:  # of a table it may be what the decoder says: a number for every level
+        event = self.facts.event_shape
+        return event if len(event) > 1 else max(event, self.vae.likelihood.parameter_shape(event), key=math.prod)
 
     def _taken(self, c: Conditions | None, rows: slice) -> Tensor | None:
         """Take some conditions to the device."""
@@ -289,7 +296,7 @@ class Trained:
         noise = torch.randn(
             draws, 1, self.vae.latent_dim, generator=stream(self.device, seed, "impute"), device=self.device
         )
-        size = max(1, rows_at_once(self.facts.event_shape, most=_MOST_DRAWS) // draws)
+        size = max(1, rows_at_once(self._widest, most=_MOST_DRAWS) // draws)
         for rows in gaps.split(size):
             own = None if c is None else c.index_select(0, rows.to(c.device)).to(self.device)
             part = x[rows]
@@ -387,22 +394,6 @@ class Trained:
             drawn = generator.sample(count, own, generator=source, observation_noise=noise, missing=missing)
             yield self.scaling.from_net(drawn)
 
-    def returned(self, values: Tensor) -> Any:
-        """Turn rows in the data's units into the container and dtype that the data came in."""
-        container, name = self.facts.container, self.scaling.dtype
-        out = values.cpu()
-        if self.schema is not None and container != "torch":
-            coded = out.to(getattr(torch, name))
-            return self.schema.to_frame(coded) if container == "pandas" else self.schema.to_array(coded)
-        if name == "uint8" and self.facts.kind == "image":
-            out = out.clamp(0, 255).round().to(torch.uint8)
-        else:
-            out = out.to(getattr(torch, name, torch.float64))
-        if container == "torch":
-            return out
-        if container == "pandas":
-            import pandas as pd
-
-            columns = self.facts.columns
-            return pd.DataFrame(out.numpy(), columns=None if columns is None else list(columns))
-        return out.numpy()
+    def returned(self, values: Tensor, *, like: Any = None) -> Any:
+        """Turn rows into the container and dtypes that the data came in; identifiers are those of `like`, or new."""
+        return in_container(self, values, like)

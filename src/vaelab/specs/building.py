@@ -29,6 +29,7 @@ def build_vae(
     data_variance: float,
     condition_shape: tuple[int, ...] = (),
     levels: tuple[int, ...] = (),
+    ordered: tuple[bool, ...] = (),
     gaps: tuple[int, ...] = (),
 ) -> VAE:
     """Build the first stage.
@@ -45,6 +46,8 @@ def build_vae(
         Of one condition; () for none.
     levels
         Of each column of a mixed table, as `vaelab.data.Schema.levels`: 0 for numbers, which are all if not given.
+    ordered
+        Whether the levels of each have an order.
     gaps
         Pattern of each column's gaps, as from `vaelab.model.gap_patterns`; nothing is missing if not given.
     """
@@ -57,7 +60,7 @@ def build_vae(
     if mixed and not levels:
         levels = (0,) * event_shape[0]
     posterior = settings.posterior.build(settings.network.scale)
-    likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels, gaps=gaps))
+    likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels, ordered=ordered, gaps=gaps))
     shapes = Shapes(
         event_shape=(table_width(levels),) if mixed else event_shape,
         latent_dim=settings.size,

@@ -101,7 +101,8 @@ def _resolved(
     """Load what was given by name, and say where data differ from those of the training."""
     found = trained_of(model)
     if isinstance(data, str | Path):
-        data = load(data, mixed=found.schema is not None)
+        columns = getattr(found.settings.likelihood, "columns", None)
+        data = load(data, mixed=found.schema is not None, columns=columns)
     given: object = data
     if given is not None and not isinstance(given, Dataset):
         remedy = "Pass vaelab.data.from_arrays(train, test)."
@@ -167,6 +168,7 @@ def beside_rows(trained: Trained, data: Dataset, *, density: str = "auto", seed:
     if trained.facts.kind != "table":
         raise InputError(f"{data.name}, which are images, beside real rows of a table", "a table", "Leave it out.")
     schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
+    schema = schema.modelled  # identifiers made anew say nothing
     splits = data.test, data.train
     real, train = (schema.to_frame(torch.cat([x for x, _ in split.parts()])) for split in splits)
     c = data.test.c

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from vaelab.data import Schema
 from vaelab.data.checks import check_dense, is_frame, plain_rows
 from vaelab.data.marginals import grid_step
 from vaelab.diagnostics.table_comparison import TableColumnReading, TableComparison
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.metrics.privacy import copies, membership
 from vaelab.metrics.tabular import Area, Table, column_agreement, pair_agreement, teaches, tell_apart
+from vaelab.specs import Column, Identifier
 
 
 def compare_tables(
@@ -99,7 +101,8 @@ def _schema_of(tables: list[Any]) -> Schema:
             if set(table.columns) != set(first):
                 got, wanted = map(str, (list(table.columns), first))
                 raise InputError(f"columns {got}", f"{wanted}, in any order", "Compare tables of the same columns.")
-        return Schema.fit(pd.concat([table[first] for table in tables], ignore_index=True), name="rows")
+        rows = pd.concat([table[first] for table in tables], ignore_index=True)
+        return Schema.fit(rows, name="rows", columns=_identifiers(tables[0]))
     try:
         arrays = [np.asarray(table) for table in tables]
         kinds = {array.dtype.kind for array in arrays}
@@ -111,6 +114,13 @@ def _schema_of(tables: list[Any]) -> Schema:
     if kinds & set("mM") and len(kinds) > 1:
         raise InputError("times in one table and none in the other", "tables of the same columns")
     return Schema.fit(np.concatenate(arrays), name="rows")
+
+
+def _identifiers(real: Any) -> dict[str, Column]:
+    """Columns that name the real rows, and say nothing of others: of all tables together they look otherwise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        return {column.name: Identifier() for _, column in Schema.fit(real, name="rows").apart}
 
 
 def _place(target: str | int, names: tuple[str, ...]) -> int:
