@@ -71,7 +71,9 @@ class TwoStageVAE(Estimator):
         settings = super().settings(seed)
         if not settings.densities:
             raise InputError(
-                "densities=()", "at least one of gaussian, mixture, flow, second_stage", "Or use GaussianVAE."
+                "densities=()",
+                "at least one of gaussian, mixture, flow, flow_matching, second_stage",
+                "Or use GaussianVAE.",
             )
         return settings
 

@@ -192,7 +192,13 @@ def maximise(rows: Tensor, components: int, covariance: Covariance, seed: int) -
     _check_enough(rows, components)
     numbers = rows.shape[1] ** (2 if covariance == "full" else 1)
     if len(rows) * components * numbers > _MANY:
-        found = stepwise_em(rows.double(), components, ridge=RIDGE, seed=seed, diagonal=covariance == "diag")
+        try:
+            found = stepwise_em(rows.double(), components, ridge=RIDGE, seed=seed, diagonal=covariance == "diag")
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            got = f"codes whose covariance is singular within a component ({error})"
+            raise InputError(
+                got, "codes of comparable scales", "Use fewer components, or a diagonal covariance."
+            ) from error
         return Maximum(*(part.cpu() for part in found))
     # float64 and a ridge well above rounding, since idle dimensions make some covariances nearly alike
     model = GaussianMixture(
@@ -321,7 +327,7 @@ def vector_conditions(codes: Codes) -> Tensor:
         raise InputError(
             f"a mixture given conditions of shape {shape}",
             "vectors of shape (width,)",
-            'Use the density "second_stage" or "flow", which read sequences.',
+            "Use the density second_stage, flow or flow_matching, which read sequences.",
         )
     return codes.c.index_select(0, index)
 

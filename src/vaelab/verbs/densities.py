@@ -215,7 +215,7 @@ def compare_on(
             continue
         seconds[name] = time.perf_counter() - start
         if enough is not None and enough(name, trained.densities[name]):
-            reached = f"Draws from the {name} are as near to unseen rows as decoded codes: there is nothing to gain."
+            reached = f"Draws from the {name} are about as near to unseen rows as decoded codes: nothing left to gain."
     scored = {name: trained.densities[name] for name in wanted if name in trained.densities and name not in skipped}
     if not scored:
         raise InputError("no density that can be fitted", "at least one", " ".join(skipped.values()))
@@ -255,7 +255,7 @@ def seconds_of(budget: float | str | None) -> float:
     """
     if budget is None:
         return math.inf
-    found = re.fullmatch(r"\s*([0-9.e-]+)\s*(s|min|h|)\s*", str(budget))
+    found = re.fullmatch(r"\s*([0-9.e+-]+|inf)\s*(s|min|h|)\s*", str(budget))
     try:
         seconds = float(found[1]) * {"s": 1, "": 1, "min": 60, "h": 3600}[found[2]] if found else -1.0
     except ValueError:

@@ -319,11 +319,17 @@ class _Draws:
         self.sets[name] = _decoded(self.trained, z, given, self.features, generator)
 
     def as_near_as_codes(self, name: str, density: LatentDensity) -> bool:
-        """Whether the density's draws are not clearly farther from unseen rows than decoded codes are."""
-        self.add(name, density)
-        pair = {PRIOR: self.sets[_LIMIT], name: self.sets[name]}  # what stands first is what gains are over
-        found = distances_of(pair, self.real, seed=self.seed)[name]
-        return found.gain > -2 * found.gain_error
+        """Whether its draws are surely nearly as near to unseen rows as decoded codes are, if the prior's are not.
+
+        That is, they lose at most a tenth of what the prior's lose, by two standard errors.
+        """
+        for each, law in ((PRIOR, self.trained.densities[PRIOR]), (name, density)):
+            if each not in self.sets:
+                self.add(each, law)
+        pair = {PRIOR: self.sets[_LIMIT], "law": self.sets[name], "its prior": self.sets[PRIOR]}  # gains over the codes
+        found = distances_of(pair, self.real, seed=self.seed)
+        own, prior = found["law"], found["its prior"]
+        return -own.gain + 2 * own.gain_error < max(-0.1 * prior.gain, 0.0)
 
     def distances(self, densities: Mapping[str, LatentDensity]) -> dict[str, SampleDistance]:
         """Of all sets from the unseen rows."""
