@@ -120,6 +120,17 @@ class Codes:
         tril = None if self.scale_tril is None else self.scale_tril[index]
         return type(self)(self.loc[index], self.scale[index], self._conditions(index), tril)
 
+    @property
+    def idle(self) -> Tensor:
+        """(κ,) whether a dimension's means have less than a hundredth of its variance: they say nothing of the row."""
+        if self.scale_tril is not None:
+            return torch.zeros_like(self.loc[0], dtype=torch.bool)
+        return self.loc.var(0, correction=0) < 0.01 * self.moments()[1].square()
+
+    def of_dimensions(self, chosen: Tensor) -> Self:
+        """Return some dimensions, by a (κ,) mask, of codes whose covariances are diagonal."""
+        return type(self)(self.loc[:, chosen], self.scale[:, chosen], self.c)
+
     def moments(self) -> tuple[Tensor, Tensor]:
         """(κ,) mean and (κ,) standard deviation of the aggregated posterior; 1 in place of a deviation of 0."""
         mean = self.loc.mean(0, dtype=torch.float64)
