@@ -61,6 +61,10 @@ class Facts(BaseModel):
         Density → mean log-density of held-out codes in nats per code (a lower bound for the second stage).
     best_density
         The simplest density that no other clearly beats; see `vaelab.latent.compare_on_codes`.
+    lossless
+        Whether stage one is no training's: unseen rows preferred the whitening of the rows, as many dimensions as
+        there are columns with next to no noise, below the law of its codes. It says nothing of how many dimensions
+        the data have.
     gaussian_gain
         Nats per unseen row that the VAE has over a Gaussian of the data's covariance, and their standard error; None
         where this was not compared.
@@ -88,6 +92,7 @@ class Facts(BaseModel):
     variance_ratios: tuple[float, ...] = ()
     code_scores: dict[str, float] = {}
     best_density: str = "prior"
+    lossless: bool = False
     gaussian_gain: Gain | None = None
     mixture: Rival | None = None
     stage: str = "stage one"
