@@ -28,7 +28,7 @@ MOST = 50_000
 """Codes that a mixture is fitted on, at most."""
 
 FEW = 5_000
-"""Codes, below which the size of a mixture is chosen by BIC: those that could be held out would not tell sizes apart."""
+"""Below so many codes the size of a mixture is chosen by BIC: too few could be held out to tell sizes apart."""
 
 _SIZES_OF_FEW = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 30, 40)
 _FITS_OF_FEW = 5

@@ -180,8 +180,8 @@ def _rows_to_compare(vae: VAE, train: Batches, unseen: Batches | None) -> Tensor
         return None
     if len(train.event_shape) != 1 or not 1 < train.event_shape[0] <= _MOST_COLUMNS:
         return None
-    x, c = train.take(torch.arange(min(len(train), _MOST_ROWS), device=next(vae.parameters()).device))
-    x = x.double().cpu()
+    x, c = train.to("cpu").take(torch.arange(min(len(train), _MOST_ROWS)))
+    x = x.double()
     if c is not None or not bool(x.isfinite().all()) or x.shape[1:] != train.event_shape:
         return None
     return x
@@ -189,15 +189,16 @@ def _rows_to_compare(vae: VAE, train: Batches, unseen: Batches | None) -> Tensor
 
 def _of_rows(unseen: Batches, log_density: Callable[[Tensor], Tensor]) -> Tensor:
     """(n,) a log-density of (n, d) rows in float64."""
-    return torch.cat([log_density(own.double().cpu()) for _, own, _, _ in blocks(unseen, torch.device("cpu"))])
+    return torch.cat([log_density(block.x.double()) for block in blocks(unseen.to("cpu"), "cpu")])
 
 
 def _worth(vae: VAE, unseen: Batches, seed: int, law: LatentDensity | None) -> Tensor:
     """(n,) ELBO; with a law of the codes the importance-weighted bound."""
     device = next(vae.parameters()).device
+    unseen = unseen.to(device)
     if law is not None:
         laws = {"prior": PriorDensity(vae.prior), "law": law}
-        found = importance_weighted_bounds(vae, unseen.to(device), densities=laws, draws=_DRAWS, seed=seed).bound
+        found = importance_weighted_bounds(vae, unseen, densities=laws, draws=_DRAWS, seed=seed).bound
         return max(found.values(), key=lambda rows: float(rows.mean()))
     parts = []
     for _, own, _, generator in blocks(unseen, device, draws=lambda start: stream(device, seed, "baseline", start)):

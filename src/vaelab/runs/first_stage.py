@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError, VaelabWarning
@@ -138,14 +139,15 @@ class FirstStage:
         """Return a VAE that whitens the rows, where laws are fitted to codes and unseen rows clearly prefer it.
 
         γ is profiled under N(0, I). Where the codes have another law it takes up what they cannot say under that, and
-        no law that is fitted to them later gets it back.
+        no law that is fitted to them later gets it back. The unseen rows have also chosen the weights and the γ of the
+        training, but nothing of the whitening.
         """
         if kept.law is None or kept.gain is None or not _may_begin_linear(settings, kept.vae):
             return kept
         if can_begin_linear(kept.vae) < math.prod(self.event_shape):
             return kept
         vae = self._built(settings).to(next(kept.vae.parameters()).device)
-        x, _ = self.batches.take(torch.arange(min(len(self.batches), _MOST_FOR_LINEAR)))
+        x, _ = _some_rows(self.batches)
         begin_linear(vae, lossless_linear_model(x, floor=_floor(vae)))
         other = self._judged(settings, vae, kept.stage)._replace(lossless=True)
         return other if other.gain is not None and other.gain.clearly_above(kept.gain) else kept
@@ -164,7 +166,7 @@ class FirstStage:
         law, seed = None, settings.seed
         laws = ordered(each for each in settings.densities if not each.gradient)
         gain = gain_over_gaussian(vae.eval(), self.batches, self.rest, seed=seed)
-        if gain is not None and laws:
+        if gain is not None and laws:  # of a table, without conditions
             few = torch.linspace(0, len(self.batches) - 1, min(len(self.batches), _MOST_FOR_LAW), dtype=torch.float64)
             codes = Codes.of(vae, self.batches.subset(few.long()))
             law = law_of(laws[-1]).fit(laws[-1], codes, Site(settings), lambda model, length, stage: model)
@@ -178,9 +180,10 @@ def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | 
     Where a Gaussian is as good, or a γ per column has given columns up, a training from random weights has stopped
     short of what is linear in the rows.
     """
-    if gain is None or not _may_begin_linear(settings, vae):
+    likelihood = settings.likelihood
+    if gain is None or not isinstance(likelihood, GaussianSpec) or not _may_begin_linear(settings, vae):
         return None
-    if settings.likelihood.shape != "diag-i" and gain.value > 2 * gain.error:
+    if likelihood.shape != "diag-i" and gain.value > 2 * gain.error:
         return None
     return settings.model_copy(update={"network": settings.network.set_params(start="linear")})
 
@@ -215,16 +218,17 @@ def _begin_linear(vae: VAE, batches: Batches, rest: Batches | None) -> None:
     InputError
         The networks cannot be affine, or the rows have conditions or gaps.
     """
-    device = next(vae.parameters()).device
-    (x, c), (unseen, _) = (
-        each.take(torch.arange(min(len(each), _MOST_FOR_LINEAR), device=device)) for each in (batches, rest or batches)
-    )
+    (x, c), (unseen, _) = _some_rows(batches), _some_rows(rest or batches)
     most = can_begin_linear(vae)
     if c is not None or not most or not bool(x.isfinite().all()):
         raise InputError("start='linear' for such data or settings", "a table of numbers", "Leave start out.")
     variance = vae.likelihood.variance
     diagonal = variance is not None and variance.diagonal
     begin_linear(vae, best_linear_model(x, unseen, most, diagonal=diagonal, floor=_floor(vae)))
+
+
+def _some_rows(batches: Batches) -> tuple[Tensor, Tensor | None]:
+    return batches.to("cpu").take(torch.arange(min(len(batches), _MOST_FOR_LINEAR)))
 
 
 def _floor(vae: VAE) -> float:

@@ -149,6 +149,17 @@ class Trained:
         return _CARRIES
 
     @property
+    def whitened(self) -> str:
+        """What a count of dimensions means where stage one is no training's, in a sentence; else empty."""
+        if not self.facts.lossless:
+            return ""
+        return (
+            "The code is the whitened columns: with the law of its codes that explains unseen rows better than what "
+            "training found. All of them are active, whatever the dimension of the data, for which see "
+            "estimate_dimension."
+        )
+
+    @property
     def active_dimensions(self) -> int:
         """How many dimensions are active on the training rows; see `active_below`."""
         return count_active(torch.tensor(self.facts.variance_ratios), self.active_below)
