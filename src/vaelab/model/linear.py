@@ -26,8 +26,6 @@ from vaelab.model.priors import Standard
 from vaelab.model.vae import VAE
 from vaelab.nets import MLPDecoder, MLPEncoder
 
-_LOST = 1e-4  # of the smallest variance
-
 
 class LinearModel(NamedTuple):
     """N(W z + m, diag ψ) under z ~ N(0, I), float64.
@@ -121,23 +119,22 @@ def best_linear_model(x: Tensor, unseen: Tensor, most: int, *, diagonal: bool, f
     return max(models, key=lambda model: float(model.log_prob(unseen.cpu()).mean()))
 
 
-def lossless_linear_model(x: Tensor, *, floor: float = 0.0) -> LinearModel:
+def whitening(x: Tensor, noise: float) -> LinearModel:
     """Return the linear model of as many dimensions as there are columns, under which rows have their own covariance.
 
-    Its noise, one variance, is a ten-thousandth of the smallest variance along an axis, so that codes are whitened rows
-    with next to nothing lost. Under N(0, I) it is worth as much as one Gaussian; a law fitted to its codes is a law of
-    the rows.
+    Codes are whitened rows with next to nothing lost, if the noise is small. Under N(0, I) the model is worth as much
+    as one Gaussian; a law fitted to its codes is a law of the rows.
 
     Parameters
     ----------
     x
         (n, d), without gaps.
-    floor
-        Least noise variance. Axes along which rows vary less are idle.
+    noise
+        Its variance. Axes along which rows vary less are idle.
     """
     mean, values, axes = _spectrum(x)
-    noise = (_LOST * values[-1]).clamp(min=max(floor, 1e-12))
-    return LinearModel(mean, axes * (values - noise).clamp(min=0).sqrt(), noise.expand(len(mean)).clone())
+    own = max(noise, 1e-12)
+    return LinearModel(mean, axes * (values - own).clamp(min=0).sqrt(), torch.full_like(mean, own))
 
 
 def can_begin_linear(vae: VAE) -> int:

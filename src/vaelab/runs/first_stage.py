@@ -17,7 +17,7 @@ from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, Site, law_of
 from vaelab.model import VAE
-from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear, lossless_linear_model
+from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear, whitening
 from vaelab.runs.baseline import Gain, gain_over_gaussian
 from vaelab.specs import MLP, FitSettings, Profiled, Settings, build_vae
 from vaelab.specs import Gaussian as GaussianSpec
@@ -140,7 +140,7 @@ class FirstStage:
 
         γ is profiled under N(0, I). Where the codes have another law it takes up what they cannot say under that, and
         no law that is fitted to them later gets it back. The unseen rows have also chosen the weights and the γ of the
-        training, but nothing of the whitening.
+        training, but nothing of the whitening, whose γ is at its floor.
         """
         if kept.law is None or kept.gain is None or not _may_begin_linear(settings, kept.vae):
             return kept
@@ -148,7 +148,7 @@ class FirstStage:
             return kept
         vae = self._built(settings).to(next(kept.vae.parameters()).device)
         x, _ = _some_rows(self.batches)
-        begin_linear(vae, lossless_linear_model(x, floor=_floor(vae)))
+        begin_linear(vae, whitening(x, _floor(vae)))
         other = self._judged(settings, vae, kept.stage)._replace(lossless=True)
         return other if other.gain is not None and other.gain.clearly_above(kept.gain) else kept
 
