@@ -27,6 +27,7 @@ from vaelab.types import Batches, Trainable
 
 FIRST = "stage one"
 LINEAR, BELOW = "from a linear model", "from below"  # the same again from another start
+ONE = "with one variance"  # of which a variance per column begins
 _LOW = 0.01  # first γ of a training that is tried again, relative to the variance of the data
 _MOST_FOR_LINEAR = 20_000  # rows
 _MOST_FOR_LAW = 3_000
@@ -128,10 +129,19 @@ class FirstStage:
     def _from(self, settings: Settings, stage: str) -> Iterator[Kept]:
         """Train a VAE, of the same seed always, so that only the settings differ; a linear one comes before."""
         batches, rest = self.batches, self.rest
-        vae = self._built(settings)
+        vae, poorer = self._built(settings), _with_one_variance(settings)
         if getattr(settings.network, "start", None) == "linear":
             _begin_linear(vae, batches, rest)
             yield self._judged(settings, copy.deepcopy(vae), stage)
+        elif poorer is not None:
+            one = self._built(poorer)
+            before = f"{stage} {ONE}"
+            fit_stage(
+                one, batches, rest, poorer, settings.training, before, self.hooks, self.states, resume=self.resume
+            )
+            vae.encoder, vae.decoder = one.encoder, one.decoder
+            _calibrate(vae, batches, rest, settings.seed, before)
+            yield self._judged(settings, copy.deepcopy(vae), before)
         fit_stage(vae, batches, rest, settings, settings.training, stage, self.hooks, self.states, resume=self.resume)
         yield self._judged(settings, vae, stage)
 
@@ -194,6 +204,21 @@ def _may_begin_linear(settings: Settings, vae: VAE) -> bool:
     if not isinstance(network, MLP) or network.start is not None or not can_begin_linear(vae):
         return False
     return isinstance(likelihood, GaussianSpec) and isinstance(likelihood.variance, Profiled)
+
+
+def _with_one_variance(settings: Settings) -> Settings | None:
+    """Return settings with one γ for those of a γ per column that have no start of their own, else None.
+
+    From random weights a γ per column gives columns up before the decoder has learned them.
+    """
+    likelihood = settings.likelihood
+    if not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
+        return None
+    if likelihood.shape != "diag-i" or likelihood.variance.start is not None:
+        return None
+    if not isinstance(settings.network, MLP) or settings.network.start is not None:
+        return None
+    return settings.model_copy(update={"likelihood": likelihood.set_params(shape="iso-i")})
 
 
 def _from_below(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
@@ -266,12 +291,7 @@ def fit_stage(
     )
     if not isinstance(model, VAE):
         return
-    device = next(model.parameters()).device
-    model.calibrate(
-        batches.to(device),
-        unseen=None if held_out is None else held_out.to(device),
-        generator=stream(device, settings.seed, stage, "calibrate"),
-    )
+    _calibrate(model, batches, held_out, settings.seed, stage)
     variance = model.likelihood.variance
     if variance is not None and variance.at_floor:
         warnings.warn(
@@ -280,3 +300,12 @@ def fit_stage(
             VaelabWarning,
             stacklevel=4,
         )
+
+
+def _calibrate(vae: VAE, batches: Batches, held_out: Batches | None, seed: int, stage: str) -> None:
+    device = next(vae.parameters()).device
+    vae.calibrate(
+        batches.to(device),
+        unseen=None if held_out is None else held_out.to(device),
+        generator=stream(device, seed, stage, "calibrate"),
+    )
