@@ -167,15 +167,16 @@ def test_a_variance_per_column_is_tried_from_both_starts(network):
 @pytest.mark.parametrize(
     ("gains", "taken"),
     [
-        ((0.5, 0.2, 1.5), 1.5),  # random, linear as it is, trained from there
-        ((0.5, 0.2, 0.3), 0.5),
-        ((0.5, 0.6, 0.4), 0.6),
-        ((0.5, 0.6, 0.7), 0.6),  # within the standard error of the simpler
+        ((0.1, 0.5, 0.2, 1.5), 1.5),  # one variance as it is, trained from there, linear as it is, trained from there
+        ((0.1, 0.5, 0.2, 0.3), 0.5),
+        ((0.1, 0.5, 0.6, 0.4), 0.6),
+        ((0.1, 0.5, 0.6, 0.7), 0.6),  # within the standard error of the simpler
+        ((0.6, 0.5, 0.2, 0.3), 0.6),
     ],
 )
 def test_unseen_rows_choose_between_starts(gains, taken, monkeypatch):
     noise = torch.tensor([-1.0, 1.0]).repeat(50)  # of deviation 1: an error of 0.1 where one has noise and one has not
-    rows = [noise * 2 * (index == 2) + gain for index, gain in enumerate(gains)]
+    rows = [noise * 2 * (index == 3) + gain for index, gain in enumerate(gains)]
     found = iter([Gain(gain, 0.1, False, tuple(each.tolist())) for gain, each in zip(gains, rows, strict=True)])
     monkeypatch.setattr("vaelab.runs.first_stage.gain_over_simple", lambda *a, **k: next(found))
     model = GaussianVAE(2, network="mlp([16])", likelihood="gaussian(shape=diag-i)", epochs=1, random_state=0)

@@ -8,6 +8,7 @@ decoder are the same functions of what is left. What it did to the decoder is th
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ def prune(
     VaelabWarning
         A change is larger than the tolerance.
     """
-    check_number("tolerance", tolerance, "a positive number, in units of √γ")
+    if tolerance != math.inf:
+        check_number("tolerance", tolerance, "a positive number, in units of √γ")
     if not isinstance(vae.posterior, Diagonal | Isotropic):
         raise InputError(
             f"a posterior of type {type(vae.posterior).__name__}, whose axes are not the latent dimensions",

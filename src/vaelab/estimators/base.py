@@ -52,7 +52,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     trained_ : vaelab.runs.Trained
         Networks, densities, units and facts.
     active_dimensions_ : int
-        Latent dimensions whose mean ratio on the training data is below 0.05.
+        Latent dimensions whose mean ratio on the training data is below 0.05. The code of a `TwoStageVAE` of a table
+        may be the whitened columns (``trained_.facts.lossless``), all of which are active.
     gamma_ : float or ndarray or None
         Decoder variance in the network's units (columns of variance 1, pixels in [0, 1]); of the shape of a row where
         every dimension has its own, and a mean over rows where rows differ.

@@ -12,6 +12,8 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from vaelab.latent import LatentDensity, PriorDensity
+from vaelab.metrics.likelihood import importance_weighted_bounds
 from vaelab.model import VAE, Mixed, draw, kl, variance_ratios_of
 from vaelab.rows import blocks
 from vaelab.training import stream
@@ -27,7 +29,9 @@ _UNUSED = 0.9  # variance ratio from which a dimension carries less than a twent
 
 
 class Gain(NamedTuple):
-    """Nats per unseen row by which the ELBO of a VAE is above the log-density of something simple.
+    """Nats per unseen row by which a VAE is above the log-density of something simple.
+
+    It is its ELBO; where it is judged with a law of its codes, a tighter bound under that.
 
     Attributes
     ----------
@@ -91,7 +95,7 @@ class Rival(NamedTuple):
     components
         Chosen by BIC (G. Schwarz, "Estimating the dimension of a model", 1978).
     value, error
-        Nats per unseen row by which its log-density is above the VAE's ELBO, and the standard error over rows.
+        Nats per unseen row by which its log-density is above what the VAE is worth, and the standard error over rows.
     """
 
     components: int
@@ -134,15 +138,26 @@ def gain_over_columns(vae: VAE, train: Batches, unseen: Batches | None, *, seed:
     if c is not None:
         return None
     columns = _Columns(x.double().cpu(), law)
-    gains = _gains(vae, unseen, seed, columns.log_density)
+    gains = _worth(vae, unseen, seed) - _of_rows(unseen, columns.log_density)
     return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()), "columns")
 
 
-def gain_over_gaussian(vae: VAE, train: Batches, unseen: Batches | None, *, seed: int) -> Gain | None:
+def gain_over_gaussian(
+    vae: VAE, train: Batches, unseen: Batches | None, *, seed: int, law: LatentDensity | None = None
+) -> Gain | None:
     """Compare a VAE of a table with N(mean, covariance) of its training rows, on rows that neither has seen.
 
     The covariance is that of O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional covariance
     matrices", 2004.
+
+    Parameters
+    ----------
+    vae, train, unseen
+        The model, the rows that it was trained on, and others.
+    seed
+        Of draws.
+    law
+        Of the codes: the VAE is then worth its importance-weighted bound under this or its prior, whichever is more.
 
     Returns
     -------
@@ -158,12 +173,19 @@ def gain_over_gaussian(vae: VAE, train: Batches, unseen: Batches | None, *, seed
     if int(failed):
         return None
     mean = x.mean(0)
-    gains = _gains(vae, unseen, seed, lambda own: _log_normal(own, mean, factor))
+    gains = _worth(vae, unseen, seed, law) - _of_rows(unseen, lambda own: _log_normal(own, mean, factor))
     return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()))
 
 
-def mixture_beside(vae: VAE, train: Batches, unseen: Batches | None, *, seed: int) -> Rival | None:
+def mixture_beside(
+    vae: VAE, train: Batches, unseen: Batches | None, *, seed: int, law: LatentDensity | None = None
+) -> Rival | None:
     """Compare a VAE of a table with a full-covariance mixture of 1, 2, 4, 8 or 16 Gaussians, the best by BIC.
+
+    Parameters
+    ----------
+    vae, train, unseen, seed, law
+        As for `gain_over_gaussian`.
 
     Returns
     -------
@@ -185,8 +207,8 @@ def mixture_beside(vae: VAE, train: Batches, unseen: Batches | None, *, seed: in
             one = GaussianMixture(k, random_state=0, reg_covar=_RIDGE).fit(rows)
         fits.append((one.bic(rows), one))
     best = min(fits, key=lambda each: each[0])[1]
-    gains = -_gains(vae, unseen, seed, lambda own: torch.from_numpy(best.score_samples(own.numpy())))
-    return Rival(best.n_components, *_mean(gains))
+    gains = _of_rows(unseen, lambda own: torch.from_numpy(best.score_samples(own.numpy())))
+    return Rival(best.n_components, *_mean(gains - _worth(vae, unseen, seed, law)))
 
 
 def _mixed(vae: VAE) -> bool:
@@ -244,19 +266,30 @@ def _rows_to_compare(vae: VAE, train: Batches, unseen: Batches | None) -> Tensor
         return None
     if len(train.event_shape) != 1 or not 1 < train.event_shape[0] <= _MOST_COLUMNS:
         return None
-    x, c = train.take(torch.arange(min(len(train), _MOST_ROWS), device=next(vae.parameters()).device))
-    x = x.double().cpu()
+    x, c = train.to("cpu").take(torch.arange(min(len(train), _MOST_ROWS)))
+    x = x.double()
     if c is not None or not bool(x.isfinite().all()) or x.shape[1:] != train.event_shape:
         return None
     return x
 
 
-def _gains(vae: VAE, unseen: Batches, seed: int, log_density: Callable[[Tensor], Tensor]) -> Tensor:
-    """(n,) ELBO less a log-density of (n, d) rows in float64."""
-    device, parts = next(vae.parameters()).device, []
+def _of_rows(unseen: Batches, log_density: Callable[[Tensor], Tensor]) -> Tensor:
+    """(n,) a log-density of (n, d) rows in float64."""
+    return torch.cat([log_density(block.x.double()) for block in blocks(unseen.to("cpu"), "cpu")])
+
+
+def _worth(vae: VAE, unseen: Batches, seed: int, law: LatentDensity | None = None) -> Tensor:
+    """(n,) ELBO; with a law of the codes the importance-weighted bound."""
+    device = next(vae.parameters()).device
+    unseen = unseen.to(device)
+    if law is not None:
+        laws = {"prior": PriorDensity(vae.prior), "law": law}
+        found = importance_weighted_bounds(vae, unseen, densities=laws, draws=_DRAWS, seed=seed).bound
+        return max(found.values(), key=lambda rows: float(rows.mean()))
+    parts = []
     for _, own, _, generator in blocks(unseen, device, draws=lambda start: stream(device, seed, "baseline", start)):
         with torch.no_grad():
-            parts.append(_elbo(vae, own, generator) - log_density(own.double().cpu()))
+            parts.append(_elbo(vae, own, generator))
     return torch.cat(parts)
 
 

@@ -16,6 +16,7 @@ from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite, warn_of_wild_en
 from vaelab.data.mapped import blocks
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
+from vaelab.latent.mixtures import FEW
 from vaelab.model import VAE, gap_patterns, variance_ratios_of
 from vaelab.model.contexts import own_state
 from vaelab.runs.baseline import mixture_beside
@@ -98,9 +99,9 @@ def train(
         gaps = facts.gaps or ()
         first = FirstStage(batches, rest, *sizes, ordered=ordered, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
-        settings, vae, gain, facts.stage, facts.trained_latent_dim = kept
+        settings, vae, gain, facts.stage, facts.trained_latent_dim, law, facts.lossless = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
-        facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed)
+        facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed, law=law)
         if gain is not None and gain.doubt:
             warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
         _warn_of_blank(vae, settings, facts.data_variance)
@@ -176,13 +177,21 @@ def fit_densities(
     states: Path | None = None,
     resume: bool = False,
 ) -> None:
-    """Fit every density that the settings name, and score all of them on held-out codes."""
+    """Fit every density that the settings name, and score all of them on held-out codes.
+
+    Where codes are few, those that are fitted in closed form or by EM are fitted once more in the end, to all of them.
+    """
     settings, facts = trained.settings, trained.facts
     facts.code_variance = float(codes.moments()[1].square().mean())
     for law in ordered(settings.densities):
         fitted = fit_density(law, trained, codes, held_out, hooks=hooks, states=states, resume=resume)
         trained.densities[law.name] = fitted
     facts.code_scores, facts.best_density = compare_on_codes(trained.densities, held_out or codes, seed=settings.seed)
+    if held_out is None or len(codes) >= FEW or not isinstance(codes.c, Tensor | None):
+        return
+    for law in ordered(settings.densities):
+        if not law.gradient:
+            trained.densities[law.name] = fit_density(law, trained, codes.joined(held_out), None)
 
 
 def fit_density(

@@ -62,6 +62,10 @@ class Facts(BaseModel):
         Density → mean log-density of held-out codes in nats per code (a lower bound for the second stage).
     best_density
         The simplest density that no other clearly beats; see `vaelab.latent.compare_on_codes`.
+    lossless
+        Whether stage one is no training's: unseen rows preferred the whitening of the rows, as many dimensions as
+        there are columns with next to no noise, below the law of its codes. It says nothing of how many dimensions
+        the data have.
     gaussian_gain
         Nats per unseen row that the VAE has over a Gaussian of the data's covariance, or over independent columns of a
         mixed table, and their standard error; None where this was not compared.
@@ -93,6 +97,7 @@ class Facts(BaseModel):
     variance_ratios: tuple[float, ...] = ()
     code_scores: dict[str, float] = {}
     best_density: str = "prior"
+    lossless: bool = False
     gaussian_gain: Gain | None = None
     mixture: Rival | None = None
     stage: str = "stage one"
@@ -148,6 +153,17 @@ class Trained:
         if variance is None or float(variance.gamma.mean()) <= _NOISY * self.facts.data_variance:
             return ACTIVE_BELOW
         return _CARRIES
+
+    @property
+    def whitened(self) -> str:
+        """What a count of dimensions means where stage one is no training's, in a sentence; else empty."""
+        if not self.facts.lossless:
+            return ""
+        return (
+            "The code is the whitened columns: with the law of its codes that explains unseen rows better than what "
+            "training found. All of them are active, whatever the dimension of the data, for which see "
+            "estimate_dimension."
+        )
 
     @property
     def active_dimensions(self) -> int:

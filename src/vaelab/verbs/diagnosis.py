@@ -145,7 +145,7 @@ def diagnose(
             verdicts=verdicts_of(measures, context),
             examples=examples,
             history=[record for record in history if record.get("stage") == subject.trained.facts.stage],
-            notes=tuple(measured.notes),
+            notes=(*measured.notes, *filter(None, [subject.trained.whitened])),
             seconds=time.perf_counter() - start,
         )
 
