@@ -30,8 +30,9 @@ class TwoStageVAE(Estimator):
         default, since pipelines pass the target of a later step to every step.
     densities
         Which to fit on the codes, beside the prior: ``"gaussian"``, ``"mixture"`` (``Mixture(10)``), ``"flow"`` (the
-        extra ``flow``), ``"second_stage"`` (``SecondStage(hidden=(256,), training=FitSettings(20))``). All are
-        conditional where the model is. Gaussian, mixture and second stage by default.
+        extra ``flow``), ``"flow_matching"``, ``"second_stage"`` (``SecondStage(hidden=(256,),
+        training=FitSettings(20))``). All are conditional where the model is. Gaussian, mixture and second stage by
+        default.
     epochs, batch_size, lr, training
         Training of stage one, as for `GaussianVAE`.
     compute

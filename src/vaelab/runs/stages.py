@@ -215,7 +215,7 @@ def fit_density(
     codes
         To fit.
     held_out
-        By which the weights of a flow or a second stage are chosen; None keeps the last ones.
+        By which the weights of what is trained by gradient are chosen; None keeps the last ones.
     hooks, states, resume
         As for `train`.
     """

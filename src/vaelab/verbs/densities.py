@@ -30,7 +30,7 @@ from vaelab.runs.stages import check_densities, fit_density, hold_out
 from vaelab.specs.densities import PRIOR, Density, named
 from vaelab.verbs.subject import read
 
-_FOR_WEIGHTS = 0.1  # share of the codes that the weights of a flow and of a second stage are chosen by
+_FOR_WEIGHTS = 0.1  # share of the codes that the weights of what is trained by gradient are chosen by
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def compare_densities(
 ) -> DensityComparison:
     """Fit latent densities to a trained model's codes, and rank them on held-out ones.
 
-    Every density sees fresh draws of the same codes' posteriors. A flow and a second stage choose their weights by a
-    tenth of the codes that they are given, never by those that are scored on.
+    Every density sees fresh draws of the same codes' posteriors. What is trained by gradient chooses its weights by
+    a tenth of the codes that it is given, never by those that are scored on.
 
     Parameters
     ----------

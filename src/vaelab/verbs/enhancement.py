@@ -191,12 +191,12 @@ def enhance(
     held_out
         Share of the rows (at most 5,000) that the densities do not see.
     epochs
-        Of the second stage and the flow; those of the model's settings if None.
+        Of what is trained by gradient; those of the model's settings if None.
     budget
         Time for the fits, in seconds or like ``"2min"``: none is begun after it.
     rows
-        Codes that densities are fitted to, at most; chosen at random where there are more. To fit a flow and a second
-        stage to many takes long: give more if that is worth it.
+        Codes that densities are fitted to, at most; chosen at random where there are more. What is trained by
+        gradient takes long on many: give more if that is worth it.
     samples
         Decoded draws of each density.
     gamma
