@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaelab
-from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, TwoStageVAE, VAEDetector
+from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, TwoStageVAE, VAEDetector, specs
 from vaelab.data.marginals import Marginal
 from vaelab.errors import VaelabWarning
 from vaelab.metrics.conformal import alarms, conformal_p_values, threshold
@@ -222,6 +222,16 @@ def test_costs_of_mixed_rows_add_up_and_gaps_cost_nothing():
     found = detector.explain(table)
     assert list(found.entries) == list(table)
     assert (found.entries["b"][table.b.isna()] == 0).all()
+    np.testing.assert_allclose(-found.entries.sum(axis=1) - found.kl, detector.score_samples(table), rtol=1e-9)
+
+
+def test_columns_that_are_left_out_cost_nothing():
+    table = frame(120).assign(note=0)[["note", "d", "kind", "a"]]
+    columns = {"note": "drop", "kind": {"kind": "ordered", "levels": ["low", "mid", "high"]}}
+    model = GaussianVAE(**QUICK, likelihood=specs.Mixed(columns=columns))
+    detector = VAEDetector(model, random_state=0).fit(table)
+    found = detector.explain(table)
+    assert list(found.entries) == ["d", "kind", "a"]
     np.testing.assert_allclose(-found.entries.sum(axis=1) - found.kl, detector.score_samples(table), rtol=1e-9)
 
 

@@ -253,6 +253,7 @@ def test_pruned_models_keep_their_columns():
 
 def test_evaluation_bounds_the_likelihood_and_refuses_distances():
     from vaelab.verbs import Options, evaluate
+    from vaelab.verbs.evaluation import beside_rows
 
     frame = people()
     model = GaussianVAE(**QUICK).fit(frame)
@@ -263,6 +264,11 @@ def test_evaluation_bounds_the_likelihood_and_refuses_distances():
     told = [note for note in report.notes if "told apart by trees" in note]
     assert len(told) == len(model.trained_.densities)
     assert all("copies" in note for note in told)
+    attacked = [note for note in report.notes if "membership inference" in note]
+    assert len(attacked) == len(told)
+    drawn = beside_rows(model.trained_, data)
+    assert drawn.columns[0].gaps_fake > 0.1  # as the rows have them
+    assert all(column.gaps_fake == 0 for column in drawn.columns if column.name == "age")
     with pytest.raises(InputError, match="frechet for a mixed table"):
         evaluate(model, data, options=Options(metrics=("frechet",)))
     other = frame.assign(city=frame["city"].replace("Rome", "Bern"))
@@ -311,6 +317,20 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert not full.isna().any(axis=None)
     there = frame.notna()
     assert (full[frame.columns].astype(object)[there] == frame.astype(object)[there])[there].stack().all()
+    people(600, seed=1).to_csv("unseen.csv", index=False)
+    capsys.readouterr()
+    main(["evaluate", "--real", "unseen.csv", "--fake", "fake.csv", "--train", "people.csv", "--html", "two.html"])
+    assert "membership inference" in capsys.readouterr().out
+    assert "real entries are missing" in (tmp_path / "two.html").read_text(encoding="utf-8")
+    frame[["height", "age"]].dropna().to_csv("numbers.csv", index=False)
+    main(["evaluate", "--real", "numbers.csv", "--fake", "numbers.csv", "--html", "numbers.html"])
+    assert "2 columns" in (tmp_path / "numbers.html").read_text(encoding="utf-8")
+    main(["train", "unseen.csv", "--likelihood", "mixed", *quick, "--quiet"])
+    other = capsys.readouterr().out.strip().splitlines()[-1]
+    main(["evaluate", other, "--likelihood-draws", "2", "--likelihood-rows", "20", "--html", "run.html", "--quiet"])
+    assert "60 fake rows beside 60 real ones" in (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert main(["evaluate", "--real", "digits", "--fake", "digits", "--html", "no.html"]) == 2
+    assert "CSV or parquet" in capsys.readouterr().err
     main(["train", "digits", "--network", "mlp([8])", "--epochs", "1", "--densities", "gaussian", "--quiet"])
     plain = capsys.readouterr().out.strip().splitlines()[-1]
     assert main(["impute", plain, "-o", "other.csv"]) == 2

@@ -144,3 +144,30 @@ def test_wild_entries_are_named():
 def test_heavy_tails_rare_events_and_wide_columns_are_not_wild(law):
     for seed in range(5):
         assert _said(law(np.random.default_rng(seed))[:, None]) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (torch.zeros(50, 3, device="meta"), "meta device"),
+        (torch.quantize_per_tensor(torch.zeros(50, 3), 0.1, 0, torch.qint8), "quantized"),
+        (torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "nested"),
+        (torch.zeros(50, 3).to_sparse(), "sparse"),
+        ({1.0, 2.0}, "a set"),
+        (len, "a builtin_function_or_method"),
+        (np.full((50, 3), np.timedelta64(5, "s")), "timedelta64"),
+        ([[1.0, 2.0], [3.0]], "no regular array"),
+        (np.array([[10**400, 1.0]] * 50, dtype=object), "float"),
+    ],
+)
+def test_what_holds_no_numbers_to_read_is_refused(given, message):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for call in (model().fit, model().fit(X).transform):
+            with pytest.raises(InputError, match=message):
+                call(given)
+
+
+def test_bfloat16_is_read_everywhere():
+    fitted = model(likelihood="mixed").fit(X)
+    assert np.isfinite(fitted.score_samples(torch.tensor(X).bfloat16())).all()

@@ -1,10 +1,11 @@
 """Every option of every value reaches the object that it is for, with the number that was given."""
 
+import numpy as np
 import pytest
 import torch
 
-from vaelab import specs
-from vaelab.data import ArrayBatches, from_arrays
+from vaelab import GaussianVAE, specs
+from vaelab.data import ArrayBatches, Schema, from_arrays
 from vaelab.latent import Codes, Site, law_of
 from vaelab.model import KL
 from vaelab.runs.stages import hold_out, train
@@ -191,6 +192,25 @@ REACHES = {
         ),
         None,
     ),
+    ("likelihood", "mixed", "columns"): (
+        lambda: (
+            GaussianVAE(1, likelihood=specs.Mixed(columns={1: "category"}), network="mlp([4])", epochs=1)
+            .fit(np.arange(60.0).reshape(20, 3) % 4)
+            .schema_.levels
+        ),
+        (0, 4, 0),
+    ),
+    **{
+        ("column", kind, "levels"): (
+            lambda kind=kind: (
+                Schema.fit([["b"], ["a"]], columns={"0": specs.Column.of(f"{kind}(levels=[b, a, c])")})
+                .columns[0]
+                .levels
+            ),
+            ("b", "a", "c"),
+        )
+        for kind in ("category", "ordered")
+    },
     ("likelihood", "mixed", "floor"): (
         lambda: vae(likelihood="mixed(floor=0.5)", levels=(0, 3, 0, 0, 2)).likelihood.variance.floor,
         1.0,
@@ -250,6 +270,7 @@ AXES = (
     specs.Posterior,
     specs.Condition,
     specs.Likelihood,
+    specs.Column,
     specs.Variance,
     specs.Penalty,
     specs.Density,

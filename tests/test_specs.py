@@ -37,6 +37,7 @@ AXES = [
     specs.Posterior,
     specs.Condition,
     specs.Likelihood,
+    specs.Column,
     specs.Variance,
     specs.Penalty,
     specs.Density,
@@ -449,3 +450,22 @@ def test_a_second_stage_is_as_wide_as_its_codes_are_many():
     assert [law.resolve(rows).hidden for rows in (500, 9_999, 10_000)] == [(256,) * 3, (256,) * 3, (1024,) * 3]
     assert specs.SecondStage((7,)).resolve(500).hidden == (7,)
     assert law.widths == (1024,) * 3
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Settings(latent_dim=0), "latent_dim=0"),
+        (lambda: FitSettings(lr=float("inf")), "finite"),
+        (lambda: FitSettings(epochs=True), "epochs=True"),
+        (lambda: Settings(training={"epochs": 0}), "training.epochs=0"),
+        (lambda: Settings(likelihood="gaussian(fixed(.inf))"), "value=inf"),
+        (lambda: Settings(posterior=dict), "posterior=<class 'dict'>"),
+        (lambda: Settings(compute=len), "compute="),
+        (lambda: Settings(network="kl({a: [)"), "a value, such as|place"),
+    ],
+)
+def test_settings_that_are_written_by_hand_are_explained_too(make, said):
+    with pytest.raises(InputError, match=said) as refused:
+        make()
+    assert str(refused.value).count("Got") == 1

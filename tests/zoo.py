@@ -187,16 +187,27 @@ class Foreign(nn.Module):
         return (0.5 * (error / self.log_gamma.exp() + self.log_gamma).sum(1) + kl.sum(1)).mean()
 
 
-def _foreign(seed: int, loss: Loss = "sound", columns: int = 12, *, end: nn.Module | None = None) -> Patient:
+def _foreign(
+    seed: int,
+    loss: Loss = "sound",
+    columns: int = 12,
+    *,
+    end: nn.Module | None = None,
+    rate: float = 3e-3,
+    epochs: int = 80,
+    gamma: float | None = None,
+) -> Patient:
     x, unseen = _manifold(seed, columns=columns)
     with forked("cpu", seed, "zoo", "weights"):
         model = Foreign(x.shape[1], 5, loss)
     if end is not None:
         model.decoder.append(end)
+    if gamma is not None:
+        model.log_gamma = nn.Parameter(torch.tensor(gamma).log(), requires_grad=False)
     networks = [*model.encoder.parameters(), *model.decoder.parameters()]
     groups: list[dict[str, Any]] = [{"params": networks}, {"params": [model.log_gamma], "lr": 0.03}]
-    optimizer = torch.optim.Adam(groups, lr=3e-3)
-    source, epochs = stream("cpu", seed, "zoo", "foreign"), 80
+    optimizer = torch.optim.Adam(groups, lr=rate)
+    source = stream("cpu", seed, "zoo", "foreign")
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
         for rows in torch.randperm(len(x), generator=source).split(100):
@@ -205,6 +216,11 @@ def _foreign(seed: int, loss: Loss = "sound", columns: int = 12, *, end: nn.Modu
             optimizer.step()
         decay.step()
     return Patient(model.eval(), x, unseen, float(model.log_gamma.detach().exp()) if loss == "sound" else 0.5)
+
+
+def _foreign_early(seed: int) -> Patient:
+    """Another program's, hardly begun: ½ Σ e² and the KL, as its author says, of two epochs at a small rate."""
+    return _foreign(seed, rate=1e-3, epochs=2, gamma=1.0)
 
 
 def _confined(seed: int) -> Patient:
@@ -346,6 +362,7 @@ BROKEN = (
     Kind("mismatched prior: γ tiny", "prior-mismatch", _mismatched),
     Kind("stopped early", "not-converged", _early),
     Kind("stopped after two epochs", "not-converged", _two_epochs),
+    Kind("stopped early, another program's", "not-converged", _foreign_early),
     Kind("sampled between classes", "samples-unlike-rows", _in_holes),
     Kind("over-fitted", "over-fit", _memorised),
     Kind("mean-reduced loss", "loss-mis-scaled", _averaged),

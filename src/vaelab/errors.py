@@ -29,6 +29,10 @@ class InputError(VaelabError, ValueError):
         return type(self), (self.got, self.wanted, self.remedy)
 
 
+class NotNumbersError(InputError, TypeError):
+    """Something that is no number stands where one should; also the `TypeError` that scikit-learn asks for."""
+
+
 class RunFolderError(InputError):
     """A run folder is missing, incomplete, foreign, corrupt or from a newer version."""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vaelab.errors import InputError
+from vaelab.arguments import check_memory
 from vaelab.types import Batches
 
 
@@ -19,24 +18,16 @@ def rows_at_once(event_shape: tuple[int, ...], most: int = 1000) -> int:
     return max(1, min(most, 1_000_000 // max(1, torch.Size(event_shape).numel())))
 
 
-def check_memory(n: int, event_shape: tuple[int, ...]) -> None:
-    """Refuse to draw more rows than fit into memory, where the system says how much there is; it would end the process.
+def check_drawn(n: int, event_shape: tuple[int, ...]) -> None:
+    """Refuse to draw more rows than fit into memory.
 
     Raises
     ------
     InputError
         With the number of bytes.
     """
-    needed = (
-        4 * n * math.prod(event_shape) * 3
-    )  # of float32, in the network's units, in the data's, and as they are returned
-    try:
-        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return
-    if needed > most:
-        got = f"n={n:,}, which takes {needed / 1e9:,.0f} GB where the machine has {most / 1e9:,.0f}"
-        raise InputError(got, "fewer rows", "Draw them in parts, each with its own random_state or seed.")
+    numbers = 3 * n * math.prod(event_shape)  # in the network's units, in the data's, and as they are returned
+    check_memory(f"n={n:,}", 4 * numbers, "Draw them in parts, each with its own random_state or seed.")
 
 
 class RunningVariance:

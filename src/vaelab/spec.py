@@ -10,7 +10,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
@@ -19,16 +21,32 @@ from vaelab.errors import InputError
 
 if TYPE_CHECKING:
     from pydantic import ModelWrapValidatorHandler
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 _NAMED = re.compile(r"\s*([A-Za-z]\w*)\s*=(.*)", re.DOTALL)
 S = TypeVar("S", bound=BaseModel)
 _CALL = re.compile(r"\s*([A-Za-z]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
-class Spec(BaseModel):
+_INSIDE = ContextVar("inside", default=False)  # whether pydantic is making a record, and those in it
+
+
+class _Explaining(ModelMetaclass):
+    """Makes records, and says what is wrong with their settings as `parse` does; those inside leave it to the outer."""
+
+    def __call__(cls, *values: Any, **named: Any) -> Any:  # noqa: N805 - it is a metaclass
+        if _INSIDE.get():
+            return super().__call__(*values, **named)
+        with _explained(cls):
+            return super().__call__(*values, **named)
+
+
+class Spec(BaseModel, metaclass=_Explaining):
     """A frozen record of settings that checks itself; fields may also be given by position, in their order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     if not TYPE_CHECKING:  # checkers see the fields by name
 
@@ -46,7 +64,12 @@ class Spec(BaseModel):
     def _read(cls, value: Any) -> Any:
         """Take a call as text, such as ``training(epochs=20)``."""
         call = _CALL.fullmatch(value) if isinstance(value, str) else None
-        return value if call is None or call[2] is None else arguments(cls, call[2])
+        given = value if call is None or call[2] is None else arguments(cls, call[2])
+        for name, each in given.items() if isinstance(given, Mapping) else ():
+            field = cls.model_fields.get(str(name))
+            if isinstance(each, bool) and field is not None and _counts(field.annotation):
+                raise InputError(f"{name}={each}", "a number")  # which Python says that True is
+        return given
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Name → value; those of specs inside too, as ``outer__inner``."""
@@ -81,6 +104,12 @@ class Spec(BaseModel):
         for name, field in type(self).model_fields.items():
             if getattr(self, name) != field.get_default(call_default_factory=True):
                 yield name, getattr(self, name)
+
+
+def _counts(annotation: object) -> bool:
+    """Whether a setting is a number, or none."""
+    kinds = set(get_args(annotation)) or {annotation}
+    return bool(kinds & {int, float}) and bool not in kinds
 
 
 def nested(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -204,8 +233,22 @@ def arguments(kind: type[Spec], text: str) -> dict[str, Any]:
         named = _NAMED.fullmatch(part)
         if named is None and place >= len(fields):
             raise InputError(f"({text})", f"at most {len(fields)} settings")
-        given[fields[place] if named is None else named[1]] = yaml.safe_load(part if named is None else named[2])
+        given[fields[place] if named is None else named[1]] = plain_value(part if named is None else named[2])
     return given
+
+
+def plain_value(text: str) -> Any:
+    """Read a number, a word, a list and so on, in YAML's form.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{text!r}", "a value, such as 0.5, relu or [64, 64]", "Are brackets closed?") from error
 
 
 def _parts(text: str) -> Iterable[str]:
@@ -220,7 +263,7 @@ def _parts(text: str) -> Iterable[str]:
         yield text[start:]
 
 
-def parse(kind: type[S], values: Mapping[str, object]) -> S:
+def parse(kind: type[S], values: object) -> S:
     """Check settings that come from a file or from keyword arguments.
 
     Raises
@@ -228,17 +271,28 @@ def parse(kind: type[S], values: Mapping[str, object]) -> S:
     InputError
         An unknown name (with the nearest known one), a wrong value, or a contradiction; all of them at once.
     """
+    with _explained(kind):
+        return kind.model_validate(dict(values) if isinstance(values, Mapping) else values)
+
+
+@contextmanager
+def _explained(kind: Any) -> Iterator[None]:
+    """Let a record be made; what is wrong with it becomes one message."""
+    before = _INSIDE.set(True)
     try:
-        return kind.model_validate(dict(values))
+        yield
     except ValidationError as error:
         raise explain(error, kind) from None
+    finally:
+        _INSIDE.reset(before)
 
 
 def explain(error: ValidationError, kind: type[BaseModel]) -> InputError:
     """Turn a validation error into one message for people, with the nearest known name for each unknown one."""
     problems = []
     for item in error.errors():
-        inner = getattr(item.get("ctx", {}).get("error"), "__cause__", None)
+        inner = item.get("ctx", {}).get("error")
+        inner = inner if isinstance(inner, InputError) else getattr(inner, "__cause__", None)
         if isinstance(inner, InputError):
             if error.error_count() == 1:
                 return inner

@@ -22,6 +22,14 @@ from vaelab.errors import InputError, RunFolderError, VaelabError
 _UNFINISHED = ".vaelab-unfinished-"  # how names begin that a process left behind which was killed while it wrote
 
 
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; no name that a system refuses is one."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it over `path`.
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -297,3 +298,33 @@ def test_score_calibrates_on_test_rows_on_given_rows_or_on_those_set_aside(tmp_p
     assert run("score", tmp_path / "detector", rows, "-o", tmp_path / "s.npy") == 0
     np.testing.assert_allclose(np.load(tmp_path / "s.npy")[:, 1], p, atol=1e-9)
     assert "by 99 rows" in capsys.readouterr().out
+
+
+def test_evaluate_reads_tables_as_train_does(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(200, 2))
+    lines = [f"{a:.3f}:{b:.3f}" for a, b in rows]
+    for name in ("real.csv", "fake.csv"):
+        Path(name).write_text("a:b\n" + "\n".join([*lines, "offline:1.0"]) + "\n")
+    tables = ["evaluate", "--real", "real.csv", "--fake", "fake.csv", "--quiet"]
+    assert main([*tables, "--separator", ":", "--missing", "offline", "--target", "b"]) == 0
+    assert "b" in capsys.readouterr().out
+    assert main([*tables, "--separator", "ab"]) == 2
+    assert "one character" in capsys.readouterr().err
+    assert main([*tables, "--separator", ":", "--label-column", "nonesuch"]) == 2
+    assert "--label-column nonesuch" in capsys.readouterr().err
+    assert main(["evaluate", "run", "--separator", ":"]) == 2
+
+
+@pytest.mark.parametrize("words", [["--epochs"], ["--epochs", ""], ["--lr", "\x1b[31m"], ["--network", "mlp({a: [)"]])
+def test_flags_without_a_value_or_with_none_that_can_be_read(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("x.csv").write_text("a,b\n" + "1,2\n3,4\n" * 30)
+    assert main(["train", "x.csv", "--quiet", *words]) == 2
+    assert "Got" in capsys.readouterr().err
+
+
+def test_a_header_that_names_two_columns_alike_is_refused(tmp_path, capsys):
+    (tmp_path / "x.csv").write_text("a,b,b\n" + "1,2,3\n4,5,6\n" * 30)
+    assert main(["train", str(tmp_path / "x.csv")]) == 2
+    assert "several columns named 'b'" in capsys.readouterr().err

@@ -134,19 +134,33 @@ def test_a_pair_of_functions_is_wrapped(folder, asked):
     assert (folder / "n.json").is_file()
 
 
-@pytest.mark.parametrize(
-    ("given", "low", "high"), [((), 0, 1), (("--range", "pm1"), -1, 1), (("--range", "raw"), 0, 255)]
-)
+@pytest.mark.parametrize(("given", "low", "high"), [("01", 0, 1), ("pm1", -1, 1), ("raw", 0, 255)])
 def test_bytes_are_given_in_the_range_asked_for(folder, asked, given, low, high):
     arguments = "diagnose", "--adapter", "own.py:load", "--data", "images.npy", "--held-out", "images.npy"
-    assert run(*arguments, *given) == 0
+    assert run(*arguments, "--range", given) == 0
     for rows in (asked[0][1], asked[0][2]["held_out"]):
         assert rows.is_floating_point()
         assert sorted(set(rows.flatten().tolist())) == [low, high]
 
 
+def test_units_of_bytes_are_asked_for(folder, asked, capsys):
+    """Not guessed from their type: a table of 0 and 1 divided by 255 is another table."""
+    np.save("flags.npy", np.eye(120, 3, dtype=np.uint8))
+    for data in ("images.npy", "flags.npy", "digits"):
+        assert run("diagnose", "--adapter", "own.py:load", "--data", data) == 2
+        assert "--range raw on x" in capsys.readouterr().err
+    assert run("diagnose", "--adapter", "own.py:load", "--data", "flags.npy", "--range", "raw") == 0
+    assert asked[0][1].max() == 1.0
+
+
+def test_models_of_diffusers_say_their_range(folder, asked, monkeypatch):
+    monkeypatch.setattr("vaelab.cli.foreign.range_of", lambda model: "pm1")
+    assert run("diagnose", "--adapter", "own.py:load", "--data", "images.npy") == 0
+    assert asked[0][1].min() == -1.0
+
+
 def test_a_named_data_set_keeps_its_split(folder, asked):
-    assert run("diagnose", "--adapter", "own.py:load", "--data", "digits") == 0
+    assert run("diagnose", "--adapter", "own.py:load", "--data", "digits", "--range", "01") == 0
     data = asked[0][1]
     assert isinstance(data, Dataset)
     assert float(data.train.x.max()) == 1.0
@@ -300,10 +314,12 @@ class Samples:
         def restore(rows):
             return rows.numpy()
 
-    def sample(self, n, c, *, density, seed):
+    def draws(self, n, conditions, *, density, seed):
         assert density == "mixture"
-        assert c is None if self.c is None else len(c) == n
-        return torch.zeros(n, 1, 4, 4) + 0.25
+        for rows in (slice(0, 1), slice(1, n)):
+            c, count = conditions(rows), rows.stop - rows.start
+            assert c is None if self.c is None else len(c) == count
+            yield torch.zeros(count, 1, 4, 4) + 0.25
 
 
 @pytest.fixture
@@ -345,7 +361,7 @@ def test_enhance_writes_samples_of_a_foreign_model(folder, enhanced, capsys):
     from PIL import Image
 
     arguments = "enhance", "--adapter", "own.py:load", "--data", "images.npy", "-n", 4
-    assert run(*arguments) == 0
+    assert run(*arguments, "--range", "01") == 0
     assert np.load("samples.npy").tolist() == np.full((4, 1, 4, 4), 0.25).tolist()
     assert run(*arguments, "--range", "pm1", "-o", "s.png") == 0
     shown = np.asarray(Image.open("s.png").convert("L"))

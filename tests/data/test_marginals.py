@@ -105,13 +105,13 @@ def test_what_says_too_little_is_left_alone():
 def test_gaps_and_categories_stay(tmp_path):
     x = torch.stack([_column("zeros"), torch.arange(N).double() % 3, _column("integers")], 1)
     x[::7, 0] = math.nan
-    marginals = Marginals.fit(x, (0, 3, 0))
+    marginals = Marginals.fit(x, (True, False, True))
     z = marginals.to_normal(x)
     assert torch.equal(z.isnan(), x.isnan())
     assert torch.equal(z[:, 1], x[:, 1])
     again = Marginals.from_state(marginals.state())
     torch.testing.assert_close(again.from_normal(z), marginals.from_normal(z), equal_nan=True)
-    scaling = Scaling.fit(x, "table", levels=(0, 3, 0), scores=True)
+    scaling = Scaling.fit(x, "table", levels=(0, 3, 0), scores=(True, False, True))
     saved = Scaling.from_state(scaling.state(), scaling.meta())
     torch.testing.assert_close(saved.to_net(x), scaling.to_net(x), equal_nan=True)
     missing = scaling.log_volume_of(torch.full((1, 3), math.nan))

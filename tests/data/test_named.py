@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 
 from vaelab.data import cache, catalogue, load, named, names
+from vaelab.data.faces import faces
+from vaelab.diagnostics.neighbour_dimension import two_nn
 from vaelab.errors import InputError, MissingExtraError
 
 HOME = os.environ.get("VAELAB_DATA")
@@ -144,11 +146,24 @@ def test_absent_data_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
 
 def test_catalogue_lists_all_and_finds_what_is_there(mnist):
     entries = {entry.name: entry for entry in catalogue(mnist)}
-    assert tuple(entries) == names() == ("digits", "mnist", "fashion_mnist", "cifar10", "celeba", "celeba140")
+    assert tuple(entries) == names() == ("digits", "faces", "mnist", "fashion_mnist", "cifar10", "celeba", "celeba140")
     assert (entries["digits"].present, entries["digits"].where) == (True, "bundled")
+    assert (entries["faces"].present, entries["faces"].shape) == (True, (1, 24, 24))
     assert (entries["mnist"].present, entries["mnist"].where) == (True, str(mnist / "mnist"))
     assert (entries["cifar10"].present, entries["cifar10"].where) == (False, "")
     assert entries["celeba"].shape == (3, 64, 64)
+
+
+def test_faces_are_always_the_same_and_on_a_manifold_of_few_dimensions():
+    data = load("faces")
+    assert (tuple(data.train.x.shape), len(data.test.x)) == ((4000, 1, 24, 24), 1000)
+    assert torch.equal(data.train.x, load("faces").train.x)
+    drawn = faces(3000, seed=1)
+    assert drawn.dtype == np.uint8
+    assert not np.array_equal(drawn[:10], faces(10, seed=2))
+    grey = ((drawn > 90) & (drawn < 115)).mean((1, 2, 3))  # few pixels but those of hats
+    assert 0.3 < (grey > 0.05).mean() < 0.5
+    assert 2 < two_nn(drawn.reshape(3000, -1) / 255.0) < 6.5
 
 
 # CelebA

@@ -619,3 +619,69 @@ def test_no_other_library_is_imported_for_an_adapter():
         "assert not {'pythae', 'diffusers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+class AutoencoderOfSigns(nn.Module):
+    """As one of diffusers that was trained on images of −0.8 and 0.8: it knows nothing else."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = {}
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def encode(self, x):
+        return (self.weight * x,)
+
+    def decode(self, z):
+        return 0.8 * z.sign()
+
+
+AutoencoderOfSigns.__module__ = "diffusers.models"
+
+
+def test_rows_in_other_units_than_a_family_takes_are_refused_where_that_is_proved():
+    x = 0.1 + 0.8 * torch.randint(0, 2, (20, 1, 4, 4), generator=torch.Generator().manual_seed(0)).float()
+    with pytest.raises(InputError, match=r"Pass 2 \* X - 1"):
+        adapt(AutoencoderOfSigns(), x)
+    assert adapt(AutoencoderOfSigns(), 2 * x - 1).family == "a diffusers AutoencoderOfSigns"
+    # rows of the right range that have no negative number, and a model that rebuilds neither well
+    assert adapt(AutoencoderOfSigns(), torch.full((20, 1, 4, 4), 0.8)).family
+    noise = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    assert adapt(AutoencoderOfSigns(), 0.4 * noise + 0.5).family
+
+
+class Clock(nn.Module):
+    """Standardises seconds since 1970, which float32 rounds to two minutes."""
+
+    def __init__(self):
+        super().__init__()
+        self.start = nn.Parameter(torch.tensor(1.7e9, dtype=torch.float64))
+
+    def encode(self, x):
+        return (x - self.start) / 1e3
+
+    def decode(self, z):
+        return 1e3 * z + self.start
+
+
+@pytest.mark.parametrize("form", ["module", "functions", "arrays"])
+def test_models_of_double_precision_get_rows_of_double_precision(form):
+    from vaelab.verbs.subject import subject_of
+
+    x = 1.7e9 + 1e3 * np.random.default_rng(0).normal(size=(200, 2))
+    clock = Clock()
+    model = {
+        "module": clock,
+        "functions": wrap(lambda x: clock.encode(x), lambda z: clock.decode(z)),
+        "arrays": wrap(lambda x: (x - 1.7e9) / 1e3, lambda z: 1e3 * z + 1.7e9, arrays=True),
+    }[form]
+    subject = subject_of(model, x)
+    assert subject.batches.x.dtype == (torch.float32 if form == "functions" else torch.float64)
+    if form != "functions":
+        assert float((subject.trained.vae.reconstruct(subject.batches.x) - torch.from_numpy(x)).abs().max()) < 1e-3
+
+
+def test_what_a_loss_stands_for_is_said_or_read():
+    x = curved_manifold(100)
+    assert not adapt(wrap(lambda x: x, lambda z: z, gamma=1.0), x).loss_read
+    assert not adapt(wrap(lambda x: x, lambda z: z), x, gamma=1.0).loss_read

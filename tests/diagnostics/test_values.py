@@ -50,6 +50,7 @@ def measures(**changes):
 WANTED = {
     "explained": 0.9,
     "slope": 1.1,
+    "slope_apart": math.log(1.1),
     "beyond": 3.0 / 2.0,
     "largest_share": 0.4,
     "dimensions": 20,
@@ -62,10 +63,12 @@ WANTED = {
     "transmitted": 0.7,
     "implied_over_residual": 0.8 / 0.2,
     "implied_over_declared": 0.8 / 0.5,
+    "implied_apart": math.log(0.8 / 0.5),
+    "residual_over_implied": 3 * 0.2 / 0.8,
     "declared_over_residual": 2.5,
     "residual_over_declared": 3 * 0.2 / 0.5,
     "mean_reduced": None,
-    "foreign": 0,
+    "said": 0,
     "error_ratio": 1.4,
     "gap": 2 - 3 * 0.3,
     "gain": 0.15,
@@ -102,10 +105,24 @@ def test_every_value_is_that_of_its_measure():
         (
             {"foreign": True, "gamma_known": False},
             {},
-            {"foreign": 1, "mean_reduced": abs(math.log(0.8 / (20 / 16)))}
+            {"said": 1, "mean_reduced": abs(math.log(0.8 / (20 / 16)))}
             | dict.fromkeys(
-                ("declared_over_residual", "residual_over_declared", "implied_over_declared", "shape_gain")
+                (
+                    "declared_over_residual",
+                    "residual_over_declared",
+                    "implied_over_declared",
+                    "implied_apart",
+                    "shape_gain",
+                )
             ),
+        ),
+        ({"foreign": True}, {}, {"said": 1}),
+        ({"foreign": True, "loss_read": True}, {}, {}),
+        (
+            {},
+            {"optimality": SimpleNamespace(implied_gamma=None)},
+            {"implied_apart": math.inf}
+            | dict.fromkeys(("implied_over_residual", "implied_over_declared", "residual_over_implied")),
         ),
         ({}, {"generalisation": SimpleNamespace(error_ratio=1.4, gap=None)}, {"gap": math.inf}),
         (

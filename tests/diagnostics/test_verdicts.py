@@ -82,7 +82,7 @@ def test_exactly_one_rule_holds_without_conditions_and_it_is_good():
 
 
 def test_every_threshold_has_a_source_but_for_whom_a_rule_is_for():
-    whom = {"dimensions", "latent_dim", "table", "image", "foreign", "units_known"}
+    whom = {"dimensions", "latent_dim", "table", "image", "said", "units_known"}
     conditions = [condition for rule in rules() for one in rule.when for condition in one]
     assert {condition.measure for condition in conditions if not condition.source} == whom
     assert all(condition.measure not in whom for condition in conditions if condition.source)

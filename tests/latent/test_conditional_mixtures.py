@@ -167,7 +167,7 @@ def test_wrong_conditions_say_what_is_wanted():
         density.sample(1, torch.tensor([[1.0, 0, 0, 0]]))
     with pytest.raises(InputError, match="without a condition"):
         density.sample(1)
-    with pytest.raises(InputError, match='"second_stage" or "flow"'):
+    with pytest.raises(InputError, match="second_stage, flow or flow_matching"):
         fit_mixture(sharp(z, torch.zeros(60, 5, 2)), single=False)
     with pytest.raises(InputError, match="wanted one of gaussian, mixture"):
         density_from_state("flow", density.state_dict())

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from vaelab.errors import InputError
-from vaelab.metrics.tabular import column_agreement, pair_agreement, teaches, tell_apart
+from vaelab.metrics.tabular import area_of, clues, column_agreement, pair_agreement, teaches, tell_apart
 
 LEVELS = (0, 0, 3)
 
@@ -67,3 +67,22 @@ def test_what_rows_teach():
     assert math.isnan(teaches(train * [1, 1, 0], real, 2, LEVELS))
     gaps = np.where(np.arange(800)[:, None] % 5 == 0, np.nan, train)
     assert teaches(gaps, real, 2, LEVELS) > 0.9
+
+
+def test_the_area_of_scores_and_its_error_are_those_of_the_formula():
+    rng = np.random.default_rng(0)
+    low, high = rng.normal(size=200), rng.normal(size=50) + 1
+    found = area_of(low, high)
+    above = (high[:, None] > low).mean()
+    assert found.value == pytest.approx(above)
+    areas = [area_of(rng.normal(size=200), rng.normal(size=50) + 1).value for _ in range(300)]
+    assert found.error == pytest.approx(np.std(areas), rel=0.35)
+    assert found.interval == pytest.approx((found.value - 1.96 * found.error, found.value + 1.96 * found.error))
+
+
+def test_trees_go_by_what_differs():
+    real, fake = _rows(600, 0), _rows(600, 1, correlation=-0.8)
+    found = clues(real, fake, LEVELS)
+    assert min(found[0] + found[2], found[1]) > 0.2  # the second column, beside the first or the class
+    assert np.abs(clues(_rows(600, 0), _rows(600, 1), LEVELS)).max() < 0.1
+    assert clues(_rows(600, 0), _rows(600, 1, shift=3.0), LEVELS).argmax() == 0

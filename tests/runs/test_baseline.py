@@ -1,8 +1,10 @@
 """A Gaussian beside a VAE, against the closed form; a training that finds nothing says so."""
 
+import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.covariance import ledoit_wolf
@@ -13,10 +15,10 @@ from helpers import small_vae
 from vaelab import GaussianVAE
 from vaelab.data import ArrayBatches, from_arrays
 from vaelab.errors import VaelabWarning
-from vaelab.model import VAE, Bernoulli, FixedVariance, Gaussian
-from vaelab.nets import MLPDecoder, MLPEncoder
+from vaelab.model import VAE, Bernoulli, FixedVariance, Gaussian, Mixed
+from vaelab.nets import MLPDecoder, MLPEncoder, TableReader, table_width
 from vaelab.runs import assess, findings, train
-from vaelab.runs.baseline import Gain, Rival, gain_over_gaussian, mixture_beside
+from vaelab.runs.baseline import Gain, Rival, gain_over_columns, gain_over_gaussian, gain_over_simple, mixture_beside
 from vaelab.training import Hook
 
 X = torch.randn(300, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(
@@ -53,6 +55,10 @@ def test_what_cannot_be_compared_is_left():
         (Gain(-0.3, 0.1, False), "explains the data better"),
         (Gain(-0.1, 0.1, False), ""),
         (Gain(0.3, 0.1, True), ""),
+        (Gain(0.1, 0.1, True, beside="columns"), "found nothing: the code is unused"),
+        (Gain(-0.1, 0.1, False, beside="columns"), "found nothing: unseen rows"),
+        (Gain(-0.3, 0.1, False, beside="columns"), "independent explain the data better"),
+        (Gain(0.3, 0.1, False, beside="columns"), ""),
     ],
 )
 def test_what_is_said(gain, said):
@@ -68,6 +74,56 @@ def test_noise_is_said_to_be_no_manifold_in_fit_and_in_findings(tmp_path):
     assert any("Training found nothing" in line for line in findings(trained, found))
     model.save(tmp_path / "run")
     assert "gaussian_gain" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_the_gain_over_columns_is_the_bound_above_their_shares_and_normals():
+    levels, nan = (0, 3, 0), math.nan
+    rng = torch.Generator().manual_seed(0)
+    x = torch.stack([2 + torch.randn(300, generator=rng), torch.randint(3, (300,), generator=rng), torch.ones(300)], 1)
+    x[torch.rand(300, generator=rng) < 0.3, 0] = nan
+    reader = TableReader(MLPEncoder((table_width(levels),), 4, hidden=(8,)), levels)
+    law = Mixed(levels, FixedVariance(0.5), gaps=(1, 0, 0))
+    vae = VAE(reader, MLPDecoder(2, law.parameter_shape((3,)), hidden=(8,)), latent_dim=2, likelihood=law)
+    train, unseen = x[:200], x[200:]
+    found = gain_over_columns(vae, ArrayBatches(train), ArrayBatches(unseen), seed=0)
+    first = train[:, 0][~train[:, 0].isnan()].double()
+    number = torch.distributions.Normal(first.mean(), first.std(correction=0))
+    shares = ((train[:, 1].long().bincount() + 1) / 203).double()
+    gap = float((train[:, 0].isnan().sum() + 1) / 202)
+    simple = shares[unseen[:, 1].long()].log() - 0.5 * math.log(2 * math.pi * 0.5)  # the constant has γ too
+    missing = unseen[:, 0].isnan()
+    simple += torch.where(
+        missing, math.log(gap), math.log(1 - gap) + number.log_prob(unseen[:, 0].nan_to_num().double())
+    )
+    noise = torch.randn(2000, 1, 2, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        objective = vae(unseen.repeat(2000, 1), noise=noise.expand(2000, 100, 2).reshape(-1, 2))
+    bound = -objective.per_sample.view(2000, 100).mean(0).double()
+    assert found.value == pytest.approx(float((bound - simple).mean()), abs=0.1)
+    assert found.beside == "columns"
+    assert len(found.rows) == 100
+    assert gain_over_columns(vae, ArrayBatches(train), ArrayBatches(unseen[:19]), seed=0) is None
+    assert gain_over_simple(vae, ArrayBatches(train), ArrayBatches(unseen), seed=0) == found
+    assert mixture_beside(vae, ArrayBatches(train[:, 1:]), ArrayBatches(unseen[:, 1:]), seed=0) is None
+
+
+def test_a_mixed_table_without_structure_is_said_to_have_taught_nothing():
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=400)
+    for share, said in ((0.0, True), (1.0, False)):
+        frame = pd.DataFrame({"x": share * u + 0.4 * rng.normal(size=400), "kind": rng.choice(list("abc"), 400)})
+        frame["sign"] = np.where(share * u + 0.4 * rng.normal(size=400) > 0, "up", "down")
+        frame["y"] = np.exp(share * u + 0.4 * rng.normal(size=400))
+        frame["x"] = frame["x"].mask(rng.random(400) < 0.2)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = GaussianVAE(2, network="mlp([16])", likelihood="mixed", lr=3e-3, epochs=60, random_state=0).fit(
+                frame
+            )
+        assert any("found nothing" in str(one.message) for one in caught) == said
+        lines = findings(model.trained_, assess(model.trained_, model.as_dataset(frame).train))
+        assert any("found nothing" in line for line in lines) == said
+        assert any("nats more than to columns that are independent" in line for line in lines) != said
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -111,17 +167,18 @@ def test_a_variance_per_column_is_tried_from_both_starts(network):
 @pytest.mark.parametrize(
     ("gains", "taken"),
     [
-        ((0.5, 0.2, 1.5), 1.5),  # random, linear as it is, trained from there
-        ((0.5, 0.2, 0.3), 0.5),
-        ((0.5, 0.6, 0.4), 0.6),
-        ((0.5, 0.6, 0.7), 0.6),  # within the standard error of the simpler
+        ((0.1, 0.5, 0.2, 1.5), 1.5),  # one variance as it is, trained from there, linear as it is, trained from there
+        ((0.1, 0.5, 0.2, 0.3), 0.5),
+        ((0.1, 0.5, 0.6, 0.4), 0.6),
+        ((0.1, 0.5, 0.6, 0.7), 0.6),  # within the standard error of the simpler
+        ((0.6, 0.5, 0.2, 0.3), 0.6),
     ],
 )
 def test_unseen_rows_choose_between_starts(gains, taken, monkeypatch):
     noise = torch.tensor([-1.0, 1.0]).repeat(50)  # of deviation 1: an error of 0.1 where one has noise and one has not
-    rows = [noise * 2 * (index == 2) + gain for index, gain in enumerate(gains)]
+    rows = [noise * 2 * (index == 3) + gain for index, gain in enumerate(gains)]
     found = iter([Gain(gain, 0.1, False, tuple(each.tolist())) for gain, each in zip(gains, rows, strict=True)])
-    monkeypatch.setattr("vaelab.runs.first_stage.gain_over_gaussian", lambda *a, **k: next(found))
+    monkeypatch.setattr("vaelab.runs.first_stage.gain_over_simple", lambda *a, **k: next(found))
     model = GaussianVAE(2, network="mlp([16])", likelihood="gaussian(shape=diag-i)", epochs=1, random_state=0)
     facts = train(from_arrays(X.numpy()), model.settings(0)).facts
     assert facts.gaussian_gain.value == taken

@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from vaelab import GaussianVAE, TwoStageVAE
 from vaelab.errors import InputError
+from vaelab.runs.given import draw_balanced
 
 SHORT = {"network": "mlp([32])", "epochs": 40, "random_state": 0}
 
@@ -62,3 +64,44 @@ def test_what_has_no_meaning_is_refused():
     two = TwoStageVAE(1, condition="standard", densities=("gaussian",), **{**SHORT, "epochs": 1})
     with pytest.raises(InputError, match="conditional"):
         two.fit(X, X[:, 0] > 0).sample(3, y=True, given={0: (0, 1)})
+
+
+def test_a_balanced_draw_has_equal_shares_and_each_level_keeps_its_law():
+    rng = np.random.default_rng(0)
+    rare = rng.random(800) < 0.1
+    frame = pd.DataFrame(
+        {
+            "income": np.where(rare, "high", "low"),
+            "age": (35 + 20 * rare + 5 * rng.normal(size=800)).round().astype("int64"),
+            "label": rng.integers(0, 3, 800),
+            "size": rng.normal(size=800),
+        }
+    )
+    longer = {**SHORT, "lr": 3e-3, "epochs": 120}
+    model = TwoStageVAE(3, likelihood="mixed", densities=("mixture(components=3)",), **longer).fit(frame)
+    drawn = model.sample(301, balance="income")
+    assert sorted(drawn["income"].value_counts()) == [150, 151]
+    assert set(drawn["income"][:20]) == {"high", "low"}, "levels are not mixed"
+    whole = model.sample(4000)
+    assert (whole["income"] == "high").mean() < 0.3
+    for level in ("high", "low"):
+        own = [rows["age"][rows["income"] == level] for rows in (whole, drawn)]
+        assert own[0].mean() == pytest.approx(own[1].mean(), abs=3 * own[0].std() / 10)
+    assert (model.sample(30, balance="label")["label"].value_counts() == 10).all()
+    both = model.sample(20, balance="income", given={"age": (40, 60)})
+    assert both["age"].between(40, 60).all()
+    assert (both["income"].value_counts() == 10).all()
+    assert drawn.equals(model.sample(301, balance="income"))
+    for wrong, said in (("size", "at most 20 values"), ("town", "one of income"), (3, "balanced, which holds numbers")):
+        with pytest.raises(InputError, match=said):
+            model.sample(10, balance=wrong)
+    with pytest.raises(InputError, match=r"level '(high|low)', which 0 of"):
+        model.sample(10, balance="income", given={"age": (500, 600)})
+
+
+def test_a_level_that_is_not_met_is_named():
+    def draw(n, block):
+        return torch.zeros(n, 1)
+
+    with pytest.raises(InputError, match="level 'b', which 0 of 100,000 drawn rows have"):
+        draw_balanced(draw, 3, lambda rows: torch.ones(len(rows), dtype=torch.bool), 0, {0.0: "a", 1.0: "b"})

@@ -78,6 +78,38 @@ def test_mse_and_nelbo_are_those_of_the_model():
     assert found.variance_ratios == pytest.approx(q.variance.mean(0).tolist(), rel=1e-5)
 
 
+MATCHING = "flow_matching(width=16, blocks=1, coupling={}, training=fit(epochs=3, batch_size=32, ema=0.9))"
+
+
+@pytest.mark.parametrize("coupling", ["independent", "optimal_transport"])
+def test_flow_matching_is_a_law_of_a_run_like_any_other(coupling, tmp_path, monkeypatch):
+    """Interrupted in its training, resumed, saved, read, drawn from and scored."""
+    monkeypatch.setattr(sys.modules[execute.__module__], "draw_pictures", lambda *a, **k: None)
+    settings = QUICK.set_params(densities=("gaussian", MATCHING.format(coupling)))
+    for name in ("whole", "cut"):
+        prepare(tmp_path / name, table(), settings, {"data": "somewhere"})
+    trained, found = execute(tmp_path / "whole", table())
+    save = checkpoint.save_state
+
+    def interrupted(path, *rest):
+        save(path, *rest)
+        if path.stem == "flow-matching":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_state", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            execute(tmp_path / "cut", table())
+    execute(tmp_path / "cut", table(), resume=True)
+    whole, resumed = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
+    assert whole.read_bytes() == resumed.read_bytes()
+    again = runs.read_run(tmp_path / "cut")
+    drawn = again.sample(5, density="flow_matching", seed=3)
+    assert torch.equal(drawn, trained.sample(5, density="flow_matching", seed=3))
+    assert np.isfinite(found.code_log_density["flow_matching"])
+    assert again.densities["flow_matching"].coupling == coupling
+
+
 @pytest.mark.parametrize("stage", ["stage-one", "stage-two"])
 def test_an_interrupted_run_resumes_to_the_same_model(stage, tmp_path, monkeypatch):
     """Stopped right after the first state of a stage is written."""

@@ -292,7 +292,7 @@ def test_contradictory_settings_are_refused():
         FitSettings(schedule="step")
     with pytest.raises(ValueError, match="schedule=None"):
         FitSettings(schedule=None)
-    with pytest.raises(ValueError, match="Extra inputs"):
+    with pytest.raises(ValueError, match="did you mean 'epochs'"):
         FitSettings(epoch=3)
 
 

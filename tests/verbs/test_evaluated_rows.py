@@ -13,7 +13,7 @@ from vaelab.data import content_hash, from_arrays
 from vaelab.metrics.likelihood import Dequantised, importance_weighted_bounds
 from vaelab.specs import MLP, Compute, FitSettings, Settings
 from vaelab.verbs import Options, evaluate
-from vaelab.verbs.dimension import _by_label
+from vaelab.verbs.grouping import by_label
 from vaelab.verbs.rows import quarter
 from vaelab.verbs.sample_distances import distances_of
 
@@ -115,7 +115,7 @@ def test_the_floor_is_of_rows_that_features_and_reference_are_not_of(monkeypatch
 
 
 def test_groups_keep_the_names_of_their_classes_where_one_is_missing():
-    found = _by_label(torch.tensor([2, 0, 2]), 3, ("a", "b", "c"))
+    found = by_label(torch.tensor([2, 0, 2]), 3, ("a", "b", "c"))
     assert {name: rows.tolist() for name, rows in found.items()} == {
         "a": [False, True, False],
         "c": [True, False, True],

@@ -32,6 +32,8 @@ def test_faults_are_found_where_they_are(tmp_path):
     assert sound.told_apart.value == pytest.approx(0.5, abs=4 * sound.told_apart.error)
     assert min(sound.shape, sound.pair) > 0.9
     assert abs(sound.taught - sound.taught_by_real) < 0.05
+    assert sound.membership.interval[0] < 0.5
+    assert "membership inference" in str(sound)
     fake["age"] = fake["age"].astype(float) + 0.5  # off the grid
     fake.loc[:39, "income"] = 1e6  # out of range, and no gaps among them
     fake["class"] = "low"  # a level that is lost
@@ -59,6 +61,8 @@ def test_arrays_and_wrong_input():
     assert found.rows == (120, 100)
     assert math.isnan(found.copies)
     assert "copies" not in str(found)
+    assert math.isnan(found.membership.value)
+    assert "membership" not in str(found)
     with pytest.raises(InputError, match="equal width"):
         compare_tables(X, Y[:, :1])
     with pytest.raises(InputError, match="target='z'"):
@@ -67,3 +71,57 @@ def test_arrays_and_wrong_input():
         compare_tables(_people(60, 0), _people(60, 1).rename(columns={"age": "years"}))
     with pytest.raises(InputError, match="at least 50"):
         compare_tables(X[:40], Y)
+
+
+def test_identifiers_are_not_compared():
+    rows = pd.DataFrame({"x": np.random.default_rng(0).normal(size=200), "id": [f"C-{i}" for i in range(200)]})
+    found = compare_tables(rows[:100], rows[100:].assign(id=[f"C-{900 + i}" for i in range(100)]), train=rows[:100])
+    assert [column.name for column in found.columns] == ["x"]
+
+
+def test_frames_of_polars_are_compared_as_those_of_pandas():
+    pl = pytest.importorskip("polars")
+    rng = np.random.default_rng(0)
+    real, fake = (pd.DataFrame({"x": rng.normal(size=100), "k": rng.choice(["a", "b"], 100)}) for _ in range(2))
+    one, two = compare_tables(real, fake), compare_tables(pl.from_pandas(real), pl.from_pandas(fake))
+    assert one.as_dict() == two.as_dict()
+
+
+def _page(found, tmp_path):
+    found.save_html(tmp_path / "page.html")
+    return (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_the_page_says_its_point_and_fetches_nothing(tmp_path):
+    real, train = _people(400, 0), _people(400, 1)
+    sound = _page(compare_tables(real, _people(400, 2), train=train, target="class"), tmp_path)
+    assert "These rows pass for real ones" in sound or "These rows nearly pass for real ones" in sound
+    assert "Nothing gives away which rows were trained on" in sound
+    assert "entries are missing" in sound
+    assert "http" not in sound.replace("http://www.w3.org", "")
+    assert "\x1b" not in sound
+    assert "$ odd" in sound
+    shifted = _people(400, 2)
+    shifted["income"] = shifted["income"].fillna(0) + 3
+    text = _page(compare_tables(real, shifted), tmp_path)
+    assert "easily told from real ones" in text
+    assert "They go by “income” first" in text
+    assert "sample with missing=True" in text
+    assert "Membership" not in text
+    lone = compare_tables(pd.DataFrame({"<b>x": np.arange(60.0)}), pd.DataFrame({"<b>x": np.arange(60.0) + 0.5}))
+    text = _page(lone, tmp_path)
+    assert "&lt;b&gt;x" in text
+    assert "<b>x" not in text
+
+
+def test_a_model_that_memorises_is_the_first_thing_on_the_page(tmp_path):
+    rng = np.random.default_rng(0)
+    train, real = rng.normal(size=(300, 4)), rng.normal(size=(300, 4))
+    found = compare_tables(real, train + 0.02 * rng.normal(size=(300, 4)), train=train)
+    assert found.membership.interval[0] > 0.6
+    assert found.copies == 0
+    text = _page(found, tmp_path)
+    assert "These rows give away what they were learned from" in text
+    assert text.index('id="privacy-title"') < text.index('id="clues-title"')
+    copied = compare_tables(real, np.concatenate([train[:10], rng.normal(size=(290, 4))]), train=train)
+    assert "3\N{NO-BREAK SPACE}% of these rows are copies of training rows" in _page(copied, tmp_path)

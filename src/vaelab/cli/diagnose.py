@@ -40,8 +40,8 @@ class Arguments:
     """with --adapter: decoder variance that the loss stands for, 1 for half the summed squared error, 0.5 for all of
     it, times the weight of the KL"""
     pixels: Annotated[Range | None, tyro.conf.arg(name="range")] = None
-    """with --adapter: what bytes of images are given as, 01 for floats in [0, 1], pm1 for [-1, 1], raw for [0, 255];
-    left out: 01. Data stored as floats are given as they are"""
+    """with --adapter: what bytes are given as, 01 for x / 255, pm1 for 2 x / 255 - 1, raw for x; may be left out for
+    autoencoders of diffusers, which take pm1. Data stored as other numbers are given as they are"""
     rows: int = 10_000
     """rows that are measured, at most; at least 100"""
     seed: int = 0

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from vaelab import storage
 from vaelab.cli.checks import check_beside, check_numbers, check_one, check_output
 from vaelab.cli.foreign import Range
-from vaelab.errors import InputError
+from vaelab.errors import InputError, RunFolderError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,8 +48,8 @@ class Arguments:
     gamma: float | None = None
     """with --adapter: decoder variance that the loss stands for"""
     pixels: Annotated[Range | None, tyro.conf.arg(name="range")] = None
-    """with --adapter: what bytes of images are given as, 01 for floats in [0, 1], pm1 for [-1, 1], raw for [0, 255];
-    left out: 01. Data stored as floats are given as they are"""
+    """with --adapter: what bytes are given as, 01 for x / 255, pm1 for 2 x / 255 - 1, raw for x; may be left out for
+    autoencoders of diffusers, which take pm1. Data stored as other numbers are given as they are"""
     rows: int = 50_000
     """of a file that is not read whole, at most; at least 100"""
     seed: int = 0
@@ -84,12 +85,14 @@ def run(argv: list[str]) -> None:
         )
     print(found, end="\n\n")
     if arguments.run is None:
-        _write_samples(found, [target], arguments)
+        from vaelab.cli.foreign import range_of
+
+        _write_samples(found, [target], arguments, arguments.pixels or range_of(model))
     elif found.better or arguments.out is not None:
         found.save(target)
         print(target)
         picture = [target / "samples.png"] if found.trained.facts.kind == "image" else []
-        _write_samples(found, [target / "samples.npy", *picture], arguments)
+        _write_samples(found, [target / "samples.npy", *picture], arguments, None)
     else:
         print("Nothing is written: no density beats the prior. With -o FOLDER a run is, and samples from the prior.")
 
@@ -107,6 +110,8 @@ def _target(arguments: Arguments) -> Path:
         file = arguments.out or Path("samples.npy")
         check_output(file, "--out", (".png", ".npy", ".csv"))
         return file
+    if not storage.exists(folder):
+        raise RunFolderError(f"{folder}: no such folder", "the folder of a vaelab run")
     target = arguments.out or folder.resolve().with_name(f"{folder.resolve().name}-enhanced")
     if is_file:
         remedy = "Leave it out, then: vaelab sample FOLDER -o FILE."
@@ -130,8 +135,8 @@ def _subject(arguments: Arguments) -> tuple[object, object | None, object | None
     return model, *rows_of(model, arguments.data, conditions, pixels=arguments.pixels, most=most, seed=seed)
 
 
-def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments) -> None:
-    """Write samples of the best density; a picture has them in [0, 1]."""
+def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments, pixels: Range | None) -> None:
+    """Write samples of the best density; a picture has them in [0, 1], from the range of a foreign model's pixels."""
     import torch
 
     from vaelab.cli.foreign import to_unit
@@ -148,5 +153,5 @@ def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments) -
 
     for target in targets:
         parts = trained.draws(arguments.n, conditions, density=found.best, seed=arguments.seed)
-        shown = (to_unit(part, arguments.pixels) for part in parts)
+        shown = (to_unit(part, pixels) for part in parts)
         write_rows(target, trained, shown if target.suffix == ".png" else parts, arguments.n)

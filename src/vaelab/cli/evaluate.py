@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from vaelab.storage import exists
+
 if TYPE_CHECKING:
     from vaelab.metrics.protocols import Protocol
     from vaelab.metrics.report import Report
     from vaelab.verbs.options import Options
     from vaelab.verbs.rows import Watch
+
+
+_TABLES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Arguments:
     fake: str | None = None
     """rows to compare with them, of the same kind"""
     train: str | None = None
-    """with --real: labelled real rows for classifier features and the floor; a named data set brings its own"""
+    """with --real: labelled real rows for classifier features and the floor; a named data set brings its own. Of mixed
+    tables, rows that the fake ones were learned from, where --real are others: then privacy is measured too"""
     target: str | None = None
     """with --real and --fake tables that hold categories or gaps: the column to predict, after training on either"""
     metrics: tuple[str, ...] = ()
@@ -55,10 +61,16 @@ class Arguments:
     """side that image files of --real and --fake are resized to"""
     grey: tyro.conf.FlagCreatePairsOff[bool] = False
     """read image files of --real and --fake as grey"""
+    separator: str | None = None
+    """of the columns of CSV files of --real, --fake and --train; left out: found out"""
+    missing: tuple[str, ...] = ()
+    """what stands for a missing entry of these, beside NA and ?"""
     label_column: str | None = None
     """column of --train with the class, left out of --real and --fake"""
     home: Path | None = None
     """folder with a sub-folder per named data set"""
+    html: Path | None = None
+    """of a table: file for one page on samples beside real rows, to open in a browser"""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """folder for evaluation.json, evaluation.txt and pictures; left out: the run's, or none with --real"""
     quiet: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -77,12 +89,15 @@ def run(argv: list[str]) -> None:
         got = f"{len(arguments.runs)} run(s), --real {arguments.real}, --fake {arguments.fake}"
         raise InputError(got, "runs, or both --real and --fake", "Such as: vaelab evaluate runs/digits")
     _refuse_idle(arguments)
-    frames = _mixed(arguments.real, arguments.fake)
-    if frames is not None:
+    frames = _frames(arguments)
+    _check_label(arguments, frames)
+    if frames and (arguments.html is not None or _mixed(frames)):
         _of_tables(arguments, *frames)
         return
     if arguments.target is not None:
         raise InputError("--target without two mixed tables", "--real and --fake with categories or gaps")
+    if arguments.html is not None and len(arguments.runs) != 1:
+        raise InputError(f"--html for {len(arguments.runs)} runs", "one run, or two tables (CSV or parquet)")
     from vaelab.metrics.protocols import protocol
 
     chosen = [protocol(name) for name in arguments.protocol]
@@ -105,7 +120,7 @@ def _refuse_idle(arguments: Arguments) -> None:
     from vaelab.errors import InputError
 
     default = Arguments()
-    of_sets = ("train", "target", "image_size", "grey", "label_column")
+    of_sets = ("train", "target", "image_size", "grey", "separator", "missing", "label_column")
     of_runs = ("densities", "draws", "likelihood_draws", "likelihood_rows")
     idle = [
         name for name in (of_sets if arguments.runs else of_runs) if getattr(arguments, name) != getattr(default, name)
@@ -132,6 +147,7 @@ def _options(arguments: Arguments, watch: Watch) -> Options:
 def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Options) -> Report:
     from vaelab import runs
     from vaelab.verbs import evaluate
+    from vaelab.verbs.evaluation import beside_rows
     from vaelab.verbs.gallery import draw_interpolations
 
     data = runs.data_of(runs.source_of(run)[1], home=arguments.home)
@@ -140,6 +156,9 @@ def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Op
     if len(arguments.runs) == 1 or arguments.out is None:
         draw_interpolations(runs.read_run(run), data, folder)
         _write(folder, report)
+    if arguments.html is not None:
+        trained = runs.read_run(run)
+        beside_rows(trained, trained.conditioned(data)).save_html(arguments.html)
     return report
 
 
@@ -150,16 +169,16 @@ def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> 
 
     assert arguments.real is not None
     assert arguments.fake is not None
-    home, size, grey, label = arguments.home, arguments.image_size, arguments.grey or None, arguments.label_column
-    train = None
-    if arguments.train:
-        train = load(arguments.train, home=home, image_size=size, grey=grey, label_column=label)
+    size, grey = arguments.image_size, arguments.grey or None
+    known: dict[str, Any] = {"home": arguments.home, "image_size": size, "grey": grey}
+    rows = known | {name: getattr(arguments, name) for name in ("label_column", "separator", "missing")}
+    train = load(arguments.train, **rows) if arguments.train else None
     if arguments.real in names():
-        data = load(arguments.real, home=home, image_size=size, grey=grey)
+        data = load(arguments.real, **known)
         real, columns, train = data.test.x, data.columns, train or data
     else:
-        real, columns = load_rows(arguments.real, home=home, image_size=size, grey=grey, label_column=label)
-    fake, others = load_rows(arguments.fake, home=home, image_size=size, grey=grey, label_column=label)
+        real, columns = load_rows(arguments.real, **rows)
+    fake, others = load_rows(arguments.fake, **rows)
     fake = arrange(fake, others, columns, arguments.fake)
     fitted = real if train is None else train.train.x
     scaling = Scaling.fit(fitted, "table" if len(real.shape) == 2 else "image", columns=columns)
@@ -170,22 +189,37 @@ def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> 
     return report
 
 
-def _mixed(*paths: str | None) -> list[Any] | None:
-    """Read tables on disk as data frames if one of them has a column that is not of numbers, or gaps; else None."""
+def _frames(arguments: Arguments) -> list[Any]:
+    """Read --real and --fake as data frames if both are tables on disk; else none."""
+    paths = [Path(path) for path in (arguments.real, arguments.fake) if path is not None]
+    tables = [exists(path) and path.is_file() and path.suffix.lower() in _TABLES for path in paths]
+    return [_read(path, arguments) for path in paths] if all(tables) else []
+
+
+def _read(path: Path, arguments: Arguments) -> Any:
     from vaelab.data.tables import read_table
 
-    files = [Path(path) for path in paths if path is not None]
-    if not files or not all(path.is_file() and path.suffix.lower() in (".csv", ".parquet") for path in files):
-        return None
-    frames = [read_table(path) for path in files]
-    plain = [frame.select_dtypes("number").shape[1] == frame.shape[1] for frame in frames]
-    return None if all(plain) and not any(frame.isna().to_numpy().any() for frame in frames) else frames
+    return read_table(path, separator=arguments.separator, missing=arguments.missing)
+
+
+def _check_label(arguments: Arguments, frames: list[Any]) -> None:
+    """Refuse a column to leave out that no table has."""
+    from vaelab.errors import InputError
+
+    label = arguments.label_column
+    if label is not None and frames and arguments.train is None and not any(label in each.columns for each in frames):
+        raise InputError(f"--label-column {label}", f"one of {', '.join(map(str, frames[0].columns))}")
+
+
+def _mixed(frames: list[Any]) -> bool:
+    """Whether one has a column that is not of numbers, or gaps."""
+    plain = all(frame.select_dtypes("number").shape[1] == frame.shape[1] for frame in frames)
+    return not plain or any(frame.isna().to_numpy().any() for frame in frames)
 
 
 def _of_tables(arguments: Arguments, real: Any, fake: Any) -> None:
     """Compare two mixed tables, print what is found, and write it with a picture where asked to."""
     from vaelab import storage
-    from vaelab.data.tables import read_table
     from vaelab.errors import InputError
     from vaelab.verbs import compare_tables
 
@@ -194,10 +228,14 @@ def _of_tables(arguments: Arguments, real: Any, fake: Any) -> None:
     idle = [name for name in others if getattr(arguments, name) != getattr(default, name)]
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        raise InputError(f"{flags} for tables with categories or gaps", "--real, --fake, --train, --target, --out")
-    train = None if arguments.train is None else read_table(Path(arguments.train))
+        raise InputError(
+            f"{flags} for tables with categories or gaps", "--real, --fake, --train, --target, --html, --out"
+        )
+    train = None if arguments.train is None else _read(Path(arguments.train), arguments)
     found = compare_tables(real, fake, train=train, target=arguments.target)
     print(found)
+    if arguments.html is not None:
+        found.save_html(arguments.html)
     if arguments.out is not None:
         storage.write_text(arguments.out / "evaluation.json", json.dumps(found.as_dict(), indent=2) + "\n")
         storage.write_text(arguments.out / "evaluation.txt", str(found) + "\n")

@@ -11,12 +11,11 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from vaelab.errors import InputError
-from vaelab.spec import Spec, Value
+from vaelab.spec import Spec, Value, plain_value
 from vaelab.specs import Settings
 
 _SHORT = {"epochs": "training.epochs", "batch-size": "training.batch_size", "lr": "training.lr"}
@@ -146,9 +145,16 @@ def _value(outer: str, path: str, words: list[str], flag: str) -> Any:
         if len(words) != 1:
             raise InputError(f"{len(words)} values for {flag}", "one, in quotes if it has spaces")
         return None if words[0].lower() == "none" else words[0]
-    if not words:  # a switch
-        return True
-    read = [yaml.safe_load(word) for word in words]
+    if not words:
+        kinds = [
+            kind.model_fields[path.split(".")[-1]] for kind in _kinds(field) if path.split(".")[-1] in kind.model_fields
+        ]
+        if not any(bool in (each.annotation, *get_args(each.annotation)) for each in kinds):
+            raise InputError(f"{flag} without a value", "one")
+        return True  # a switch
+    if not all(words):
+        raise InputError(f"{flag} ''", "a value")
+    read = [plain_value(word) for word in words]
     return read[0] if len(read) == 1 and not _is_list(field, path.split(".")[-1]) else read
 
 

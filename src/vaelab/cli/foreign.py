@@ -101,14 +101,16 @@ def rows_of(
     conditions
         File of conditions, one per row; None for a model without.
     pixels
-        What bytes become: ``"01"`` x / 255, ``"pm1"`` 2 x / 255 − 1, ``"raw"`` x; None is ``"01"``.
+        What bytes become: ``"01"`` x / 255, ``"pm1"`` 2 x / 255 − 1, ``"raw"`` x. None where the model says so, as
+        one of diffusers does, or the data are not bytes.
     most, seed
         Rows at random that are taken of a file that is not read whole.
 
     Raises
     ------
     InputError
-        There are no such data, `pixels` is given for what is stored as numbers, or conditions do not fit.
+        There are no such data, `pixels` is given for what is stored as numbers, or left out for bytes and a model whose
+        units nobody knows, or conditions do not fit.
     """
     from dataclasses import replace
 
@@ -120,15 +122,23 @@ def rows_of(
         known = known if isinstance(known, Conditioning) else None
         y = None if conditions is None else conditions_of(conditions, known)
         rows, y = _in_memory(load_rows(data)[0], y, most, seed)
-        return _floats(rows, pixels, data), _tensor(y) if isinstance(model, VAE) else y
+        return _floats(rows, pixels, data, model), _tensor(y) if isinstance(model, VAE) else y
     if conditions is not None:
         got = f"conditions beside {data}, a data set with labels of its own"
         raise InputError(got, "conditions of rows in a file", "Leave them out.")
     found = load(data)
     x, unseen = (
-        _floats(_in_memory(part.x, None, len(part), seed)[0], pixels, data) for part in (found.train, found.test)
+        _floats(_in_memory(part.x, None, len(part), seed)[0], pixels, data, model) for part in (found.train, found.test)
     )
     return replace(found, train=replace(found.train, x=x), test=replace(found.test, x=unseen)), None
+
+
+def range_of(model: object) -> Range | None:
+    """Return what bytes become for models of a family that are all trained on the same; None for others."""
+    from vaelab.diagnostics.adapters.of_diffusers import of_diffusers
+
+    found = of_diffusers(model)
+    return "pm1" if found is not None and found.takes == (-1.0, 1.0) else None
 
 
 def _tensor(y: NDArray[Any] | None) -> Tensor | None:
@@ -167,6 +177,8 @@ def rows_for_run(
     from vaelab.cli.output import rows_for
 
     content = runs.read_config(folder)
+    if data == "":
+        raise InputError("--data ''", "a name, a folder or a file", "Leave it out for the run's own.")
     if data is None:
         if "data" not in content:
             got = f"{folder}, which an estimator has saved without a note of its data"
@@ -254,7 +266,7 @@ def _in_memory(rows: Rows, y: NDArray[Any] | None, most: int, seed: int) -> tupl
     return rows.rows(some), None if y is None else y[some.numpy()]
 
 
-def _floats(rows: Tensor, pixels: Range | None, data: str) -> Tensor:
+def _floats(rows: Tensor, pixels: Range | None, data: str, model: object) -> Tensor:
     import torch
 
     if rows.dtype != torch.uint8:
@@ -262,6 +274,11 @@ def _floats(rows: Tensor, pixels: Range | None, data: str) -> Tensor:
             got = f"--range {pixels} for {data}, which is stored as {str(rows.dtype).removeprefix('torch.')}"
             raise InputError(got, "bytes", "Leave it out: numbers are given to the model as they are.")
         return rows
+    pixels = pixels or range_of(model)
+    if pixels is None:
+        got = f"{data}, which is stored as bytes, for a model whose units are unknown"
+        remedy = "Add --range 01 if it was trained on x / 255, --range pm1 on 2 x / 255 - 1, --range raw on x."
+        raise InputError(got, "what the model takes", remedy)
     if pixels == "raw":
         return rows.float()
     return rows.float() / 127.5 - 1 if pixels == "pm1" else rows.float() / 255

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from vaelab.arguments import check_count, check_seed
+
 
 def impute(
     run: tyro.conf.Positional[Path],
@@ -22,15 +24,17 @@ def impute(
         run: folder of a run that was trained with --likelihood mixed.
         data: a file; default: the run's own test rows.
         n: how many rows; default: all.
-        out: file to write: .csv, with categories by name, or .npy, with their numbers.
+        out: file to write: .csv or .parquet, with categories by name, or .npy, with their numbers.
         draws: of the code, per row.
         seed: of the draws.
     """
     from vaelab import runs
     from vaelab.cli.output import rows_for, write_imputed
 
+    check_count("--draws", draws)
+    check_seed(seed, "--seed")
     trained = runs.read_run(run)
-    write_imputed(out, trained, rows_for(run, trained, data, n), draws=draws, seed=seed)
+    write_imputed(out, trained, rows_for(run, trained, data, n), data, draws=draws, seed=seed)
 
 
 def run(argv: list[str]) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
+if TYPE_CHECKING:
+    from vaelab.data import Schema
 
-def info(run: tyro.conf.Positional[Path | None] = None, presets: bool = False) -> None:
+
+def info(run: tyro.conf.Positional[Path | None] = None, presets: bool = False, schema: bool = False) -> None:
     """Show what a run is and what it found.
 
     Args:
         run: folder of the run.
         presets: list the presets instead.
+        schema: write what the columns of a mixed table are taken for, as YAML that `vaelab train --schema` reads.
     """
     from vaelab import presets as known
     from vaelab.errors import InputError
@@ -22,7 +27,40 @@ def info(run: tyro.conf.Positional[Path | None] = None, presets: bool = False) -
         return
     if run is None:
         raise InputError("no run", "the folder of a run", "Runs are in runs/ unless you chose another folder.")
-    print(describe(run))
+    print(columns_of(run) if schema else describe(run))
+
+
+def columns_of(folder: Path) -> str:
+    """Return the columns of a run's table and their kinds as YAML, with what they hold beside them.
+
+    Raises
+    ------
+    InputError
+        The run is not of a mixed table, or is not finished.
+    """
+    import yaml
+
+    from vaelab.data.schema_text import choices, in_words
+    from vaelab.errors import InputError
+
+    found = _schema(folder)
+    if found is None:
+        raise InputError(f"{folder} without a schema", "a finished run with --likelihood mixed")
+    lines = []
+    for column, (name, kind) in zip(found.given, choices(found.given).items(), strict=True):
+        lines.append(f"# {in_words(column)}")
+        flow = None if isinstance(kind, dict) else False
+        text = yaml.safe_dump({name: kind}, allow_unicode=True, sort_keys=False, default_flow_style=flow, width=10**9)
+        lines.append(text.rstrip())
+    return "\n".join(lines)
+
+
+def _schema(folder: Path) -> Schema | None:
+    from vaelab.data import Schema
+    from vaelab.runs import read_config
+
+    section = read_config(folder).get("schema")
+    return None if section is None else Schema.from_meta(section["columns"])
 
 
 def describe(folder: Path) -> str:
@@ -50,7 +88,8 @@ def describe(folder: Path) -> str:
             bound = bound if not found.get("caveat") else f"{bound}no density ({found['caveat']}), "
         lines += [
             f"test      {bound}squared error {found['mse']:.2g} per dimension",
-            f"active    {found['active_dimensions']} of {settings.size} latent dimensions",
+            f"active    {found['active_dimensions']} of {settings.size} latent dimensions"
+            + (", the whitened columns" if facts.get("lossless") else ""),
         ]
         if found["gamma"] is not None:
             lines.append(f"gamma     {found['gamma']:.3g} (standard deviation {found['gamma'] ** 0.5:.3g})")
@@ -58,6 +97,9 @@ def describe(folder: Path) -> str:
 
         best = facts["best_density"]
         lines += ["", densities_table(found["code_log_density"], found["code_distance"], best)]
+    schema = _schema(folder)
+    if schema is not None:
+        lines += ["", str(schema)]
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ import csv
 import itertools
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from vaelab.data import Rows, Split
+    from vaelab.data import Rows, Schema, Split
     from vaelab.runs import Trained
 
 _PICTURED = 16  # rows in a picture of originals above reconstructions
@@ -110,19 +110,27 @@ def write_reconstructions(out: Path, trained: Trained, split: Split) -> None:
         _picture(out, _pixels(trained, trained.reconstruct(x, c)), above=_pixels(trained, x))
     else:
         rebuilt = (trained.reconstruct(x, c) for x, c in split.parts())
-        _write_blocks(out, trained, rebuilt, len(split))
+        modelled = None if trained.schema is None else trained.schema.modelled  # whose rows have names already
+        _write_blocks(out, trained, rebuilt, len(split), modelled)
     _say(out)
 
 
-def write_imputed(out: Path, trained: Trained, split: Split, *, draws: int, seed: int) -> None:
-    """Fill in what is missing of a table's rows, and write them; observed entries are not even rounded."""
+def write_imputed(out: Path, trained: Trained, split: Split, data: str, *, draws: int, seed: int) -> None:
+    """Fill in what is missing of a table's rows, and write them; observed entries are not even rounded.
+
+    Identifiers are those of the file that the rows are of; they are left out where that is not known.
+    """
     schema = trained.schema
     if schema is None:
         remedy = "Train with --likelihood mixed."
         raise InputError("a run without a place for missing entries", "one of a mixed table", remedy)
     filled = (trained.impute(x, c, draws=draws, seed=seed).cpu() for x, c in split.parts())
-    named = out.suffix == ".csv"
-    _write_table(out, (schema.to_array(part) if named else part.numpy() for part in filled), len(split), schema.names)
+    if out.suffix not in (".csv", ".parquet"):
+        _write_table(out, (part.numpy() for part in filled), len(split), schema.names)
+    else:
+        rows = _named_rows(schema, data)
+        schema = schema.modelled if rows is None else schema
+        _write_columns(out, schema, filled, len(split), rows)
     _say(out)
 
 
@@ -183,33 +191,63 @@ def write_scores(
     print(f"{int(found.sum()):,} alarms among {len(p):,} rows, by {len(calibration):,} rows that are as they should be")
 
 
+def _named_rows(schema: Schema, data: str) -> Any:
+    """Return the table of a file, for the identifiers in it; None where there are none."""
+    from vaelab.data.tables import read_table
+
+    if not any(column.kind == "identifier" for _, column in schema.apart) or not Path(data).is_file():
+        return None
+    return read_table(Path(data))
+
+
+def _write_columns(out: Path, schema: Schema, parts: Iterable[Tensor], n: int, rows: Any = None) -> None:
+    """Write n coded rows that come in parts as a table, with the identifiers of another one, in this order.
+
+    A .parquet file keeps the dtypes of the columns too.
+    """
+
+    def made(into: Callable[..., Any]) -> Iterator[Any]:
+        start = 0
+        for part in parts:
+            own = None if rows is None else rows.iloc[start : start + len(part)]
+            yield into(part, like=own, first=start)
+            start += len(part)
+
+    if out.suffix == ".csv":
+        _write_table(out, made(schema.to_array), n, schema.returned)
+    else:
+        from vaelab.data.parquet import write_frames
+
+        storage.replace_file(out, lambda path: write_frames(path, made(schema.to_frame)))
+
+
 def write_rows(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) -> None:
     """Write n rows of data in the run's own units, which come in parts, to the kind of file that the name asks for."""
     if out.suffix == ".png" and trained.facts.kind == "image":
         import torch
 
-        from vaelab.rows import check_memory
+        from vaelab.rows import check_drawn
 
-        check_memory(n, trained.facts.event_shape)  # one picture has them all
+        check_drawn(n, trained.facts.event_shape)  # one picture has them all
         _picture(out, _pixels(trained, torch.cat(list(parts))))
     else:
-        _write_blocks(out, trained, parts, n)
+        _write_blocks(out, trained, parts, n, trained.schema)
     _say(out)
 
 
-def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int) -> None:
+def _write_blocks(out: Path, trained: Trained, parts: Iterable[Tensor], n: int, schema: Schema | None) -> None:
     """Write n rows in the data's units, which come in parts, as a table, an array or a folder of pictures.
 
-    Categories are written as their levels to .csv, and as the numbers of their levels to .npy.
+    Categories are written as their levels to .csv and .parquet, and as the numbers of their levels to .npy.
     """
     if trained.facts.kind == "image" and not out.suffix:
         _write_pictures(out, (_pixels(trained, part) for part in parts))
         return
-    schema = trained.schema
+    if schema is not None and out.suffix in (".csv", ".parquet"):
+        _write_columns(out, schema, parts, n)
+        return
     if schema is None:
         values = (trained.scaling.restore(trained.scaling.to_net(part.cpu())) for part in parts)
-    elif out.suffix == ".csv":
-        values = (schema.to_array(part) for part in parts)
     else:
         values = (part.cpu().numpy() for part in parts)
     if trained.facts.kind == "table":
@@ -237,7 +275,7 @@ def _write_table(out: Path, parts: Iterable[NDArray[Any]], n: int, names: Sequen
 
         storage.replace_file(out, write)
     else:
-        raise InputError(f"--out {out}", "a .npy or .csv file")
+        raise InputError(f"--out {out}", "a .npy or .csv file, or .parquet for a mixed table")
 
 
 def _write_array(out: Path, parts: Iterable[NDArray[Any]], n: int) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from vaelab.arguments import check_count, check_seed
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def sample(
     density: str = "auto",
     condition: tuple[str, ...] = (),
     observation_noise: bool | None = None,
+    balance: str | None = None,
+    with_gaps: tyro.conf.FlagCreatePairsOff[bool] = False,
     seed: int = 0,
 ) -> None:
     """Draw new data from a run.
@@ -30,26 +33,40 @@ def sample(
     Args:
         run: folder of the run.
         n: how many.
-        out: file to write: .png for a grid, .npy, .csv for tables; a folder takes one PNG per image.
-        density: where codes come from: auto (the best on held-out codes), prior, gaussian, mixture, flow, second_stage.
+        out: file to write: .png for a grid, .npy, .csv for tables, .parquet for mixed ones; a folder takes one PNG per
+            image.
+        density: where codes come from: auto (the best on held-out codes), prior, gaussian, mixture, flow,
+            flow_matching, second_stage.
         condition: of a conditional run: classes, as many draws of each; or the values of one condition for all draws.
             Left out: all classes in turn.
         observation_noise: True draws from p(x | z), False takes decoder means; left out: tables are drawn, images are
             means.
+        balance: column of a table whose levels have equal shares in what is drawn.
+        with_gaps: leave entries of a mixed table out, as its rows did.
         seed: of the draws.
     """
     from vaelab import runs
     from vaelab.cli.output import write_rows
+    from vaelab.runs.given import Wanted, sample_wanted
 
-    if n < 1:
-        raise InputError(f"-n {n}", "at least 1")
+    check_count("-n", n)
+    check_seed(seed, "--seed")
     trained = runs.read_run(run)
     spread = _spread(trained.conditioning, condition, n)
 
     def conditions(rows: slice) -> Tensor | None:
         return trained.conditions(spread(rows), rows.stop - rows.start, spread=True)
 
-    parts = trained.draws(n, conditions, density=density, observation_noise=observation_noise, seed=seed)
+    how: dict[str, Any] = {
+        "density": density,
+        "observation_noise": observation_noise,
+        "missing": with_gaps,
+        "seed": seed,
+    }
+    if balance is None:
+        parts = trained.draws(n, conditions, **how)
+    else:  # of levels that are rare, few rows are kept: not a block after the other
+        parts = iter([sample_wanted(trained, n, Wanted(balance=balance), conditions(slice(0, n)), **how)])
     write_rows(out, trained, parts, n)
 
 

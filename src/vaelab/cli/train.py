@@ -18,7 +18,7 @@ from vaelab import presets
 from vaelab.cli.flags import parser_of, refuse_unknown, settings_of
 from vaelab.errors import InputError
 from vaelab.spec import parse
-from vaelab.specs import Own, Settings
+from vaelab.specs import Mixed, Own, Settings
 from vaelab.specs.densities import named
 
 
@@ -45,28 +45,36 @@ class Source(BaseModel):
 
 _DATA = ("data", "home", "image_size", "grey", "test_fraction", "label_column", "separator", "missing")
 _KEPT = (*_DATA, "plain", "tensorboard")
+_FIRST = ("preset", "config", "schema", "resume")
 _ABOUT = """\
 Train a two-stage VAE.
 
 Settings come from --preset NAME, a paper's (see `vaelab info --presets`), then --config FILE, a YAML file or a run's
-config.yaml, then flags. --resume RUN goes on with a run that was interrupted.
+config.yaml, then flags. --schema FILE, a YAML file of lines such as `age: ordered`, says what columns of a mixed table
+are taken for; `vaelab info RUN --schema` writes one. --resume RUN goes on with a run that was interrupted.
 """
 
 
 def run(argv: list[str]) -> None:
     """Parse, train, and say what was found."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("preset", "config", "resume"):
+    for name in _FIRST:
         first.add_argument(f"--{name}")
     chosen, rest = first.parse_known_args(argv)
     if chosen.resume is not None:
         network = _place(rest)
-        if chosen.preset or chosen.config or [word for word in rest if word not in {"--quiet", "--network", network}]:
+        if (
+            chosen.preset
+            or chosen.config
+            or chosen.schema
+            or [word for word in rest if word not in {"--quiet", "--network", network}]
+        ):
             raise InputError("--resume with other arguments", "--resume RUN alone", "A run keeps its settings.")
         _resume(Path(chosen.resume), network, quiet="--quiet" in rest)
         return
     start, given = _defaults(chosen.preset, chosen.config)
     settings, rest = settings_of(rest, start)
+    settings = settings if chosen.schema is None else _with_schema(settings, Path(chosen.schema))
     network = _place(argv)
     if network is not None:
         settings = settings.model_copy(update={"network": Own(place=network).imported()})
@@ -101,14 +109,23 @@ def _defaults(preset: str | None, config: str | None) -> tuple[Settings, dict[st
     return parse(Settings, given | own), {name: value for name, value in content.items() if name not in own}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a YAML file of settings, or a run's config.yaml with its sections."""
+def _with_schema(settings: Settings, path: Path) -> Settings:
+    """Return settings with what a file says of columns, over what they say themselves."""
+    if not isinstance(settings.likelihood, Mixed):
+        got = f"--schema for likelihood={settings.likelihood.kind!r}"
+        raise InputError(got, "a mixed table", "Add --likelihood mixed.")
+    columns = {str(name): kind for name, kind in _read(path, "schema", "age: ordered").items()}
+    return settings.set_params(likelihood__columns={**settings.likelihood.columns, **columns})
+
+
+def _read(path: Path, flag: str = "config", line: str = "latent_dim: 16") -> dict[str, Any]:
+    """Read a YAML file of settings, a run's config.yaml with its sections, or a schema."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"--config {path} ({error})", "a readable YAML file") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"--{flag} {path} ({error})", "a readable YAML file") from None
     if not isinstance(content, dict):
-        raise InputError(f"--config {path} that holds no names", "lines such as `latent_dim: 16`")
+        raise InputError(f"--{flag} {path} that holds no names", f"lines such as `{line}`")
     return dict(content)
 
 
@@ -116,10 +133,11 @@ def _start(arguments: Source, settings: Settings, network: str | None) -> None:
     from vaelab import runs
 
     source = {name: getattr(arguments, name) for name in _KEPT}
-    source["mixed"] = settings.likelihood.takes == "columns"  # whether categories and gaps are kept when read
+    source |= runs.reading_of(settings)
     for name in ("data", "home"):  # a resume may come from another folder
         if source[name] is not None and Path(source[name]).exists() and not _is_named(str(source[name])):
             source[name] = str(Path(source[name]).resolve())
+    source["home"] = None if source["home"] is None else str(source["home"])
     speak = not arguments.quiet and runs.first_process()
     if speak:
         _say(f"Reading {arguments.data}")
@@ -232,6 +250,8 @@ def _report(folder: Path, trained: Any, found: Any) -> None:
     _say("")
     for line in runs.findings(trained, found):
         _say(f"• {line}")
+    if trained.schema is not None:
+        _say(f"\n{trained.schema}")
     _say("")
     _say(densities_table(found.code_log_density, found.code_distance, trained.facts.best_density))
     grid = "samples.png" if trained.facts.kind == "image" else "samples.csv"

@@ -3,7 +3,8 @@
 from vaelab.data.arrays import from_arrays
 from vaelab.data.batches import ArrayBatches, Conditions, MappedBatches, as_batches, split
 from vaelab.data.checks import check_array
-from vaelab.data.columns import Schema, TableColumn
+from vaelab.data.column import TableColumn
+from vaelab.data.columns import ColumnReader, Schema
 from vaelab.data.conditions import Conditioning
 from vaelab.data.dataset import Dataset, Split, TestSplit, TrainSplit
 from vaelab.data.manifolds import MANIFOLDS, Manifold, circles, s_curve, sphere, swiss_roll, torus
@@ -17,6 +18,7 @@ __all__ = [
     "MANIFOLDS",
     "ArrayBatches",
     "CatalogueEntry",
+    "ColumnReader",
     "Conditioning",
     "Conditions",
     "Dataset",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,10 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from vaelab.data.checks import check_dense, check_shape, complex_error, is_frame, plain_rows
+from vaelab.data.frames import is_polars
 from vaelab.data.mapped import MappedArray
 from vaelab.errors import InputError
 
-Container = Literal["numpy", "torch", "pandas"]
+Container = Literal["numpy", "torch", "pandas", "polars"]
 """What rows come in."""
 
 Level = str | int | float | bool
@@ -36,8 +38,10 @@ class Cells:
     ordered
         Whether those have an order.
     dtype
-        Of numbers, as they came, such as ``"int64"`` or pandas' ``"Int64"``; empty if they came among other objects.
-        Dates and durations are numbers of seconds.
+        As they came, such as ``"int64"`` or pandas' ``"Int64"``; of categories that of the levels; empty for numbers
+        that came among other objects. Dates and durations are numbers of seconds.
+    exact
+        Whether whole numbers are what they were; beyond 2⁵³ float64 rounds them.
     """
 
     missing: np.ndarray[Any, Any]
@@ -46,6 +50,7 @@ class Cells:
     declared: tuple[Level, ...] | None = None
     ordered: bool = False
     dtype: str = ""
+    exact: bool = True
 
     @property
     def single(self) -> bool:
@@ -62,11 +67,11 @@ def container_of(X: object) -> Container:
     """Return what rows came in; all that is neither a tensor nor a data frame is turned into an array."""
     if isinstance(X, Tensor):
         return "torch"
-    return "pandas" if is_frame(X) else "numpy"
+    return "polars" if is_polars(X) else "pandas" if is_frame(X) else "numpy"
 
 
-def read_columns(x: Any, name: str, *, min_rows: int = 1) -> tuple[list[str], list[Cells]]:
-    """Return names and cells of a table's columns; those of arrays are called 0 … d − 1.
+def columns_of(x: Any, name: str, *, min_rows: int = 1) -> tuple[list[str], Callable[[int], Cells]]:
+    """Return names of a table's columns, and what reads the cells of one; those of arrays are called 0 … d − 1.
 
     Parameters
     ----------
@@ -80,21 +85,21 @@ def read_columns(x: Any, name: str, *, min_rows: int = 1) -> tuple[list[str], li
     Raises
     ------
     InputError
-        No table, too few rows, or a column of values that are neither numbers, text nor booleans, or of several kinds.
+        No table, too few rows, or, by what reads it, a column of values that are neither numbers, text nor booleans, or
+        of several kinds.
     """
     x = plain_rows(x, name)
     if is_frame(x):
         check_shape(x.shape, name=name, min_rows=min_rows)
         names = [str(column) for column in x.columns]
-        return names, [_of_series(x.iloc[:, j], f"column {names[j]!r} of {name}") for j in range(x.shape[1])]
+        return names, lambda j: _of_series(x.iloc[:, j], f"column {names[j]!r} of {name}")
     array = _array(x, name)
     check_shape(array.shape, name=name, min_rows=min_rows)
     if array.dtype.kind == "c":
         raise complex_error(name)
     if array.ndim != 2:
         raise InputError(f"{name} with shape {array.shape}", "a table (n, d) for likelihood='mixed'")
-    names = [str(j) for j in range(array.shape[1])]
-    return names, [_of_values(array[:, j], f"column {j} of {name}") for j in range(array.shape[1])]
+    return list(map(str, range(array.shape[1]))), lambda j: _of_values(array[:, j], f"column {j} of {name}")
 
 
 def _array(x: Any, name: str) -> np.ndarray[Any, Any]:
@@ -117,11 +122,14 @@ def _of_series(series: Any, where: str) -> Cells:
         declared = tuple(_level(value, where) for value in series.cat.categories.tolist())
         missing = series.isna().to_numpy()
         objects = series.astype(object).where(~missing, None).to_numpy()
-        return Cells(missing, objects=objects, declared=declared, ordered=bool(series.cat.ordered))
+        dtype = str(series.cat.categories.dtype)
+        return Cells(missing, objects=objects, declared=declared, ordered=bool(series.cat.ordered), dtype=dtype)
     kind = getattr(series.dtype, "kind", "O")
     if kind in "iuf":
         numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        return Cells(np.isnan(numbers), numbers, dtype=str(series.dtype))
+        missing = np.isnan(numbers)
+        exact = kind == "f" or _exact(series[~missing].to_numpy(), numbers[~missing])
+        return Cells(missing, numbers, dtype=str(series.dtype), exact=exact)
     if kind in "mM":
         missing = series.isna().to_numpy()
         zone = getattr(series.dtype, "tz", None)
@@ -132,32 +140,43 @@ def _of_series(series: Any, where: str) -> Cells:
         remedy = "Make two columns of it."
         raise InputError(f"{where} of dtype {series.dtype}", "numbers, text, booleans, dates or categories", remedy)
     missing = series.isna().to_numpy()
-    return _of_objects(series.astype(object).to_numpy(), missing, where)
+    return _of_objects(series.astype(object).to_numpy(), missing, where, str(series.dtype))
 
 
 def _of_values(values: np.ndarray[Any, Any], where: str) -> Cells:
     if values.dtype.kind in "iuf":
         numbers = values.astype(np.float64)
-        return Cells(np.isnan(numbers), numbers, dtype=str(values.dtype))
+        exact = values.dtype.kind == "f" or _exact(values, numbers)
+        return Cells(np.isnan(numbers), numbers, dtype=str(values.dtype), exact=exact)
     if values.dtype.kind not in "bOUT":
         raise InputError(f"{where} of dtype {values.dtype}", "numbers, text or booleans")
     objects = values.astype(object)
     return _of_objects(objects, np.array([_is_missing(value) for value in objects], dtype=bool), where)
 
 
-def _of_objects(objects: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], where: str) -> Cells:
+def _exact(whole: np.ndarray[Any, Any], numbers: np.ndarray[Any, Any]) -> bool:
+    """Whether whole numbers are those of float64."""
+    if not len(numbers) or np.abs(numbers).max() < 2**53:
+        return True
+    return all(int(one) == int(other) for one, other in zip(whole.tolist(), numbers.tolist(), strict=True))
+
+
+def _of_objects(objects: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], where: str, dtype: str = "") -> Cells:
     """Tell numbers, text and booleans apart by their values."""
     kinds = {_kind(value) for value in objects[~missing]}
     if kinds <= {"number"}:  # and a column without any entry
         numbers = np.full(len(objects), np.nan)
-        numbers[~missing] = objects[~missing].astype(np.float64)
+        try:
+            numbers[~missing] = objects[~missing].astype(np.float64)
+        except OverflowError as error:
+            raise InputError(f"{where} with whole numbers beyond any float", "smaller numbers") from error
         return Cells(missing, numbers)
     if len(kinds) > 1 or not kinds <= {"text", "boolean"}:
         remedy = "Make the column one of text: column.astype(str)."
         raise InputError(f"{where} with values of kind {' and '.join(sorted(kinds))}", "one kind of values", remedy)
     out = np.empty(len(objects), dtype=object)
     out[~missing] = [str(value) if kinds == {"text"} else bool(value) for value in objects[~missing]]
-    return Cells(missing, objects=out)
+    return Cells(missing, objects=out, dtype=dtype)
 
 
 def _kind(value: Any) -> str:

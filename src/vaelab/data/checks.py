@@ -6,13 +6,14 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vaelab.data.frames import is_polars, to_pandas
 from vaelab.data.mapped import MappedArray, Rows, blocks, tensor_dtype
 from vaelab.errors import InputError, VaelabWarning
 
@@ -77,6 +78,8 @@ def plain_rows(x: Any, name: str = "X") -> Any:
     InputError
         It is something else that holds rows, with the call that makes an array of it; or two columns have one name.
     """
+    if isinstance(x, Tensor):
+        return plain_tensor(x, name)
     if isinstance(x, np.ma.MaskedArray):
         if not np.ma.is_masked(x):
             return np.asarray(x.data)
@@ -84,6 +87,8 @@ def plain_rows(x: Any, name: str = "X") -> Any:
             dtype = np.float32 if x.dtype.itemsize < 4 else np.result_type(x.dtype, np.float32)
             return np.ma.filled(x.astype(dtype), np.nan)
         return np.ma.filled(x.astype(object), None)
+    if is_polars(x):
+        x = to_pandas(x)
     if is_frame(x):
         names = list(x.columns)
         twice = [str(column) for column, count in Counter(map(str, names)).items() if count > 1]
@@ -95,6 +100,25 @@ def plain_rows(x: Any, name: str = "X") -> Any:
     if got:
         raise InputError(f"{name}, which is {got}", "an array, a tensor or a data frame", remedy)
     return x
+
+
+def plain_tensor(x: Tensor, name: str = "X") -> Tensor:
+    """Return a tensor as it is; bfloat16, which numpy does not know, as float32.
+
+    Raises
+    ------
+    InputError
+        Its numbers cannot be read: it is sparse, nested, quantized or on the meta device.
+    """
+    if x.is_meta:
+        raise InputError(f"{name} on the meta device, which holds no numbers", "a tensor with numbers")
+    if x.is_quantized:
+        raise InputError(f"{name} as a quantized tensor", "plain numbers", f"Use {name}.dequantize().")
+    if x.is_nested:
+        raise InputError(f"{name} as a nested tensor", "rows of one length", f"Use {name}.to_padded_tensor(…).")
+    if x.layout != torch.strided:
+        raise InputError(f"{name} as a sparse tensor", "a dense one", f"Use {name}.to_dense().")
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def _holder(x: Any, name: str) -> tuple[str, str]:
@@ -114,12 +138,16 @@ def _holder(x: Any, name: str) -> tuple[str, str]:
         return "a DataLoader", f"Use torch.cat([batch[0] for batch in {name}])."
     if isinstance(x, torch.utils.data.Dataset):
         return "a torch Dataset", f"Use torch.stack([row[0] for row in {name}])."
+    if type(x).__name__ == "LazyFrame":
+        return "a LazyFrame", f"Use {name}.collect()."
     if isinstance(x, Iterator):
         return f"a {type(x).__name__}", f"Use numpy.stack(list({name}))."
     if isinstance(x, list | tuple) and len(x) and isinstance(x[0], Mapping):
         return "a list of dictionaries", f"Use pandas.DataFrame({name})."
     if isinstance(x, np.ndarray) and x.dtype.names:
         return "a structured array", f"Use pandas.DataFrame({name})."
+    if isinstance(x, Set) or callable(x) or (np.isscalar(x) and not isinstance(x, np.generic)):
+        return f"a {type(x).__name__}", "Pass the rows."
     return "", ""
 
 
@@ -257,8 +285,6 @@ def _columns(counts: Tensor, names: Sequence[str] | None, most: int = 10) -> str
 def _from_torch(x: Tensor, name: str) -> Tensor:
     if x.is_complex():
         raise complex_error(name)
-    if x.layout != torch.strided:
-        raise InputError(f"{name} as a sparse tensor", "a dense one", f"Use {name}.to_dense().")
     x = x.detach()
     if x.dtype in (torch.uint8, torch.float16, torch.float32, torch.float64):
         return x
@@ -274,7 +300,7 @@ def _to_numpy(x: object, name: str) -> tuple[np.ndarray[Any, Any], Sequence[str]
     check_dense(x, name)
     try:
         return np.asarray(x), None
-    except ValueError as error:  # rows of different lengths
+    except (ValueError, OverflowError) as error:  # rows of different lengths, whole numbers beyond any
         raise InputError(f"{name} that is no regular array ({error})", "rows of one length") from error
     except (TypeError, RuntimeError) as error:  # a list of tensors that numpy has no type for, or with gradients
         remedy = f"Use torch.stack({name}) if it is a list of tensors."

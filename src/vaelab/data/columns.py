@@ -2,105 +2,107 @@
 
 A `Schema` maps a data frame or an array to a tensor (n, d) and back: numbers stay as they are, a category becomes the
 number of its level, and what is missing (NaN, None, NaT) becomes NaN. Whole numbers are quantities; say
-``frame["x"].astype("category")`` where they are names.
+``columns={"x": "category"}``, or ``frame["x"].astype("category")``, where they are names. Columns that name rows are
+left out and made anew.
 """
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self, cast, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.data.cells import Cells, Level, read_columns
-from vaelab.data.checks import check_finite, is_frame
+from vaelab.data.cells import Cells, columns_of
+from vaelab.data.checks import check_finite, is_frame, plain_rows
+from vaelab.data.column import TableColumn, as_it_is, as_objects, as_series, coded, fresh, shown, value_of
+from vaelab.data.filling import fill_in
+from vaelab.data.schema_text import in_words, laid_out
 from vaelab.errors import InputError, VaelabWarning
 
-Form = Literal["number", "text", "boolean", "category", "ordered"]
-_MOST_SHOWN = 20
-_MANY = 20  # levels from which on a column of text may be one of names, with a level for every row
+if TYPE_CHECKING:
+    from vaelab.data.scaling import Scaling
+
+_MANY = 20  # levels from which on a column of text may be one of names
 
 
-@final
-@dataclass(frozen=True)
-class TableColumn:
-    """One column of a table.
-
-    Attributes
-    ----------
-    name
-        For messages and data frames.
-    form
-        What the user's column holds: numbers, text, booleans, or pandas categories without or with an order.
-    levels
-        Of a category, in the order in which they are numbered; None for numbers.
-    dtype
-        Of numbers, as they came in; empty where that is unknown.
-    """
-
-    name: str
-    form: Form = "number"
-    levels: tuple[Level, ...] | None = None
-    dtype: str = field(default="", compare=False)
+class ColumnReader(Protocol):
+    """What says how a column is to be taken, such as the values of `vaelab.specs.Column`."""
 
     @property
-    def whole(self) -> bool:
-        """Whether it came as whole numbers."""
-        return self.dtype.lower().startswith(("int", "uint"))
+    def kind(self) -> str:
+        """Its name."""
 
-    @property
-    def time(self) -> bool:
-        """Whether it came as dates or durations, which are seconds (since 1970, in UTC)."""
-        return self.dtype.startswith(("datetime64", "timedelta64"))
+    def read(self, name: str, cells: Callable[[], Cells], where: str) -> TableColumn:
+        """Return what the column holds; `where` names it in messages."""
 
 
 @final
 @dataclass(frozen=True)
 class Schema:
-    """What the columns of a table hold, fitted once.
+    """What the columns of a table hold, fitted once; prints as a table of its own.
 
     Attributes
     ----------
     columns
-        In the order of the tensor's.
+        Those that a model sees, in the order of the tensor's.
+    apart
+        The others, with their place among all: identifiers, and those that are dropped.
     """
 
     columns: tuple[TableColumn, ...]
+    apart: tuple[tuple[int, TableColumn], ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
-    def fit(cls, x: object, *, name: str = "X") -> Self:
+    def fit(cls, x: object, *, name: str = "X", columns: Mapping[str, ColumnReader] | None = None) -> Self:
         """Learn which columns hold numbers, and the levels of the others.
 
         Columns of text, booleans and pandas categories are categorical. The levels of text are those that occur, in
-        sorted order; of booleans False and True; of pandas categories those that are declared, in their order.
+        sorted order; of booleans False and True; of pandas categories those that are declared, in their order. Text
+        that nearly never repeats names rows, and is left out.
 
         Parameters
         ----------
         x
-            (n, d) pandas DataFrame, numpy array (of objects too), torch tensor, or nested list.
+            (n, d) data frame of pandas or polars, numpy array (of objects too), torch tensor, or nested list.
         name
             How the caller calls it, for messages.
+        columns
+            Column → what it is taken for, where that is not what it looks like.
 
         Raises
         ------
         InputError
             No table, columns of values that are neither numbers, text nor booleans, of several kinds at once, without
-            any entry, or of one name.
+            any entry, or of one name; no column to model; or choices that do not fit.
 
         Warns
         -----
         VaelabWarning
             A column of text has about as many levels as rows.
         """
-        names, cells = read_columns(x, name)
-        twice = sorted({column for column in names if names.count(column) > 1})
+        columns = columns or {}
+        names, cells = columns_of(x, name)
+        twice = sorted({column for column in names if names.count(column) > 1}) if len(set(names)) < len(names) else []
         if twice:
-            raise InputError(f"{name} with several columns named {_shown(twice)}", "one column of each name")
-        return cls(tuple(_fitted(column, cell, name) for column, cell in zip(names, cells, strict=True)))
+            raise InputError(f"{name} with several columns named {shown(twice)}", "one column of each name")
+        check_names(columns, names)
+        found = [_read(column, partial(cells, j), name, columns.get(column)) for j, column in enumerate(names)]
+        return cls._of(found, name)
+
+    @classmethod
+    def _of(cls, found: Sequence[TableColumn], name: str) -> Self:
+        """Part columns that a model sees from others."""
+        modelled = tuple(column for column in found if not column.apart)
+        if not modelled:
+            raise InputError(f"{name} without a column to model", "one beside those that name rows or are dropped")
+        return cls(modelled, tuple((j, column) for j, column in enumerate(found) if column.apart))
 
     @classmethod
     def of_numbers(cls, d: int, names: Sequence[str] | None = None) -> Self:
@@ -109,7 +111,7 @@ class Schema:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns."""
+        """Names of the columns that a model sees."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -118,8 +120,60 @@ class Schema:
         return tuple(len(column.levels or ()) for column in self.columns)
 
     @property
+    def ordered(self) -> tuple[bool, ...]:
+        """Whether the levels of each column have an order."""
+        return tuple(column.kind == "ordered" for column in self.columns)
+
+    @property
+    def modelled(self) -> Self:
+        """The same without the columns apart."""
+        return replace(self, apart=())
+
+    @property
+    def given(self) -> list[TableColumn]:
+        """All columns, as they came."""
+        apart, rest = dict(self.apart), iter(self.columns)
+        return [apart[j] if j in apart else next(rest) for j in range(len(self.columns) + len(apart))]
+
+    @property
+    def returned(self) -> tuple[str, ...]:
+        """Names of the columns that come back: those of the model, and identifiers."""
+        return tuple(column.name for column in self.given if column.kind != "drop")
+
+    @property
     def _positional(self) -> bool:
-        return self.names == tuple(map(str, range(len(self.columns))))
+        return all(column.name == str(j) for j, column in enumerate(self.given))
+
+    def check_choices(self, columns: Mapping[str, ColumnReader]) -> None:
+        """Refuse choices by which the rows were not coded; the scale of numbers is free.
+
+        Raises
+        ------
+        InputError
+            There is one, or one for a column that is not there.
+        """
+        check_names(columns, [column.name for column in self.given])
+        for column in self.given:
+            kind = columns[column.name].kind if column.name in columns else "auto"
+            scale = kind in ("scores", "standardised") and column.levels is None and not column.apart
+            if not scale and kind not in ("auto", column.kind):
+                remedy = "Code the rows by it: Schema.fit(train, columns=likelihood.columns) for from_arrays."
+                raise InputError(f"{column.name!r} as {kind!r}, in rows coded otherwise", "one choice for both", remedy)
+
+    def scores(self, numbers: str, columns: Mapping[str, ColumnReader]) -> tuple[bool, ...]:
+        """Whether each column becomes normal scores; `numbers` says so of those that `columns` says nothing of."""
+        chosen = {name: each.kind for name, each in columns.items() if each.kind != "auto"}
+        return tuple(chosen.get(column.name, numbers) == "scores" and column.levels is None for column in self.columns)
+
+    def described(self, scaling: Scaling) -> Self:
+        """Return the schema with what training has made of its numbers: their kind, grid, atoms and range."""
+        return replace(
+            self,
+            columns=tuple(
+                column if column.levels is not None else replace(column, **cast("Any", scaling.reading(j)))
+                for j, column in enumerate(self.columns)
+            ),
+        )
 
     def to_tensor(self, x: object, *, name: str = "X", min_rows: int = 1) -> Tensor:
         """Code rows as (n, d), NaN where an entry is missing.
@@ -127,7 +181,7 @@ class Schema:
         Parameters
         ----------
         x
-            As in `fit`; columns of a data frame are found by name, in whatever order.
+            As in `fit`; columns of a data frame are found by name, in whatever order. Columns apart may be absent.
         name
             How the caller calls it, for messages.
         min_rows
@@ -143,14 +197,28 @@ class Schema:
         InputError
             Other columns than in `fit`, an unknown level, text among numbers, or infinite numbers.
         """
-        names, cells = read_columns(x, name, min_rows=min_rows)
-        cells = [cells[i] for i in self._places(names, name, by_name=is_frame(x))]
-        coded = [_coded(column, cell, name) for column, cell in zip(self.columns, cells, strict=True)]
+        x = plain_rows(x, name)
+        names, read = columns_of(x, name, min_rows=min_rows)
+        cells = [read(j) for j in self.places(names, name, by_name=is_frame(x))]
+        parts = [
+            coded(column, cell, f"column {column.name!r} of {name}")
+            for column, cell in zip(self.columns, cells, strict=True)
+        ]
         single = [cell.single for column, cell in zip(self.columns, cells, strict=True) if column.levels is None]
         dtype = torch.float32 if single and all(single) else torch.float64
-        out = torch.from_numpy(np.stack(coded, axis=1)).to(dtype)
+        out = torch.from_numpy(np.stack(parts, axis=1)).to(dtype)
         check_finite(out, name=name, allow_nan=True, columns=self.names)
         return out
+
+    def without_apart(self, x: Any) -> Any:
+        """Return the columns of a data frame or an array that a model sees; another table stays as it is."""
+        if not self.apart:
+            return x
+        if is_frame(x):
+            gone = {column.name for _, column in self.apart}
+            return x[[column for column in x.columns if str(column) not in gone]]
+        wide = getattr(x, "ndim", 0) == 2 and x.shape[1] == len(self.given)
+        return x[:, self.places([""] * x.shape[1], "X", by_name=False)] if wide else x
 
     def coded_value(self, place: int, value: Any) -> float:
         """Return the number that stands for a value of a column: of a level, of seconds for dates, or itself.
@@ -160,78 +228,89 @@ class Schema:
         InputError
             An unknown level, or no number or date.
         """
-        column = self.columns[place]
-        if column.levels is not None:
-            if value not in column.levels:
-                got = f"level {value!r} of column {column.name!r}"
-                raise InputError(got, f"one of {_shown(column.levels)}")
-            return float(column.levels.index(value))
-        try:
-            if not column.time:
-                return float(value)
-            import pandas
+        return value_of(self.columns[place], value)
 
-            if column.dtype.startswith("timedelta64"):
-                return float(pandas.Timedelta(value).total_seconds())
-            moment, zone = pandas.Timestamp(value), column.dtype.partition(", ")[2].rstrip("]")
-            return float((moment.tz_localize(zone) if zone and moment.tzinfo is None else moment).timestamp())
-        except (TypeError, ValueError) as error:
-            wanted = "a date or a duration" if column.time else "a number"
-            raise InputError(f"{value!r} for column {column.name!r}", wanted) from error
+    def places(self, names: Sequence[str], name: str, *, by_name: bool) -> list[int]:
+        """Return where each column of the model is in a table, by the names of its columns or by their order.
 
-    def _places(self, names: Sequence[str], name: str, *, by_name: bool) -> list[int]:
-        """Where each column of the schema is in a table."""
-        if by_name and set(names) == set(self.names) and len(names) == len(self.names):
-            return [names.index(column.name) for column in self.columns]
+        Raises
+        ------
+        InputError
+            Some are missing, or there are others.
+        """
+        apart = {column.name for _, column in self.apart}
+        if by_name and set(names) - apart == set(self.names) and len(set(names)) == len(names):
+            place = {column: j for j, column in enumerate(names)}
+            return [place[column.name] for column in self.columns]
         if by_name and not self._positional:
             missing = [column for column in self.names if column not in names]
-            extra = [column for column in names if column not in self.names]
-            parts = [f"{word} column(s) {_shown(some)}" for word, some in (("no", missing), ("extra", extra)) if some]
-            raise InputError(f"{name} with {' and '.join(parts)}", f"the columns {_shown(self.names)}")
+            extra = [column for column in names if column not in self.names and column not in apart]
+            parts = [f"{word} column(s) {shown(some)}" for word, some in (("no", missing), ("extra", extra)) if some]
+            raise InputError(f"{name} with {' and '.join(parts)}", f"the columns {shown(self.names)}")
+        if len(names) == len(self.given):
+            return [j for j, column in enumerate(self.given) if not column.apart]
         if len(names) != len(self.columns):
-            raise InputError(f"{name} with {len(names)} column(s)", f"{len(self.columns)}: {_shown(self.names)}")
+            raise InputError(f"{name} with {len(names)} column(s)", f"{len(self.columns)}: {shown(self.names)}")
         return list(range(len(names)))
 
-    def to_frame(self, x: Tensor) -> Any:
-        """Turn coded rows (n, d) into a pandas DataFrame: categories as their levels, whole numbers as they came.
+    def to_frame(self, x: Tensor, *, like: Any = None, first: int = 0) -> Any:
+        """Turn coded rows (n, d) into a pandas DataFrame, every column in the dtype that it came in.
 
-        Whole numbers with gaps become pandas' nullable ones; other numbers have the dtype of x.
+        Categories are their levels; whole numbers with gaps become pandas' nullable ones. Identifiers are those of the
+        n rows `like`, where it has them, or else new ones, behind those of the `first` so many rows.
         """
         import pandas
 
         values = x.detach().cpu().numpy()
+        known = self._identifiers(like)
         series: dict[int, Any] = {}
-        for j, column in enumerate(self.columns):
-            if column.form in ("category", "ordered"):
-                codes = np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.int64)
-                ordered = column.form == "ordered"
-                levels: Any = list(column.levels or ())
-                series[j] = pandas.Categorical.from_codes(codes, categories=levels, ordered=ordered)
-            elif column.whole:
-                series[j] = _whole(pandas, values[:, j], column.dtype)
-            elif column.time:
-                series[j] = _times(pandas, values[:, j], column.dtype)
+        for j, (column, own) in enumerate(self._coming_back(values)):
+            if own is not None:
+                series[j] = as_series(column, own)
             else:
-                series[j] = _decoded(column, values[:, j])
-        return pandas.DataFrame(series).set_axis(list(self.names), axis=1)
+                series[j] = known[column.name] if column.name in known else fresh(column, values, first)
+        return pandas.DataFrame(series).set_axis(list(self.returned), axis=1)
 
-    def to_array(self, x: Tensor) -> np.ndarray[Any, Any]:
+    def to_array(self, x: Tensor, *, like: Any = None, first: int = 0) -> np.ndarray[Any, Any]:
         """Turn coded rows (n, d) into a numpy array: of numbers if all columns are, else of objects.
 
-        It is one of whole numbers if all columns came as those, in one dtype, and nothing is missing.
+        It is one of whole numbers if all columns came as those, in one dtype, and nothing is missing. Identifiers are
+        as for `to_frame`.
         """
         values = x.detach().cpu().numpy()
         whole = [column.whole for column in self.columns]
         plain = not any(self.levels) and not any(column.time for column in self.columns)
-        if plain and (all(whole) or not any(whole)):
+        if plain and (all(whole) or not any(whole)) and len(self.returned) == len(self.columns):
             dtypes = {column.dtype for column in self.columns}
             if all(column.whole for column in self.columns) and len(dtypes) == 1 and not np.isnan(values).any():
                 return np.asarray(np.rint(values).astype(dtypes.pop().lower()))
             return np.asarray(values)
-        out = np.empty(values.shape, dtype=object)
-        for j, column in enumerate(self.columns):
-            out[:, j] = _decoded(column, values[:, j])
+        out = np.empty((len(values), len(self.returned)), dtype=object)
+        known = self._identifiers(like)
+        for j, (column, own) in enumerate(self._coming_back(values)):
+            if own is not None:
+                out[:, j] = as_objects(column, own)
+            else:
+                out[:, j] = known[column.name] if column.name in known else fresh(column, values, first)
         return out
+
+    def _identifiers(self, like: Any) -> dict[str, Any]:
+        """Name → (n,) values of an identifier in rows that were given."""
+        if like is None or not self.apart:
+            return {}
+        like = plain_rows(like)
+        if is_frame(like):
+            names = {str(column): column for column in like.columns}
+            return {each.name: like[names[each.name]].array for _, each in self.apart if each.name in names}
+        wide = getattr(like, "ndim", 0) == 2 and like.shape[1] == len(self.given)
+        return {each.name: np.asarray(like[:, j]) for j, each in self.apart} if wide else {}
+
+    def _coming_back(self, values: np.ndarray[Any, Any]) -> Iterator[tuple[TableColumn, np.ndarray[Any, Any] | None]]:
+        """Columns that come back, with their coded cells, which identifiers have not."""
+        rest = iter(values.T)
+        for column in self.given:
+            if column.kind != "drop":
+                yield column, None if column.apart else next(rest)
 
     def fill(self, x: object, filled: Tensor, *, name: str = "X") -> Any:
         """Return x in its own container with its gaps filled in; what was there stays as it was.
@@ -249,39 +328,13 @@ class Schema:
         -------
         data frame, array or tensor
             A copy. Columns of numbers with gaps become floating-point ones; those without keep their dtype, and so do
-            categories. Nested lists become arrays.
+            categories. Nested lists become arrays. Columns apart stay as they are.
         """
-        names, cells = read_columns(x, name)
-        places = self._places(names, name, by_name=is_frame(x))
-        if isinstance(x, Tensor):
-            return torch.where(x.isnan(), filled.to(x), x) if x.is_floating_point() else x.clone()
-        values = filled.detach().cpu().numpy()
-        out: Any = cast("Any", x).copy() if is_frame(x) else np.array(x)
-        if not is_frame(x) and not isinstance(x, np.ndarray):
-            out = np.array(x, dtype=object if any(self.levels) else np.float64)
-        for column, place, found in zip(self.columns, places, values.T, strict=True):
-            gone = cells[place].missing
-            if not gone.any():
-                continue
-            new = found[gone] if column.levels is None else _decoded(column, found[gone])
-            if column.time:
-                import pandas
-
-                new = _times(pandas, new, column.dtype).array
-            if is_frame(x):
-                out.isetitem(place, _patched(out.iloc[:, place], gone, new, column))
-            else:
-                out[gone, place] = new
-        return out
+        return fill_in(self, x, filled, name)
 
     def meta(self) -> list[dict[str, Any]]:
-        """Return plain values for YAML, one entry per column."""
-        return [
-            {"name": column.name, "form": column.form}
-            | ({} if column.levels is None else {"levels": list(column.levels)})
-            | ({"dtype": column.dtype} if column.dtype else {})
-            for column in self.columns
-        ]
+        """Return plain values for YAML or JSON, one entry per column, as they came."""
+        return [column.meta() for column in self.given]
 
     @classmethod
     def from_meta(cls, meta: Sequence[Mapping[str, Any]]) -> Self:
@@ -293,120 +346,42 @@ class Schema:
             Something is missing.
         """
         try:
-            return cls(
-                tuple(
-                    TableColumn(
-                        entry["name"],
-                        entry["form"],
-                        tuple(entry["levels"]) if "levels" in entry else None,
-                        str(entry.get("dtype", "")),
-                    )
-                    for entry in meta
-                )
-            )
+            return cls._of([TableColumn.from_meta(entry) for entry in meta], "a saved schema")
         except (KeyError, TypeError) as error:
             raise InputError(f"a saved schema without {error}", "what Schema.meta returns") from error
 
-
-def _whole(pandas: Any, values: np.ndarray[Any, Any], dtype: str) -> Any:
-    """Return whole numbers in their own dtype, within its range; nullable where some are missing or it was."""
-    missing, limits = np.isnan(values), np.iinfo(dtype.lower())
-    rounded = np.clip(np.rint(np.where(missing, 0, values)), float(limits.min), float(limits.max))
-    if not missing.any() and dtype[0].islower():
-        return rounded.astype(dtype)
-    nullable = dtype.replace("uint", "UInt").replace("int", "Int")
-    return pandas.array(np.where(missing, np.nan, rounded), dtype=nullable)
+    def __str__(self) -> str:
+        return laid_out(self.given)
 
 
-def _as_text(values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
-    """Return dates or durations as text, None where missing; days alone where no time is beside them."""
-    import pandas
+def check_names(columns: Mapping[str, object], names: Sequence[str]) -> None:
+    """Refuse choices for columns that are not there, with the nearest name.
 
-    text: np.ndarray[Any, Any] = _times(pandas, values, dtype).astype(str).to_numpy(dtype=object)
-    text[missing] = None
-    return text
-
-
-def _times(pandas: Any, values: np.ndarray[Any, Any], dtype: str) -> Any:
-    """Return dates or durations, to the microsecond, from seconds."""
-    counts = np.rint(np.where(np.isnan(values), 0, values) * 1e6).astype(np.int64)
-    kind, zone = dtype.split("[")[0], dtype.partition(", ")[2].rstrip("]")
-    times = pandas.Series(counts.astype(f"{kind}[us]")).mask(np.isnan(values))
-    if zone:
-        times = times.dt.tz_localize("UTC").dt.tz_convert(zone)
-    return times.astype(dtype)
+    Raises
+    ------
+    InputError
+        There is one.
+    """
+    known = set(names)
+    wrong = [name for name in columns if name not in known]
+    if wrong:
+        close = [each for name in wrong for each in difflib.get_close_matches(name, names, n=1)]
+        hint = f"Did you mean {', '.join(map(repr, close))}?" if close else ""
+        raise InputError(f"columns {shown(wrong)}, which the table does not have", f"some of {shown(names)}", hint)
 
 
-def _shown(values: Sequence[object]) -> str:
-    more = f", … ({len(values)} in all)" if len(values) > _MOST_SHOWN else ""
-    return ", ".join(repr(value) for value in values[:_MOST_SHOWN]) + more
-
-
-def _fitted(column: str, cell: Cells, name: str) -> TableColumn:
+def _read(column: str, cells: Callable[[], Cells], name: str, reader: ColumnReader | None) -> TableColumn:
+    where = f"column {column!r} of {name}"
+    if reader is not None and reader.kind == "drop":  # whatever it holds
+        return reader.read(column, cells, where)
+    cell = cells()
+    found = as_it_is(column, cell, where) if reader is None else reader.read(column, lambda: cell, where)
     observed = int((~cell.missing).sum())
-    if not observed:
-        raise InputError(f"column {column!r} of {name} without any entry", "something in every column", "Drop it.")
-    if cell.declared is not None:
-        return TableColumn(column, "ordered" if cell.ordered else "category", cell.declared)
-    if cell.numbers is not None:
-        return TableColumn(column, dtype=cell.dtype)
-    assert cell.objects is not None  # neither categories nor numbers
-    found = cell.objects[~cell.missing].tolist()
-    if isinstance(found[0], bool):
-        return TableColumn(column, "boolean", (False, True))
-    levels = tuple(sorted(set(found)))
-    if len(levels) > max(_MANY, observed // 2):
-        text = f"Column {column!r} of {name} has {len(levels)} levels in {observed} rows"
-        warnings.warn(f"{text}: drop it if it names rows.", VaelabWarning, stacklevel=4)
-    return TableColumn(column, "text", levels)
-
-
-def _coded(column: TableColumn, cell: Cells, name: str) -> np.ndarray[Any, Any]:
-    """(n,) float64 numbers, or numbers of levels."""
-    if column.levels is None:
-        if cell.numbers is None and not cell.missing.all():
-            raise InputError(f"column {column.name!r} of {name} without numbers", "numbers, as in fit")
-        return np.full(cell.rows, np.nan) if cell.numbers is None else cell.numbers
-    place: dict[Any, int] = {level: i for i, level in enumerate(column.levels)}
-    values = cell.numbers if cell.objects is None else cell.objects
-    assert values is not None  # a column holds the one or the other
-    found = dict.fromkeys(values[~cell.missing].tolist())
-    unknown = [value for value in found if value not in place]
-    if unknown:
-        remedy = "Leave those entries missing, or train again on data that have them."
-        known = f"one of {_shown(column.levels)}"
-        raise InputError(f"unknown level {_shown(unknown)} in column {column.name!r} of {name}", known, remedy)
-    codes = np.full(cell.rows, np.nan)
-    codes[~cell.missing] = [place[value] for value in values[~cell.missing].tolist()]
-    return codes
-
-
-def _decoded(column: TableColumn, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(n,) numbers as they are, whole ones as objects; levels as objects, None where missing; booleans if none is."""
-    out: np.ndarray[Any, Any]
-    missing = np.isnan(values)
-    if column.time:
-        return _as_text(values, missing, column.dtype)
-    if column.levels is None and not column.whole:
-        return values
-    if column.levels is None:
-        out = np.rint(np.where(missing, 0, values)).astype(np.int64).astype(object)
-        out[missing] = None
-        return out
-    codes = np.where(missing, 0, values).astype(np.int64)
-    table = np.empty(len(column.levels), dtype=object)
-    table[:] = column.levels
-    out = table[codes]
-    out[missing] = None
-    return out.astype(bool) if column.form == "boolean" and not missing.any() else out
-
-
-def _patched(series: Any, gone: np.ndarray[Any, Any], new: np.ndarray[Any, Any], column: TableColumn) -> Any:
-    """Return a pandas column with new values in its gaps."""
-    if column.levels is None and getattr(series.dtype, "kind", "O") in "iu":  # nullable whole numbers
-        series = series.astype("Float64")
-    if hasattr(series.dtype, "categories"):
-        series = series.cat.add_categories([v for v in dict.fromkeys(new) if v not in series.cat.categories])
-    series = series.copy()
-    series.iloc[gone] = new
-    return series.infer_objects() if column.form == "boolean" else series
+    if reader is None and found.kind == "identifier":
+        said = f"Column {column!r} of {name} names rows, with hardly any value twice in {observed}: it is left out of "
+        said += f"the model, and {in_words(found)}. Say columns={{{column!r}: 'category'}} to keep it."
+        warnings.warn(said, VaelabWarning, stacklevel=5)
+    elif reader is None and found.form == "text" and len(found.levels or ()) > max(_MANY, observed // 2):
+        said = f"Column {column!r} of {name} has {len(found.levels or ())} levels in {observed} rows"
+        warnings.warn(f"{said}: drop it if it names rows.", VaelabWarning, stacklevel=5)
+    return replace(found, gaps=float(cell.missing.mean()))

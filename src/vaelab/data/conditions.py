@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.data.checks import check_finite, complex_error
+from vaelab.data.checks import check_finite, complex_error, plain_tensor
 from vaelab.data.labels import count_classes
 from vaelab.data.sequences import Ragged, is_sequence, latest_windows
 from vaelab.errors import InputError
@@ -173,6 +173,8 @@ class Conditioning:
         return latest_windows(self.standardised(ragged), self.steps)
 
     def _table(self, y: object, name: str) -> Tensor:
+        if isinstance(y, Tensor):
+            plain_tensor(y, name)
         if self.form == "column" and _is_scalar(y):
             y = [y]
         if self.form == "table" and isinstance(y, Sequence | np.ndarray | Tensor) and _rank(y) == 1:

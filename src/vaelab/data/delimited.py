@@ -13,7 +13,7 @@ import itertools
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,7 @@ def read_csv(path: Path, *, separator: str | None = None, missing: Sequence[str]
             _check_lengths(path, text, found)
         options: Any = {"sep": found, "skipinitialspace": True}
         first = pandas.read_csv(io.StringIO(text), header=None, nrows=1, dtype=str, **options)
+        _check_names(path, first.iloc[0])
         headless = all(_is_number(word, comma=found != ",") for word in first.iloc[0].fillna("0").astype(str))
         frame = pandas.read_csv(io.StringIO(text), header=None if headless else 0, na_values=list(missing), **options)
     except (ValueError, OSError, csv.Error) as error:  # pandas' own errors are ValueErrors
@@ -160,6 +161,15 @@ def _check_lengths(path: Path, text: str, separator: str) -> None:
             got = f"{path}, whose line {reader.line_num} has {len(fields)} fields where the first line has {width}"
             remedy = "Mend that line, name the separator (--separator ';'), or put text with separators into quotes."
             raise InputError(got, "as many in every line", remedy)
+
+
+def _check_names(path: Path, names: Iterable[object]) -> None:
+    """Refuse a header that names two columns alike; pandas would rename one."""
+    words = [str(name).strip() for name in names if isinstance(name, str) and not _is_number(name, comma=True)]
+    twice = sorted({word for word in words if words.count(word) > 1})
+    if twice:
+        got = f"{path} with several columns named {', '.join(map(repr, twice[:5]))}"
+        raise InputError(got, "one column of each name", "Rename them in the first line.")
 
 
 def _with_commas(frame: DataFrame, separator: str) -> list[str]:

@@ -22,6 +22,7 @@ _LEAST_ROWS = 50  # entries from which ranks say more than mean and variance
 _MOST_VALUES = 2_000  # of a column that are kept one by one
 _KNOTS = 200  # of the part of a column without repetitions
 _MOST_DECIMALS = 6
+_LEAST_ATOM, _ATOM_OVER, _MOST_ATOMS = 0.05, 3.0, 5  # share of an atom, and times that of the values beside it
 _MOST_STEPS, _SLACK = 1e11, 1e-3  # of a grid, from 0; and what float32 may lack of a whole step
 
 
@@ -96,6 +97,15 @@ class Marginal:
         tail = 2 * torch.log1p(beyond * (weight / self._least))
         return tail - 0.5 * z.square() - 0.5 * math.log(2 * math.pi) - weight.log()
 
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        """Values that occur far more often than those beside them, the largest five, and their shares."""
+        own = self.high - self.low
+        around = torch.nn.functional.pad(own, (1, 1))
+        usual = torch.maximum((around[:-2] + around[2:]) / 2, torch.tensor(1 / len(own)))
+        standing = (own >= _LEAST_ATOM) & (own >= _ATOM_OVER * usual)
+        order = own.where(standing, 0.0).argsort(descending=True)[: min(_MOST_ATOMS, int(standing.sum()))]
+        return tuple((float(self.values[j]), float(own[j])) for j in order)
+
     @property
     def _heights(self) -> Tensor:
         """(2m,) F before and behind each value."""
@@ -122,12 +132,12 @@ class Marginals:
     columns: tuple[Marginal | None, ...]
 
     @classmethod
-    def fit(cls, x: Tensor, levels: Sequence[int]) -> Self:
-        """Learn those of the columns of numbers from (n, d) coded rows, NaN where an entry is missing."""
+    def fit(cls, x: Tensor, chosen: Sequence[bool]) -> Self:
+        """Learn those of the chosen columns from (n, d) coded rows, NaN where an entry is missing."""
         wide = x.detach().cpu().double()
         own = [
-            None if count else Marginal.fit(column[~column.isnan()])
-            for column, count in zip(wide.T, levels, strict=True)
+            Marginal.fit(column[~column.isnan()]) if scored else None
+            for column, scored in zip(wide.T, chosen, strict=True)
         ]
         return cls(tuple(own))
 

@@ -11,12 +11,14 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vaelab.data.assembly import assemble
 from vaelab.data.cache import cache_folder, decoded
 from vaelab.data.dataset import Dataset, TestSplit, TrainSplit
 from vaelab.data.extras import require
+from vaelab.data.faces import faces
 from vaelab.data.folders import find_images, read_images
 from vaelab.data.images import Preparation, resize
 from vaelab.data.options import LoadOptions
@@ -69,6 +71,7 @@ NAMED = {
     entry.name: entry
     for entry in (
         Named("digits", "Handwritten digits 8×8, bundled with scikit-learn; 1,438 train, 359 test", (1, 8, 8)),
+        Named("faces", "Drawn faces on a manifold of 5 dimensions, generated; 4,000 train, 1,000 test", (1, 24, 24)),
         Named("mnist", "Handwritten digits; 60,000 train, 10,000 test", (1, 28, 28), "mnist", "ylecun/mnist"),
         Named(
             "fashion_mnist",
@@ -151,7 +154,7 @@ def load_named(name: str, options: LoadOptions, *, home: Path | str | None, down
     expected = _ALIGNED if entry.crop is not None else None
     preparation = Preparation(expected, entry.crop, options.image_size or entry.size, options.grey)
     if not entry.folder:
-        return _digits(preparation, options)
+        return _BUNDLED[name](preparation, options)
     looked = homes(home)
     folder = _find(entry, looked)
     if folder is None and download:
@@ -213,17 +216,33 @@ def _digits(preparation: Preparation, options: LoadOptions) -> Dataset:
     from sklearn.datasets import load_digits  # over a second to import
 
     bunch = load_digits()
-    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
-    if preparation.size is not None or preparation.grey is False:
-        pixels = resize(pixels, preparation)
     return assemble(
-        torch.from_numpy(pixels),
+        _prepared(np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None], preparation),
         replace(options, test_fraction=0.2, whole=False),
         name="digits",
         source="scikit-learn: Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998), its test part",
         labels=torch.from_numpy(bunch.target.astype(np.int64)),
         classes=tuple(str(digit) for digit in range(10)),
     )
+
+
+def _faces(preparation: Preparation, options: LoadOptions) -> Dataset:
+    """Drawn faces, always the same ones: see `vaelab.data.faces`."""
+    return assemble(
+        _prepared(faces(5000), preparation),
+        replace(options, test_fraction=0.2, whole=False),
+        name="faces",
+        source="drawn by vaelab.data.faces",
+    )
+
+
+def _prepared(pixels: NDArray[np.uint8], preparation: Preparation) -> Tensor:
+    if preparation.size is not None or preparation.grey is False:
+        pixels = resize(pixels, preparation)
+    return torch.from_numpy(pixels)
+
+
+_BUNDLED = {"digits": _digits, "faces": _faces}
 
 
 def _download(entry: Named, folder: Path) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from vaelab.data.columns import Schema
+from vaelab.data.columns import ColumnReader, Schema
 from vaelab.errors import InputError
 
 
@@ -30,6 +31,8 @@ class LoadOptions:
         choices that mean nothing for the source.
     mixed
         Keep the categories and missing entries of a table.
+    columns
+        What columns of such a table are taken for.
     separator, missing
         Of the columns of a text table, and what stands for a missing entry.
     schema
@@ -44,6 +47,7 @@ class LoadOptions:
     memory_map: bool | None = None
     whole: bool = False
     mixed: bool = False
+    columns: Mapping[str, ColumnReader] = field(default_factory=dict)
     schema: Schema | None = None
     separator: str | None = None
     missing: tuple[str, ...] = ()
@@ -51,7 +55,7 @@ class LoadOptions:
     def schema_of(self, x: Any, name: str) -> Schema | None:
         """Return how a table is to be coded; None for one of numbers without gaps."""
         if self.schema is None and self.mixed:
-            return Schema.fit(x, name=name)
+            return Schema.fit(x, name=name, columns=self.columns)
         return self.schema
 
     @property

@@ -141,6 +141,18 @@ def read_frame(files: Sequence[Path]) -> Any:
     return pandas.concat([_open(path).read().to_pandas() for path in files], ignore_index=True)
 
 
+def write_frames(path: Path, frames: Iterator[Any]) -> None:
+    """Write pandas DataFrames of the same columns, at least one, as one table, each as it comes."""
+    from pyarrow import Table
+    from pyarrow.parquet import ParquetWriter
+
+    first = Table.from_pandas(next(frames), preserve_index=False)
+    with ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for frame in frames:
+            writer.write_table(Table.from_pandas(frame, schema=first.schema, preserve_index=False))
+
+
 def _open(path: Path) -> Any:
     import pyarrow
     from pyarrow.parquet import ParquetFile

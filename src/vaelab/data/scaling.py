@@ -65,7 +65,7 @@ class Scaling:
         *,
         columns: Sequence[str] | None = None,
         levels: Sequence[int] | None = None,
-        scores: bool = False,
+        scores: Sequence[bool] = (),
     ) -> Self:
         """Choose the map for some data.
 
@@ -87,7 +87,7 @@ class Scaling:
             Of each column of a mixed table, as `Schema.levels`: above 0 for a category. Entries may then be missing
             (NaN); None for data without categories and gaps.
         scores
-            Bring the numbers of a mixed table to normal scores by their ranks; see `vaelab.data.marginals`.
+            Which columns of a mixed table are brought to normal scores by their ranks; see `vaelab.data.marginals`.
 
         Warns
         -----
@@ -97,11 +97,23 @@ class Scaling:
         shift, scale, constant = _image_map(x) if kind == "image" else _table_map(x, columns, levels)
         dtype = str(x.dtype).removeprefix("torch.")
         marginals = None
-        if scores and levels is not None and isinstance(x, Tensor):
-            marginals = Marginals.fit(x, levels)
+        if any(scores) and isinstance(x, Tensor):
+            marginals = Marginals.fit(x, scores)
             own = torch.tensor([column is not None for column in marginals.columns])
             shift, scale = torch.where(own, 0.0, shift), torch.where(own, 1.0, scale)
         return cls(shift, scale, dtype, kind, tuple(x.shape[1:]), constant, levels is not None, marginals)
+
+    def reading(self, place: int) -> dict[str, Any]:
+        """Say what a column of numbers of a mixed table is in the network's units, by the names of `TableColumn`."""
+        constant = self.constant.expand(self.event_shape)[place]
+        if bool(constant):
+            value = float(self.shift.expand(self.event_shape)[place])
+            return {"kind": "constant", "span": (value, value)}
+        own = None if self.marginals is None else self.marginals.columns[place]
+        if own is None:
+            return {"kind": "standardised"}
+        span = (float(own.values[0]), float(own.values[-1]))
+        return {"kind": "scores", "step": own.step, "atoms": own.atoms(), "span": span}
 
     @classmethod
     def identity(cls, event_shape: tuple[int, ...], dtype: str = "float32") -> Self:
@@ -209,7 +221,7 @@ class Scaling:
         else:
             wide = wide * self.scale.to(wide) + self.shift.to(wide)
         if bool(self.constant.any()):  # exactly what was seen, whatever a model makes of it
-            wide = torch.where(self.constant.to(wide.device), self.shift.to(wide), wide)
+            wide = torch.where(self.constant.to(wide.device) & ~wide.isnan(), self.shift.to(wide), wide)
         if self.marginals is not None:
             wide = self.marginals.from_normal(wide.reshape(-1, *self.event_shape)).to(wide).reshape(wide.shape)
         exact = self.dtype == "float64" or (self.kind == "table" and self.dtype == "uint8")

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.data.checks import check_array
+from vaelab.arguments import check_count
+from vaelab.data.checks import check_array, check_dense, plain_tensor
 from vaelab.errors import InputError
 
 LONGEST = 64
@@ -72,7 +73,8 @@ class Ragged:
         """
         if isinstance(x, cls):
             return x
-        array = _rectangular(x)
+        check_dense(x, name)
+        array = _rectangular(plain_tensor(x, name) if isinstance(x, Tensor) else x)
         if array is not None:
             return cls(*_from_array(array, name))
         if not isinstance(x, Sequence | np.ndarray) or isinstance(x, str):
@@ -212,7 +214,7 @@ def target_rows(sequences: Ragged, loss: Literal["last", "all"]) -> Tensor:
     Tensor
         (n,) or (N,) int64, in the order of the points.
     """
-    if loss not in ("last", "all"):
+    if not isinstance(loss, str) or loss not in ("last", "all"):
         raise InputError(f"loss={loss!r}", "'last' or 'all'")
     if loss == "last":
         return sequences.offsets[1:] - 1
@@ -261,8 +263,7 @@ def _table(points: Tensor) -> Tensor:
 
 
 def _checked_context(context: int) -> int:
-    if context != int(context) or context < 1:
-        raise InputError(f"context={context}", "a whole number of at least 1, the steps in a window")
+    check_count("context", context)
     return int(context)
 
 
@@ -272,8 +273,8 @@ def _offsets(lengths: Tensor) -> Tensor:
 
 def _rank(x: object) -> int:
     rank = getattr(x, "ndim", None)
-    if rank is not None:
-        return int(rank)
+    if isinstance(rank, int):
+        return rank
     if not isinstance(x, list | tuple):
         return 0
     return 1 + (_rank(x[0]) if x else 0)
@@ -323,6 +324,10 @@ def _infinite(flat: np.ndarray[Any, Any] | Tensor) -> Tensor:
 
 def _parts(x: Sequence[object] | np.ndarray[Any, Any], name: str) -> list[Tensor]:
     """Return each sequence of a list as (t_i, k)."""
+    for i, item in enumerate(x):
+        check_dense(item, f"{name}[{i}]")
+        if isinstance(item, Tensor):
+            plain_tensor(item, f"{name}[{i}]")
     if not len(x):
         raise InputError(f"{name} without a sequence", "at least one")
     if _rank(x[0]) == 0:

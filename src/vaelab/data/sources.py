@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vaelab.arguments import check_count, check_kind, check_seed, check_share
 from vaelab.data.arrays import load_npy, load_npz
-from vaelab.data.columns import Schema
+from vaelab.data.columns import ColumnReader, Schema
 from vaelab.data.dataset import Dataset
 from vaelab.data.folders import find_images, load_image_folder
 from vaelab.data.mapped import Rows
@@ -18,6 +19,7 @@ from vaelab.data.named import load_named, names
 from vaelab.data.options import LoadOptions
 from vaelab.data.tables import load_csv, load_parquet
 from vaelab.errors import InputError
+from vaelab.storage import exists
 
 _READERS: dict[str, Callable[[Path, LoadOptions], Dataset]] = {
     ".npy": load_npy,
@@ -39,6 +41,7 @@ def load(
     label_column: str | None = None,
     memory_map: bool | None = None,
     mixed: bool = False,
+    columns: Mapping[str, ColumnReader] | None = None,
     separator: str | None = None,
     missing: Sequence[str] = (),
 ) -> Dataset:
@@ -65,6 +68,8 @@ def load(
         True leaves a ``.npy`` file on disk, False reads it into memory; None does so from 1 GB on.
     mixed
         Keep columns of text and missing entries of a table, for ``likelihood="mixed"``; else they are refused.
+    columns
+        Of such a table: column → what it is taken for, such as a value of `vaelab.specs.Column`.
     separator
         Of the columns of a CSV file, one character; found out if None.
     missing
@@ -90,11 +95,12 @@ def load(
         label_column,
         memory_map,
         mixed=mixed,
+        columns=columns or {},
         separator=separator,
         missing=tuple(missing or ()),
     )
-    if not 0.0 < test_fraction < 1.0:
-        raise InputError(f"test_fraction={test_fraction:g}", "a number between 0 and 1, both excluded")
+    check_share("test_fraction", test_fraction)
+    check_seed(seed)
     return _read(name_or_path, options, home=home, download=download)
 
 
@@ -157,12 +163,13 @@ def load_rows(
 
 
 def _read(name_or_path: str | Path, options: LoadOptions, *, home: Path | str | None, download: bool) -> Dataset:
+    check_kind("data", name_or_path, (str, Path), "a name or a path", "Arrays: vaelab.data.from_arrays(X).")
     if isinstance(name_or_path, str) and name_or_path in names():
         return load_named(name_or_path, options, home=home, download=download)
     path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         return _load_folder(path, options)
-    if not path.is_file():
+    if not exists(path) or not path.is_file():
         close = difflib.get_close_matches(str(name_or_path), names(), n=1)
         raise InputError(
             f"{str(name_or_path)!r}, which is neither a file, a folder, nor a known name",
@@ -186,7 +193,9 @@ def _load_folder(folder: Path, options: LoadOptions) -> Dataset:
 def _size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if image_size is None:
         return None
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if len(size) != 2 or min(size) < 1:
+    size = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+    if len(size) != 2:
         raise InputError(f"image_size={image_size}", "a positive side, or (height, width)")
-    return size
+    for side in size:
+        check_count("image_size", side)
+    return int(size[0]), int(size[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,19 @@ def load_csv(path: Path, options: LoadOptions) -> Dataset:
     return _from_frame(frame, options, path, train_rows=None, named=not headless)
 
 
-def read_table(path: Path) -> Any:
-    """Read a CSV or parquet file as it is, as one pandas DataFrame; columns without names are numbered."""
+def read_table(path: Path, *, separator: str | None = None, missing: Sequence[str] = ()) -> Any:
+    """Read a CSV or parquet file as it is, as one pandas DataFrame; columns without names are numbered.
+
+    Parameters
+    ----------
+    path
+        The file.
+    separator, missing
+        Of a CSV file, as for `vaelab.data.delimited.read_csv`.
+    """
     if path.suffix.lower() == ".parquet":
         return read_frame([path])
-    frame, headless = read_csv(path)
+    frame, headless = read_csv(path, separator=separator, missing=missing)
     return frame.set_axis(list(map(str, range(frame.shape[1]))), axis=1) if headless else frame
 
 

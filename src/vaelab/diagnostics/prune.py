@@ -8,6 +8,7 @@ decoder are the same functions of what is left. What it did to the decoder is th
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vaelab.arguments import check_number
 from vaelab.diagnostics.dimension import Dimension, Dimensions, dimensions_of
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.model import VAE, Conditional, Diagonal, Isotropic, Prior, Standard, draw
@@ -105,6 +107,8 @@ def prune(
     VaelabWarning
         A change is larger than the tolerance.
     """
+    if tolerance != math.inf:
+        check_number("tolerance", tolerance, "a positive number, in units of √γ")
     if not isinstance(vae.posterior, Diagonal | Isotropic):
         raise InputError(
             f"a posterior of type {type(vae.posterior).__name__}, whose axes are not the latent dimensions",
@@ -134,7 +138,10 @@ def prune(
 
 def _numbers(keep: Sequence[int] | Tensor, latent_dim: int) -> list[int]:
     """Numbers of dimensions, each once, in ascending order."""
-    given = torch.as_tensor(keep)
+    try:
+        given = torch.as_tensor(keep)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"keep={keep!r} ({error})", "whole numbers, or a mask of booleans") from error
     if given.dtype == torch.bool and given.shape == (latent_dim,):
         given = given.nonzero().flatten()
     if given.ndim != 1 or given.dtype == torch.bool or (len(given) and given.dtype.is_floating_point):

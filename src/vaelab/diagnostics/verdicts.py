@@ -37,6 +37,8 @@ class Context:
         Whether the decoder variance is the model's own.
     foreign
         Whether another program trained the model.
+    loss_read
+        Whether what its loss stands for was read off that program, and not said by somebody.
     form
         ``"estimator"``, which has settings and can be trained anew, or ``"module"``, which has networks alone.
     conditional
@@ -57,6 +59,7 @@ class Context:
     sampler: str = "prior"
     gamma_known: bool = True
     foreign: bool = False
+    loss_read: bool = False
     form: Literal["estimator", "module"] = "estimator"
     conditional: bool = False
     epochs: int | None = None
@@ -109,6 +112,7 @@ class Rule:
 LABELS: dict[str, str] = {
     "explained": "share of the variance that reconstructions explain",
     "slope": "slope of rows against their reconstructions",
+    "slope_apart": "how far that slope is from 1, as a logarithm",
     "beyond": "how far rows go beyond a range that outputs keep to, standard deviations",
     "largest_share": "share of the variance that one column holds",
     "dimensions": "dimensions of a row",
@@ -121,10 +125,12 @@ LABELS: dict[str, str] = {
     "transmitted": "information that reconstructions keep about the row, nats",
     "implied_over_residual": "decoder variance that the posterior implies, over that of the residuals",
     "implied_over_declared": "decoder variance that the posterior implies, over the declared one",
+    "implied_apart": "how far the implied variance is from the declared one, as a logarithm",
+    "residual_over_implied": "largest variance of the residuals along a direction, over the implied decoder variance",
     "declared_over_residual": "decoder variance over that of the residuals",
     "residual_over_declared": "largest variance of the residuals along a direction, over the decoder variance",
     "mean_reduced": "distance (of logarithms) of the implied variance from d/2 or d/2κ, those of averaged errors",
-    "foreign": "loss of another program",
+    "said": "loss of another program, of which somebody says what it stands for",
     "error_ratio": "squared error of unseen rows over that of training rows",
     "gap": "what unseen rows cost more, nats beyond three standard errors",
     "gain": "share of the squared error that further steps remove",
@@ -149,9 +155,10 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     values: dict[str, float | None] = dict.fromkeys(LABELS)
     values |= {"latent_dim": float(size), "dimensions": float(context.dimensions)}
     values |= {"table": float(context.kind == "table"), "image": float(context.kind == "image")}
-    values |= {"foreign": float(context.foreign), "units_known": float(context.units_known)}
+    values |= {"said": float(context.foreign and not context.loss_read), "units_known": float(context.units_known)}
     if fit is not None:
         values |= {"explained": fit.explained, "slope": fit.slope, "largest_share": fit.largest_share}
+        values["slope_apart"] = abs(math.log(fit.slope)) if fit.slope > 0 else math.inf if fit.slope <= 0 else None
         values["beyond"] = _beyond(fit, context.keeps_to)
         if math.isnan(fit.explained):  # rows so far off that networks overflow explain less than nothing
             values["explained"] = -math.inf
@@ -169,11 +176,16 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     implied = None if measures.optimality is None else measures.optimality.implied_gamma
     if implied is not None and fit is not None:
         values["implied_over_residual"] = implied / fit.residual
+        if rest is not None and len(rest.spectrum):
+            values["residual_over_implied"] = float(rest.spectrum[0]) * fit.residual / implied
         if gamma is not None:
             values["implied_over_declared"] = implied / gamma
+            values["implied_apart"] = abs(math.log(implied / gamma)) if implied > 0 else math.inf
         if context.foreign and not context.gamma_known:
             averaged = (context.dimensions / 2, context.dimensions / (2 * size))
             values["mean_reduced"] = min(abs(math.log(implied / one)) for one in averaged)
+    if implied is None and measures.optimality is not None and gamma is not None:
+        values["implied_apart"] = math.inf  # a code that says nothing says nothing of a variance
     if rest is not None and fit is not None:
         values |= {"structured": float(rest.structured), "direction_gain": rest.expected_nats / context.dimensions}
         if gamma is not None and len(rest.spectrum):

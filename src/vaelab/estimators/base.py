@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.data import Conditioning, Dataset, Schema, TestSplit, TrainSplit
+from vaelab.arguments import check_count, check_memory
+from vaelab.data import ColumnReader, Conditioning, Dataset, Schema, TestSplit, TrainSplit
 from vaelab.data.cells import container_of
 from vaelab.data.checks import (
     GAPS_REMEDY,
@@ -27,16 +28,20 @@ from vaelab.data.checks import (
     is_frame,
     plain_rows,
 )
+from vaelab.data.frames import polars_dtypes
 from vaelab.diagnostics.prune import Pruned
-from vaelab.errors import InputError
-from vaelab.estimators.specified import LARGEST_SEED, Specified, check_count, seed_of, unchanged_by_failure
-from vaelab.runs.given import draw_given, matcher
+from vaelab.errors import InputError, NotNumbersError
+from vaelab.estimators.specified import Specified, drawn_seed, seed_of, unchanged_by_failure
+from vaelab.runs.given import Wanted, sample_wanted
 from vaelab.runs.trained import Trained
 from vaelab.specs import Likelihood
 from vaelab.training import Progress
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
+
+
+_MOST_DRAWS = 1_000_000  # of z per row, which take days
 
 
 class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  # type: ignore[misc]
@@ -47,7 +52,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     trained_ : vaelab.runs.Trained
         Networks, densities, units and facts.
     active_dimensions_ : int
-        Latent dimensions whose mean ratio on the training data is below 0.05.
+        Latent dimensions whose mean ratio on the training data is below 0.05. The code of a `TwoStageVAE` of a table
+        may be the whitened columns (``trained_.facts.lossless``), all of which are active.
     gamma_ : float or ndarray or None
         Decoder variance in the network's units (columns of variance 1, pixels in [0, 1]); of the shape of a row where
         every dimension has its own, and a mean over rows where rows differ.
@@ -56,7 +62,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     classes_ : tuple of str or None
         Names of the classes, where the condition is one class.
     schema_ : vaelab.data.Schema or None
-        What the columns of X hold, for ``likelihood="mixed"``.
+        What the columns of X hold and how each is modelled, for ``likelihood="mixed"``; prints as a table.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
     """
@@ -76,8 +82,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         Parameters
         ----------
         X
-            (n, d) table or (n, C, H, W) images; numpy, torch or pandas. With ``likelihood="mixed"`` a table may have
-            columns of text, booleans or pandas categories, and missing entries.
+            (n, d) table or (n, C, H, W) images; numpy, torch, pandas, polars. With ``likelihood="mixed"`` a table may
+            have columns of text, booleans, dates or categories, and missing entries.
         y
             Conditions, for a conditional model: n classes (text, whole numbers or booleans), n floating-point numbers,
             an (n, k) array or data frame of both, or n sequences (time, features). Not used by others.
@@ -96,7 +102,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             c = None if conditioning is None else conditioning.to_net(y, len(x))
             data = self._joined(x, conditioning, c)
             self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
-            self.trained_.facts.container = container_of(X)
+            self.trained_.facts.container, self.trained_.facts.dtypes = container_of(X), polars_dtypes(X)
             self._describe()
         return self
 
@@ -138,23 +144,26 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         return int(self.trained_.settings.size)
 
     @property
-    def _mixed(self) -> bool:
+    def _columns(self) -> Mapping[str, ColumnReader] | None:
         try:
-            return Likelihood.of(getattr(self, "likelihood", None) or "gaussian").takes == "columns"
+            own = Likelihood.of(getattr(self, "likelihood", None) or "gaussian")
         except InputError:  # said by `fit`
-            return False
+            return None
+        return getattr(own, "columns", {}) if own.takes == "columns" else None
 
     def _validated(self, X: Any, *, reset: bool) -> Tensor:
         """Check X as scikit-learn does, then as vaelab does; return a CPU tensor."""
         if reset:
             self.schema_ = None
         X = plain_rows(X)
-        if self._mixed:
+        if self._columns is not None:
             return self._coded(X, reset=reset)
         if isinstance(X, Tensor):
             X = check_array(X, min_rows=1, allow_nan=True).detach().cpu().numpy()
         elif is_frame(X):
             frame_values(X)  # names the columns that hold no numbers
+        elif isinstance(X, np.ndarray) and X.dtype.kind in "mM":
+            check_array(X)  # scikit-learn would count the nanoseconds
         images = getattr(X, "ndim", 2) > 2
         # images keep their dtype, since it says what their range is
         try:
@@ -167,10 +176,15 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
                 ensure_all_finite=False,
                 ensure_min_samples=2 if reset else 1,
             )
-        except ValueError as error:
-            if "could not convert string" not in str(error):
+        except TypeError as error:
+            if "feature name" in str(error).lower():  # scikit-learn's own words
                 raise
-            raise InputError(f"X with text ({error})", "numbers", f"Use {MIXED}, or drop those columns.") from error
+            raise NotNumbersError(f"X with entries that are no numbers ({error})", "numbers") from error
+        except (ValueError, OverflowError) as error:
+            if "could not convert string" in str(error):
+                raise InputError(f"X with text ({error})", "numbers", f"Use {MIXED}, or drop those columns.") from error
+            check_array(X, min_rows=1, allow_nan=True)  # says it in vaelab's words, if it is not of names or columns
+            raise
         x = check_array(checked, min_rows=2 if reset else 1, remedy=REMEDY if images else GAPS_REMEDY)
         if not reset and tuple(x.shape[1:]) != self.trained_.facts.event_shape:
             raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{self.trained_.facts.event_shape} as in fit")
@@ -185,8 +199,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             X = np.array(X, dtype=object)
         check_shape(tuple(X.shape), min_rows=2 if reset else 1)
         if reset:
-            self.schema_ = Schema.fit(X)
+            self.schema_ = Schema.fit(X, columns=self._columns)
         assert self.schema_ is not None  # of a model for mixed tables
+        X = self.schema_.without_apart(X)
         validate_data(self, X.numpy(force=True) if isinstance(X, Tensor) else X, reset=reset, skip_check_array=True)
         return self.schema_.to_tensor(X)
 
@@ -216,16 +231,16 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         """Return the decoder means at the posterior means, like X in fit; y as in `fit`."""
         check_is_fitted(self)
         x = self._validated(X, reset=False)
-        return _indexed(self.trained_.returned(self.trained_.reconstruct(x, self.trained_.conditions(y, len(x)))), X)
+        trained = self.trained_
+        return _indexed(trained.returned(trained.reconstruct(x, trained.conditions(y, len(x))), like=X), X)
 
     @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray[Any, Any]:
         """(n,) lower bound on log p(x) in nats, in X's own units: the mean ELBO over ``score_draws`` fixed draws of z.
 
-        It is of log p(x | y) for a conditional model.
-        For uint8 images add ``d · log 255`` to compare with numbers for pixels in [0, 1]. With ``likelihood="mixed"``
-        it is of what was observed in a row: a density of its numbers times a probability of its levels, which compares
-        models of the same rows.
+        It is of log p(x | y) for a conditional model. For uint8 images add ``d · log 255`` to compare with numbers for
+        pixels in [0, 1]. With ``likelihood="mixed"`` it is of what was observed in a row: a density of its numbers
+        times a probability of its levels, which compares models of the same rows.
         """
         check_is_fitted(self)
         x = self._validated(X, reset=False)
@@ -271,13 +286,11 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             k below 1, an unknown density, or rows that do not fit.
         """
         check_is_fitted(self)
-        check_count("k", k)
+        check_count("k", k, most=_MOST_DRAWS)
         x = self._validated(X, reset=False)
-        source = self.random_state if random_state is None else random_state
-        trained = self.trained_
-        return trained.log_likelihood(
-            x, trained.conditions(y, len(x)), k=k, density=density, seed=seed_of(source)
-        ).numpy()
+        seed = seed_of(self.random_state if random_state is None else random_state)
+        c = self.trained_.conditions(y, len(x))
+        return self.trained_.log_likelihood(x, c, k=k, density=density, seed=seed).numpy()
 
     def impute(
         self, X: Any, y: Any = None, *, draws: int = 100, random_state: int | np.random.RandomState | None = None
@@ -303,11 +316,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             gaps keep their dtypes, columns of numbers with gaps are floating-point.
         """
         check_is_fitted(self)
-        check_count("draws", draws)
+        check_count("draws", draws, most=_MOST_DRAWS)
         x = self._validated(X, reset=False)
-        source = self.random_state if random_state is None else random_state
-        c = self.trained_.conditions(y, len(x))
-        filled = self.trained_.impute(x, c, draws=draws, seed=seed_of(source))
+        seed = seed_of(self.random_state if random_state is None else random_state)
+        filled = self.trained_.impute(x, self.trained_.conditions(y, len(x)), draws=draws, seed=seed)
         return X if self.schema_ is None else self.schema_.fill(X, filled)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -321,25 +333,26 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         density: str,
         random_state: int | np.random.RandomState | None,
         observation_noise: bool | None,
-        given: Mapping[Any, Any] | None = None,
+        wanted: Wanted | None = None,
+        *,
+        missing: bool = False,
     ) -> Any:
         check_is_fitted(self)
         check_count("n", n)
-        c = self.trained_.conditions(y, n, spread=True)
+        remedy = "Draw them in parts, each with its own random_state."
+        check_memory(f"n={n:,}", 12 * int(n) * math.prod(self.trained_.facts.event_shape), remedy)
         source = self.random_state if random_state is None else random_state
-        seed = int(check_random_state(source).randint(LARGEST_SEED))
-        trained = self.trained_
-
-        def draw(rows: int, block: int = 0) -> Tensor:
-            return trained.sample(rows, c, density=density, observation_noise=observation_noise, seed=seed + block)
-
-        if given is None:
-            return trained.returned(draw(n))
-        if trained.facts.kind != "table" or c is not None:
-            raise InputError("given columns for images or a conditional model", "a table without conditions")
-        numbers = trained.scaling.marginals is None
-        schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
-        return trained.returned(draw_given(draw, n, matcher(given, schema, densities=numbers)))
+        drawn = sample_wanted(
+            self.trained_,
+            n,
+            wanted or Wanted(),
+            self.trained_.conditions(y, n, spread=True),
+            density=density,
+            observation_noise=observation_noise,
+            missing=missing,
+            seed=drawn_seed(source),
+        )
+        return self.trained_.returned(drawn)
 
     def prune(self, X: Any, y: Any = None, *, keep: Sequence[int] | None = None, tolerance: float = 0.1) -> Self:
         """Return the same model without its idle latent dimensions; latent densities are fitted again.
@@ -388,7 +401,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.target_tags.required = self.conditional
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = self._mixed
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = self._columns is not None
         return tags
 
 

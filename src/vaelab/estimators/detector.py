@@ -213,7 +213,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if is_frame(X):
             import pandas as pd
 
-            entries = pd.DataFrame(entries, index=X.index, columns=X.columns)
+            schema = self.model_.schema_  # which leaves some columns out
+            columns = X.columns if schema is None else schema.names
+            entries = pd.DataFrame(entries, index=getattr(X, "index", None), columns=list(columns))
         return Explanation(entries, divergence)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:

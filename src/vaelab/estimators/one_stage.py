@@ -9,6 +9,7 @@ import numpy as np
 
 from vaelab.estimators.base import Estimator
 from vaelab.estimators.specified import keep_arguments
+from vaelab.runs.given import Wanted
 from vaelab.specs import Compute, Condition, FitSettings, Likelihood, Network, Penalty, Posterior
 
 
@@ -83,6 +84,8 @@ class GaussianVAE(Estimator):
         n: int = 1,
         *,
         given: Mapping[Any, Any] | None = None,
+        balance: str | int | None = None,
+        missing: bool = False,
         observation_noise: bool | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
@@ -95,12 +98,18 @@ class GaussianVAE(Estimator):
         given
             Of a table: column, by name or place → a value, a pair (low, high), both included, or a list of values. Rows
             are drawn until n of them match, so they follow the model's law given that; too rare values are refused.
+        balance
+            Of a table: a category, or a number of at most 20 values, whose levels have equal shares in what is drawn,
+            such as to train a classifier; a level that is too rare for it is refused. Goes with `given`.
+        missing
+            Of a mixed table: leave entries out as the rows of fit did, by what the model has learned of gaps; otherwise
+            rows are complete.
         observation_noise
             Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, None, "prior", random_state, observation_noise, given)
+        return self._draw(n, None, "prior", random_state, observation_noise, Wanted(given, balance), missing=missing)
 
 
 @final
@@ -160,6 +169,7 @@ class ConditionalVAE(Estimator):
         n: int = 1,
         y: Any = None,
         *,
+        missing: bool = False,
         observation_noise: bool | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
@@ -171,9 +181,12 @@ class ConditionalVAE(Estimator):
             How many.
         y
             n conditions, or a single one for all of them.
+        missing
+            Of a mixed table: leave entries out as the rows of fit did, by what the model has learned of gaps; otherwise
+            rows are complete.
         observation_noise
             Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, y, "prior", random_state, observation_noise)
+        return self._draw(n, y, "prior", random_state, observation_noise, missing=missing)

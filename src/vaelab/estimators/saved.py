@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vaelab import runs
+from vaelab.arguments import check_kind
 from vaelab.estimators.base import Estimator
 from vaelab.estimators.detector import VAEDetector
 from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
@@ -35,6 +36,7 @@ def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE |
     RunFolderError
         The folder is missing, unfinished, foreign, corrupt or from a newer version, or its networks are not given.
     """
+    check_kind("path", path, (str, Path), "the folder of a run")
     folder = Path(path)
     trained: Trained = runs.read_run(folder, network=network)
     config = runs.read_config(folder)

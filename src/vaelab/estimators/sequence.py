@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self, final
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaelab import runs
+from vaelab.arguments import check_count, check_memory
 from vaelab.data import Conditioning, Dataset, Ragged, TestSplit, TrainSplit, Windows
 from vaelab.data.sequences import advance, context_of, latest_windows, target_rows
 from vaelab.errors import InputError
 from vaelab.estimators.specified import (
-    LARGEST_SEED,
     Specified,
-    check_count,
+    drawn_seed,
     keep_arguments,
     seed_of,
     settings_of,
@@ -276,9 +276,11 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
         check_count("steps", steps)
         if prefix is None and not self.starts_:
             raise InputError("no prefix, after loss='last'", "the points to go on from", "Or fit with loss='all'.")
+        numbers = 3 * int(n) * int(steps) * math.prod(self.trained_.facts.event_shape)
+        check_memory(f"n={n:,} of {steps:,} steps", 4 * numbers, "Draw fewer, or shorter ones.")
         trained = self.trained_
         source = self.random_state if random_state is None else random_state
-        generator = stream(trained.device, int(check_random_state(source).randint(LARGEST_SEED)), "sequences")
+        generator = stream(trained.device, drawn_seed(source), "sequences")
         windows = self._started(prefix, n).to(trained.device)
         conditioning = trained.conditioning
         assert conditioning is not None

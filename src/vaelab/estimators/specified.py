@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from vaelab import runs
+from vaelab.arguments import check_seed
 from vaelab.errors import InputError
 from vaelab.spec import nested, parse, unknown
 from vaelab.specs import FitSettings, Own, Settings
@@ -129,11 +130,20 @@ def keep_arguments(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
     """Return the seed that a ``random_state`` stands for."""
     if isinstance(random_state, int | np.integer):
+        check_seed(random_state, "random_state")
         return int(random_state)
-    return int(check_random_state(random_state).randint(LARGEST_SEED))
+    return drawn_seed(random_state)
 
 
-def check_count(name: str, value: object) -> None:
-    """Refuse what is no whole number of at least 1."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name}={value!r}", "a whole number of at least 1")
+def drawn_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Return a seed that is drawn from a ``random_state``.
+
+    Raises
+    ------
+    InputError
+        It is none that scikit-learn takes.
+    """
+    try:
+        return int(check_random_state(random_state).randint(LARGEST_SEED))
+    except ValueError as error:
+        raise InputError(f"random_state={random_state!r}", "a seed from 0 to 2³² − 1, a RandomState or None") from error

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
 from vaelab.estimators.specified import keep_arguments
+from vaelab.runs.given import Wanted
 from vaelab.specs import Compute, Condition, Density, FitSettings, Likelihood, Network, Penalty, Posterior, Settings
 
 
@@ -29,8 +30,9 @@ class TwoStageVAE(Estimator):
         default, since pipelines pass the target of a later step to every step.
     densities
         Which to fit on the codes, beside the prior: ``"gaussian"``, ``"mixture"`` (``Mixture(10)``), ``"flow"`` (the
-        extra ``flow``), ``"second_stage"`` (``SecondStage(hidden=(256,), training=FitSettings(20))``). All are
-        conditional where the model is. Gaussian, mixture and second stage by default.
+        extra ``flow``), ``"flow_matching"``, ``"second_stage"`` (``SecondStage(hidden=(256,),
+        training=FitSettings(20))``). All are conditional where the model is. Gaussian, mixture and second stage by
+        default.
     epochs, batch_size, lr, training
         Training of stage one, as for `GaussianVAE`.
     compute
@@ -70,7 +72,9 @@ class TwoStageVAE(Estimator):
         settings = super().settings(seed)
         if not settings.densities:
             raise InputError(
-                "densities=()", "at least one of gaussian, mixture, flow, second_stage", "Or use GaussianVAE."
+                "densities=()",
+                "at least one of gaussian, mixture, flow, flow_matching, second_stage",
+                "Or use GaussianVAE.",
             )
         return settings
 
@@ -87,6 +91,8 @@ class TwoStageVAE(Estimator):
         *,
         density: str = "auto",
         given: Mapping[Any, Any] | None = None,
+        balance: str | int | None = None,
+        missing: bool = False,
         observation_noise: bool | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
@@ -103,9 +109,15 @@ class TwoStageVAE(Estimator):
         given
             Of a table: column, by name or place → a value, a pair (low, high), both included, or a list of values. Rows
             are drawn until n of them match, so they follow the model's law given that; too rare values are refused.
+        balance
+            Of a table: a category, or a number of at most 20 values, whose levels have equal shares in what is drawn,
+            such as to train a classifier; a level that is too rare for it is refused. Goes with `given`.
+        missing
+            Of a mixed table: leave entries out as the rows of fit did, by what the model has learned of gaps; otherwise
+            rows are complete.
         observation_noise
             Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, y, density, random_state, observation_noise, given)
+        return self._draw(n, y, density, random_state, observation_noise, Wanted(given, balance), missing=missing)

@@ -120,6 +120,26 @@ class Codes:
         tril = None if self.scale_tril is None else self.scale_tril[index]
         return type(self)(self.loc[index], self.scale[index], self._conditions(index), tril)
 
+    @property
+    def idle(self) -> Tensor:
+        """(κ,) whether a dimension's means have less than a hundredth of its variance: they say nothing of the row."""
+        if self.scale_tril is not None:
+            return torch.zeros_like(self.loc[0], dtype=torch.bool)
+        return self.loc.var(0, correction=0) < 0.01 * self.moments()[1].square()
+
+    def joined(self, other: Self) -> Self:
+        """Return the rows of both; conditions are vectors, or there are none."""
+        c, tril = None, None
+        if isinstance(self.c, Tensor) and isinstance(other.c, Tensor):
+            c = torch.cat([self.c, other.c])
+        if self.scale_tril is not None and other.scale_tril is not None:
+            tril = torch.cat([self.scale_tril, other.scale_tril])
+        return type(self)(torch.cat([self.loc, other.loc]), torch.cat([self.scale, other.scale]), c, tril)
+
+    def of_dimensions(self, chosen: Tensor) -> Self:
+        """Return some dimensions, by a (κ,) mask, of codes whose covariances are diagonal."""
+        return type(self)(self.loc[:, chosen], self.scale[:, chosen], self.c)
+
     def moments(self) -> tuple[Tensor, Tensor]:
         """(κ,) mean and (κ,) standard deviation of the aggregated posterior; 1 in place of a deviation of 0."""
         mean = self.loc.mean(0, dtype=torch.float64)

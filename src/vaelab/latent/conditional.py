@@ -99,7 +99,9 @@ def check_mixture(name: str, condition_shape: tuple[int, ...]) -> None:
     if name not in MIXTURES:
         raise InputError(f"density {name!r}", f"one of {', '.join(MIXTURES)}")
     if len(condition_shape) > 1:
-        raise InputError(f"{name} under conditions that are sequences", "another density", "Use second_stage or flow.")
+        raise InputError(
+            f"{name} under conditions that are sequences", "another density", "Use second_stage, flow or flow_matching."
+        )
     if condition_shape and name == "bayesian_mixture":
         raise InputError("bayesian_mixture under conditions", "another density", "Use mixture.")
 

@@ -25,9 +25,12 @@ class LatentDensity(nn.Module, ABC):
     ----------
     exact
         Whether `log_prob` is the log-density itself; if not, it is a lower bound on it.
+    slow
+        Whether that takes many evaluations of a network.
     """
 
     exact: ClassVar[bool] = True
+    slow: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:

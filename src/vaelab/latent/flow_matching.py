@@ -9,17 +9,18 @@ A draw follows dy/dt = v from u at t = 0 to t = 1; so does the log-density, back
 Y. Lipman, R. Chen, H. Ben-Hamu, M. Nickel, M. Le, "Flow Matching for Generative Modeling", ICLR 2023 (straight lines:
 section 4.1, example II); A. Tong et al., "Improving and Generalizing Flow-Based Generative Models with Minibatch
 Optimal Transport", TMLR 2024 (couplings: section 3.2); P. Esser et al., ICML 2024, section 3.1 (logit-normal times);
-J. Ho, T. Salimans, 2022 (guidance without a classifier); R. Chen et al., NeurIPS 2018, theorem 1 (log-density).
+J. Ho, T. Salimans, 2022 (guidance without a classifier); R. Chen et al., NeurIPS 2018, theorem 1 (log-density);
+W. Grathwohl et al., "FFJORD", ICLR 2019 (its trace by M. Hutchinson's estimate, 1990).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple, final
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vaelab.errors import InputError
@@ -37,7 +38,7 @@ EXACT_UP_TO = 64
 
 _BLOCK = 4096  # rows transformed at once
 _FORGOTTEN = 0.1  # share of the conditions that training leaves out, for guidance
-_SCORE_STEPS = 24  # of the solver, backwards: the log-density is then right to about 0.01 nats
+_SCORE_STEPS = 24  # of the solver, backwards: an error of .002 nats in a direction of variance 1e-3, .06 at 1e-6
 
 
 class State(NamedTuple):
@@ -69,6 +70,7 @@ class FlowMatching(LatentDensity, Trainable):
         from the law that was trained, of which `log_prob` is the density at any w.
     """
 
+    slow = True
     loc: Tensor
     scale: Tensor
 
@@ -172,13 +174,18 @@ class FlowMatching(LatentDensity, Trainable):
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) nats; an unexpected c is refused, as networks do.
 
-        The trace is exact up to 64 dimensions, at the cost of κ evaluations of the velocity; beyond, it is `score`.
+        The trace is exact up to 64 dimensions, at the cost of κ evaluations of the velocity; beyond, this is `score`,
+        an unbiased estimate. Both are up to the solver's error.
         """
         return self._log_density(z, c, exact=self.latent_dim <= EXACT_UP_TO)
 
     def score(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) nats, with Hutchinson's unbiased estimate of the trace: one random sign per dimension, at any κ."""
         return self._log_density(z, c, exact=False)
+
+    def log_weight(self, z: Tensor, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """(n,) nats, with the exact trace at any κ: the exponential of an estimate is too large on average."""
+        return self._log_density(z, c, exact=True)
 
     @torch.no_grad()
     def _log_density(self, z: Tensor, c: Tensor | None, *, exact: bool) -> Tensor:
@@ -286,16 +293,22 @@ def check_coupling(coupling: Coupling, condition_shape: tuple[int, ...]) -> None
 
 def _nearest(y: Tensor, u: Tensor) -> Tensor:
     """(B,) rows of u in the order of y, by the assignment of least squared distance in all."""
+    from scipy.optimize import linear_sum_assignment  # over a tenth of a second to import
+
     _, order = linear_sum_assignment(torch.cdist(y, u).square().cpu().numpy())
     return torch.as_tensor(order, device=u.device)
 
 
 def _solve(rate: Callable[[State, Tensor], State], y: Tensor, steps: int, *, back: bool) -> State:
-    """Follow a field by the midpoint rule from t = 0 to 1, or back; `trace` is its integral along the way."""
-    step = (-1.0 if back else 1.0) / steps
+    """Follow a field by the midpoint rule from t = 0 to 1, or back; `trace` is its integral along the way.
+
+    Steps become shorter towards t = 1, t = 1 − (1 − k / n)²: where codes are thin, the field is steep there. With even
+    steps, a direction of variance 1e-4 was drawn with .4 of that, and its density was half a nat too high.
+    """
+    times = [1 - (1 - k / steps) ** 2 for k in range(steps + 1)]
     state = State(y, y.new_zeros(len(y)))
-    for k in range(steps):
-        t = y.new_full((1, 1), (1.0 if back else 0.0) + step * k)
+    for begin, end in pairwise(times[::-1] if back else times):
+        step, t = end - begin, y.new_full((1, 1), begin)
         first = rate(state, t)
         half = rate(State(state.y + 0.5 * step * first.y, first.trace), t + 0.5 * step)
         state = State(state.y + step * half.y, state.trace + step * half.trace)

@@ -31,6 +31,7 @@ class Generator(nn.Module):
         *,
         generator: torch.Generator | None = None,
         observation_noise: bool = False,
+        missing: bool = False,
     ) -> Tensor:
         """Draw (n, *event), in evaluation mode.
 
@@ -44,6 +45,8 @@ class Generator(nn.Module):
             Source of randomness, on the model's device.
         observation_noise
             Add the decoder's noise of variance γ; without it, the decoder's mean, as in the paper.
+        missing
+            Draw gaps too, for a likelihood that has them.
 
         Raises
         ------
@@ -60,7 +63,10 @@ class Generator(nn.Module):
             for start in range(0, n, _BLOCK):
                 part = slice(start, start + _BLOCK)
                 own = None if c is None else c[part]
-                rows.append(self.vae.emit(z[part], own, generator=generator, observation_noise=observation_noise))
+                emitted = self.vae.emit(
+                    z[part], own, generator=generator, observation_noise=observation_noise, missing=missing
+                )
+                rows.append(emitted)
             return torch.cat(rows) if rows else self.vae.decode(z, c)
 
 

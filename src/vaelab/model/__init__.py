@@ -10,6 +10,7 @@ from vaelab.model.distributions import (
     kl,
     variance_ratio,
 )
+from vaelab.model.gaps import Gaps, gap_patterns
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
 from vaelab.model.pixels import Bernoulli, ContinuousBernoulli, DiscretizedLogisticMixture
@@ -47,6 +48,7 @@ __all__ = [
     "Draw",
     "FixedVariance",
     "FullCovariance",
+    "Gaps",
     "Gaussian",
     "Importance",
     "Isotropic",
@@ -67,6 +69,7 @@ __all__ = [
     "absorb_prior",
     "count_active",
     "draw",
+    "gap_patterns",
     "kl",
     "reconstruction_error",
     "row_terms",

@@ -94,6 +94,22 @@ class Likelihood(nn.Module, ABC):
         got = f"missing entries for {type(self).__name__}"
         raise InputError(got, "a likelihood that can leave entries out", "Train with likelihood='mixed'.")
 
+    def beside(self, parameters: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Name → (B,) nats that training adds to −log p(x | z), such as those of which entries are missing."""
+        return {}
+
+    def open(self, x: Tensor, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Make gaps in drawn rows as there were in training; refused by default.
+
+        Raises
+        ------
+        InputError
+            The likelihood has no place for missing entries.
+        """
+        raise InputError(
+            f"gaps from {type(self).__name__}", "a model of a mixed table", "Train with likelihood='mixed'."
+        )
+
     def caveat(self, x: Tensor) -> str | None:
         """Why `nll` of these rows is not minus a normalised log-density, or None if it is."""
         return None

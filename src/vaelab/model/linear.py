@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -111,12 +110,29 @@ def best_linear_model(x: Tensor, unseen: Tensor, most: int, *, diagonal: bool, f
         Least noise variance.
     """
     most = min(most, x.shape[1] - 1)
-    if diagonal:
-        models: Sequence[LinearModel] = [factor_analysis(x, q, floor=floor) for q in (0, *_some(most))]
-    else:
-        spectrum = _spectrum(x)
-        models = [_pca(*spectrum, q, floor) for q in range(most + 1)]
+    spectrum = _spectrum(x)
+    models = [_pca(*spectrum, q, floor) for q in range(most + 1)]
+    if diagonal:  # of which one variance is a case
+        models += [factor_analysis(x, q, floor=floor) for q in (0, *_some(most))]
     return max(models, key=lambda model: float(model.log_prob(unseen.cpu()).mean()))
+
+
+def whitening(x: Tensor, noise: float) -> LinearModel:
+    """Return the linear model of as many dimensions as there are columns, under which rows have their own covariance.
+
+    Codes are whitened rows with next to nothing lost, if the noise is small. Under N(0, I) the model is worth as much
+    as one Gaussian; a law fitted to its codes is a law of the rows.
+
+    Parameters
+    ----------
+    x
+        (n, d), without gaps.
+    noise
+        Its variance. Axes along which rows vary less are idle.
+    """
+    mean, values, axes = _spectrum(x)
+    own = max(noise, 1e-12)
+    return LinearModel(mean, axes * (values - own).clamp(min=0).sqrt(), torch.full_like(mean, own))
 
 
 def can_begin_linear(vae: VAE) -> int:
@@ -159,8 +175,8 @@ def begin_linear(vae: VAE, model: LinearModel) -> None:
     weight[:, :q] = model.loadings
     decoder.dense.begin_affine(weight, model.mean)
     variance = vae.likelihood.variance
-    if variance is not None:
-        variance.calibrate(model.noise)
+    if variance is not None:  # a γ per column has its floor added
+        variance.calibrate((model.noise - variance.floor).clamp(min=0) if variance.diagonal else model.noise)
 
 
 def _spectrum(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,10 +2,13 @@
 
     −log p(x_obs | z) = Σ_observed numbers ½ [(x_j − μ_j(z))²/γ + log 2πγ] − Σ_observed categories log p_j(x_j | z)
 
+with p_j from logits, or, where levels have an order, from cumulative ones (`vaelab.model.ordinal`).
+
 Entries are independent given z, so leaving a term out is integrating over it: the bound is on log p of what was
 observed (P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019,
-eq. 4). That presumes that entries are missing at random. The result mixes densities of numbers and probabilities of
-levels: a number of nats per row that compares models of one table, not tables.
+eq. 4). That presumes that entries are missing at random. Which ones are missing has a law of its own, `Gaps`, whose
+nats are a term beside these. The result mixes densities of numbers and probabilities of levels: a number of nats per
+row that compares models of one table, not tables.
 
 A row x is (d,): numbers as they are, categories as the number of their level, NaN where an entry is missing.
 """
@@ -20,8 +23,11 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import InputError
+from vaelab.model.gaps import Gaps
 from vaelab.model.likelihoods import Likelihood
+from vaelab.model.ordinal import ordered_log_probabilities
 from vaelab.model.variances import ProfiledVariance, Variance
+from vaelab.types import ParameterGroup
 
 
 class _Group(NamedTuple):
@@ -29,8 +35,18 @@ class _Group(NamedTuple):
 
     columns: int
     levels: int
+    ordered: bool
     start: int  # of their logits among the decoder's numbers, and of their columns among all categories
     first: int
+
+    @property
+    def outputs(self) -> int:
+        """Numbers of the decoder for each column."""
+        return self.levels - 1 if self.ordered else self.levels
+
+    def logits(self, raw: Tensor) -> Tensor:
+        """(B, columns, outputs) → (B, columns, levels)."""
+        return ordered_log_probabilities(raw) if self.ordered else raw
 
 
 @final
@@ -38,7 +54,8 @@ class Mixed(Likelihood):
     """Gaussian numbers and categorical levels, independent given z; missing entries contribute nothing.
 
     The decoder emits the means of the numbers, in the order of their columns, then the logits of the categories:
-    columns of few levels before columns of many, in their order where they have equally many.
+    columns of few levels before columns of many, of equally many those without an order first, and else in their order.
+    The numbers of `Gaps` come last.
 
     Parameters
     ----------
@@ -47,11 +64,15 @@ class Mixed(Likelihood):
     variance
         How the γ of the numbers is obtained; profiled by default, from observed entries only. One for all numbers, or
         one for each column of them, but none that differs from row to row.
+    ordered
+        Whether the levels of each column have an order; none if not given. An order of two says nothing.
+    gaps
+        Pattern of each column's gaps, as from `vaelab.model.gaps.gap_patterns`; empty where nothing is missing.
 
     Raises
     ------
     InputError
-        No column, a negative count, or a variance per row.
+        No column, a negative count, orders or patterns of other columns, or a variance per row.
 
     Examples
     --------
@@ -66,10 +87,21 @@ class Mixed(Likelihood):
     _categories: Tensor
     _order: Tensor
 
-    def __init__(self, levels: Sequence[int], variance: Variance | None = None) -> None:
+    def __init__(
+        self,
+        levels: Sequence[int],
+        variance: Variance | None = None,
+        *,
+        gaps: Sequence[int] = (),
+        ordered: Sequence[bool] = (),
+    ) -> None:
         counts = tuple(int(count) for count in levels)
         if not counts or min(counts) < 0:
             raise InputError(f"levels={counts}", "one count per column: 0 for a number, else of its levels")
+        if len(ordered) not in (0, len(counts)):
+            raise InputError(f"{len(ordered)} orders for {len(counts)} columns", "one for each, or none")
+        if len(gaps) not in (0, len(counts)):
+            raise InputError(f"gaps={tuple(gaps)}", f"a pattern for each of {len(counts)} columns")
         variance = ProfiledVariance() if variance is None else variance
         if variance.per_sample or variance.outputs(1) != 1:
             raise InputError(
@@ -79,14 +111,19 @@ class Mixed(Likelihood):
         # without numbers there is nothing to have a variance
         super().__init__(variance if numbers else None)
         self.levels = counts
-        categories = sorted((j for j, count in enumerate(self.levels) if count), key=lambda j: self.levels[j])
+        self.ordered = tuple(
+            count > 2 and own for count, own in zip(counts, ordered or (False,) * len(counts), strict=True)
+        )
+        self.gaps = Gaps(gaps) if any(gaps) else None
+        kinds = list(zip(self.levels, self.ordered, strict=True))
+        categories = sorted((j for j, count in enumerate(self.levels) if count), key=lambda j: kinds[j])
         self._groups: list[_Group] = []
         start, first = len(numbers), 0
-        for count in sorted(set(self.levels) - {0}):
-            columns = self.levels.count(count)
-            self._groups.append(_Group(columns, count, start, first))
-            start, first = start + columns * count, first + columns
-        self._width = start
+        for count, own in sorted({kind for kind in kinds if kind[0]}):
+            group = _Group(kinds.count((count, own)), count, own, start, first)
+            self._groups.append(group)
+            start, first = start + group.columns * group.outputs, first + group.columns
+        self._values = start  # numbers of the decoder that are of values, before those of gaps
         indices = {
             "_numbers": torch.tensor(numbers, dtype=torch.int64),
             "_categories": torch.tensor(categories, dtype=torch.int64),
@@ -96,10 +133,10 @@ class Mixed(Likelihood):
             self.register_buffer(name, index, persistent=False)
 
     def parameter_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """(numbers + Σ levels,) for an event of (d,)."""
+        """(numbers + Σ levels, one less for each with an order, + patterns of gaps,) for an event of (d,)."""
         if event_shape != (len(self.levels),):
             raise InputError(f"rows of shape {event_shape}", f"({len(self.levels)},), one column per entry of levels")
-        return (self._width,)
+        return (self._values + (0 if self.gaps is None else self.gaps.count),)
 
     def squared_error(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B, numbers) (x − μ)² of the columns of numbers, NaN where the entry is missing."""
@@ -134,6 +171,18 @@ class Mixed(Likelihood):
             parts.append(torch.where(missing, 0.0, -log_p))
         return parts
 
+    def beside(self, parameters: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """``gaps``: (B,) −log p(m | z) of which entries are missing, nats, where any were in training."""
+        return {} if self.gaps is None else {"gaps": self.gaps.nll(parameters[:, self._values :], x)}
+
+    def open(self, x: Tensor, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """(B, d) rows with gaps drawn from p(m | z); as they are where there were none in training."""
+        return x if self.gaps is None else self.gaps.open(x, parameters[:, self._values :], generator=generator)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Those of variance and gaps."""
+        return [*super().parameter_groups(), *([] if self.gaps is None else self.gaps.parameter_groups())]
+
     def _numbers_costs(self, parameters: Tensor, x: Tensor) -> Tensor:
         assert self.variance is not None  # of a table with numbers
         numbers = x.index_select(1, self._numbers)
@@ -164,13 +213,17 @@ class Mixed(Likelihood):
 
     def _decide(self, expected: Tensor) -> Tensor:
         """(B, d) numbers as they are and the most likely level of each category, from `_expected` or an average."""
-        parts = [self._means(expected)]
-        parts += [weights.argmax(2).to(expected.dtype) for _, weights in self._logits(expected)]
-        return torch.cat(parts, dim=1).index_select(1, self._order)
+        widths = [group.columns * group.levels for group in self._groups]
+        numbers, *weights = expected.split([len(self._numbers), *widths], dim=1)
+        parts = [
+            part.unflatten(1, (group.columns, group.levels)).argmax(2).to(expected.dtype)
+            for group, part in zip(self._groups, weights, strict=True)
+        ]
+        return torch.cat([numbers, *parts], dim=1).index_select(1, self._order)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """(B, d) means of the numbers, and of categories, which have no mean, the most likely level."""
-        return self._decide(parameters)  # the largest logit is the largest probability
+        return self._decide(self._expected(parameters))
 
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, d) numbers with noise of variance γ, and levels drawn with their probabilities; nothing is missing."""
@@ -189,12 +242,12 @@ class Mixed(Likelihood):
 
     def _logits(self, parameters: Tensor) -> list[tuple[_Group, Tensor]]:
         """(B, columns, levels) for each group."""
-        ends = [group.start + group.columns * group.levels for group in self._groups]
+        ends = [group.start + group.columns * group.outputs for group in self._groups]
         return [
-            (group, parameters[:, group.start : end].unflatten(1, (group.columns, group.levels)))
+            (group, group.logits(parameters[:, group.start : end].unflatten(1, (group.columns, group.outputs))))
             for group, end in zip(self._groups, ends, strict=True)
         ]
 
     def extra_repr(self) -> str:
         """Show the columns in ``repr``."""
-        return f"levels={self.levels}"
+        return f"levels={self.levels}" + (f", ordered={self.ordered}" if any(self.ordered) else "")

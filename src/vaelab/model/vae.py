@@ -197,6 +197,7 @@ class VAE(Trainable):
                 r.name: r(passed if rest is None else passed._replace(noise=rest[i]))
                 for i, r in enumerate(self._regularizers())
             }
+            penalties |= self.likelihood.beside(parameters, x)  # unbiased, if of the first draw alone
         readings = self.likelihood.readings()
         if not self.posterior.degenerate:
             with torch.no_grad():
@@ -339,6 +340,7 @@ class VAE(Trainable):
         *,
         generator: torch.Generator | None = None,
         observation_noise: bool = False,
+        missing: bool = False,
     ) -> Tensor:
         """Draw (n, *event) with z from the prior.
 
@@ -352,10 +354,13 @@ class VAE(Trainable):
             Source of randomness, on the model's device.
         observation_noise
             Draw x ~ p(x | z) instead of returning its mean.
+        missing
+            Draw gaps too, for a likelihood that has them.
         """
         p = self.prior(c)
         noise = torch.randn(n, self.latent_dim, generator=generator, dtype=p.mean.dtype, device=p.mean.device)
-        return self.emit(draw(p, noise), c, generator=generator, observation_noise=observation_noise)
+        z = draw(p, noise)
+        return self.emit(z, c, generator=generator, observation_noise=observation_noise, missing=missing)
 
     def emit(
         self,
@@ -364,12 +369,12 @@ class VAE(Trainable):
         *,
         generator: torch.Generator | None = None,
         observation_noise: bool = False,
+        missing: bool = False,
     ) -> Tensor:
-        """Return (B, *event): the decoder mean of z, or x ~ p(x | z) with its noise."""
-        parameters = self.decoder(z, c)
-        if observation_noise:
-            return self.likelihood.sample(parameters, generator=generator)
-        return self.likelihood.mean(parameters)
+        """Return (B, *event): the decoder mean of z, or x ~ p(x | z) with its noise; with gaps if asked for."""
+        parameters, law = self.decoder(z, c), self.likelihood
+        x = law.sample(parameters, generator=generator) if observation_noise else law.mean(parameters)
+        return law.open(x, parameters, generator=generator) if missing else x
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Networks at the schedule's learning rate, parameters of likelihood and regularisers at their own."""

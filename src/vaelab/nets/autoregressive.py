@@ -45,7 +45,7 @@ class Autoregressive(nn.Module):
         least = 0 if context or dim == 1 else 1  # without a context, a unit of degree 0 would read nothing
         layers = []
         for width in hidden:
-            degrees = least + torch.arange(width) % (dim - least)
+            degrees = least + torch.arange(width) * (dim - least) // width  # all of them, also where units are few
             layers.append(_Masked(degrees[:, None] >= before))
             before = degrees
         self.body = nn.ModuleList(layers)

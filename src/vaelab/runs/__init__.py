@@ -6,7 +6,7 @@ from vaelab.lazy import attach
 
 if TYPE_CHECKING:
     from vaelab.runs.assessment import Assessment, assess, findings
-    from vaelab.runs.execution import data_of, execute, first_process, prepare, source_of
+    from vaelab.runs.execution import data_of, execute, first_process, prepare, reading_of, source_of
     from vaelab.runs.first_stage import FIRST
     from vaelab.runs.folder import read_config, read_run, save, save_new, versions, write_config
     from vaelab.runs.pruning import prune
@@ -28,6 +28,7 @@ __all__ = [
     "prune",
     "read_config",
     "read_run",
+    "reading_of",
     "save",
     "save_new",
     "source_of",
@@ -53,6 +54,7 @@ __getattr__, __dir__ = attach(
         "prune": "vaelab.runs.pruning",
         "read_config": "vaelab.runs.folder",
         "read_run": "vaelab.runs.folder",
+        "reading_of": "vaelab.runs.execution",
         "save": "vaelab.runs.folder",
         "save_new": "vaelab.runs.folder",
         "source_of": "vaelab.runs.execution",

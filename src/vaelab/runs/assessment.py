@@ -118,7 +118,8 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
     unit = "of the pixel range" if image else "standard deviations of a column"
     if settings.likelihood.takes != "columns" or found.gamma is not None:  # there are numbers
         lines.append(f"Unseen rows are rebuilt to within {found.mse**0.5:.3f} {unit} (root mean squared error).")
-    if found.gamma is not None and not isinstance(trained.vae.likelihood.variance, FixedVariance):
+    given = facts.lossless or isinstance(trained.vae.likelihood.variance, FixedVariance)
+    if found.gamma is not None and not given:
         lines.append(
             f"The decoder's noise came out at a standard deviation of {found.gamma**0.5:.3f} (γ = {found.gamma:.2g}). "
             "A plain squared-error loss fixes it at 1, takes most of what you see for noise, and blurs it."
@@ -129,8 +130,7 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
         lines.append(f"Unseen rows cost {cost}.{label}")
     gain = facts.gaussian_gain
     if gain is not None:
-        better = f"Unseen rows are worth {gain.value:.2f} ± {gain.error:.2f} nats more than to a single Gaussian."
-        lines.append(gain.doubt or better)
+        lines.append(gain.doubt or gain.found)
     if facts.mixture is not None and facts.mixture.better:
         lines.append(facts.mixture.better)
     if len(trained.densities) > 1:
@@ -142,6 +142,8 @@ def _on_dimensions(trained: Trained, found: Assessment, what: str) -> str:
     count, size = found.active_dimensions, trained.settings.size
     if trained.settings.posterior.degenerate:
         return f"{what} are coded in {size} numbers, without noise: an autoencoder."
+    if trained.whitened:
+        return trained.whitened
     if not count:
         return f"The code is idle: none of the {size} latent dimensions tells the decoder anything of the {what}."
     if trained.active_below > ACTIVE_BELOW:

@@ -1,18 +1,20 @@
-"""A Gaussian, the least that a training has to beat, and a mixture of them beside a VAE on unseen rows."""
+"""A Gaussian, or independent columns, the least that a training has to beat, and a mixture: each beside a VAE."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from sklearn.covariance import ledoit_wolf
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from vaelab.model import VAE, row_terms, variance_ratios_of
+from vaelab.latent import LatentDensity, PriorDensity
+from vaelab.metrics.likelihood import importance_weighted_bounds
+from vaelab.model import VAE, Mixed, draw, kl, variance_ratios_of
 from vaelab.rows import blocks
 from vaelab.training import stream
 from vaelab.types import Batches
@@ -27,7 +29,9 @@ _UNUSED = 0.9  # variance ratio from which a dimension carries less than a twent
 
 
 class Gain(NamedTuple):
-    """Nats per unseen row by which the ELBO of a VAE is above the log-density of a Gaussian.
+    """Nats per unseen row by which a VAE is above the log-density of something simple.
+
+    It is its ELBO; where it is judged with a law of its codes, a tighter bound under that.
 
     Attributes
     ----------
@@ -37,12 +41,15 @@ class Gain(NamedTuple):
         Whether the VAE's code carries next to nothing.
     rows
         The same of every row, where they are at hand.
+    beside
+        What it is compared with: a Gaussian, or columns of a mixed table that are independent of each other.
     """
 
     value: float
     error: float
     unused: bool
     rows: tuple[float, ...] = ()
+    beside: Literal["gaussian", "columns"] = "gaussian"
 
     def clearly_above(self, other: Gain) -> bool:
         """Whether this is above another of the same rows by more than the standard error of what they differ by."""
@@ -54,20 +61,30 @@ class Gain(NamedTuple):
     @property
     def doubt(self) -> str:
         """What is wrong, in sentences; empty if nothing is. To be as good as a Gaussian is right for linear data."""
-        beside = (
-            f"unseen rows are worth {self.value:+.2f} ± {self.error:.2f} nats to the VAE, beyond those to a Gaussian"
-        )
-        if self.unused and self.value <= 2 * self.error:
+        gaussian = self.beside == "gaussian"
+        what = "a Gaussian of the data's covariance" if gaussian else "columns that are independent"
+        beside = f"unseen rows are worth {self.value:+.2f} ± {self.error:.2f} nats to the VAE, beyond those to {what}"
+        weak = self.value <= 2 * self.error
+        # columns that are independent are as good only where there is nothing between them, or nothing was found
+        if weak and (self.unused or (not gaussian and self.value >= -2 * self.error)):
+            code = "the code is unused, and " if self.unused else ""
             return (
-                f"Training found nothing: the code is unused, and {beside} of the data's covariance. Dimensions and "
-                "samples are not to be trusted. Give it more epochs or rows, or use the Gaussian."
+                f"Training found nothing: {code}{beside}. Dimensions and samples are not to be trusted. "
+                f"Give it more epochs or rows, or {'use the Gaussian' if gaussian else 'draw each column by itself'}."
             )
         if self.value < -2 * self.error:
+            simple = "A single Gaussian explains" if gaussian else "Columns that are independent explain"
             return (
-                f"A single Gaussian explains the data better: {beside} of the data's covariance. Give it more rows, or "
-                "use the Gaussian, or a mixture."
+                f"{simple} the data better: {beside}. Give it more rows"
+                f"{', or use the Gaussian, or a mixture' if gaussian else ' or epochs'}."
             )
         return ""
+
+    @property
+    def found(self) -> str:
+        """How much it is, in a sentence."""
+        than = "to a single Gaussian" if self.beside == "gaussian" else "to columns that are independent"
+        return f"Unseen rows are worth {self.value:.2f} ± {self.error:.2f} nats more than {than}."
 
 
 class Rival(NamedTuple):
@@ -78,7 +95,7 @@ class Rival(NamedTuple):
     components
         Chosen by BIC (G. Schwarz, "Estimating the dimension of a model", 1978).
     value, error
-        Nats per unseen row by which its log-density is above the VAE's ELBO, and the standard error over rows.
+        Nats per unseen row by which its log-density is above what the VAE is worth, and the standard error over rows.
     """
 
     components: int
@@ -97,11 +114,50 @@ class Rival(NamedTuple):
         )
 
 
-def gain_over_gaussian(vae: VAE, train: Batches, unseen: Batches | None, *, seed: int) -> Gain | None:
+def gain_over_simple(vae: VAE, train: Batches, unseen: Batches | None, *, seed: int) -> Gain | None:
+    """Compare a VAE with the least that it has to beat: `gain_over_columns` of a mixed table, else a Gaussian."""
+    compare = gain_over_columns if _mixed(vae) else gain_over_gaussian
+    return compare(vae, train, unseen, seed=seed)
+
+
+def gain_over_columns(vae: VAE, train: Batches, unseen: Batches | None, *, seed: int) -> Gain | None:
+    """Compare a VAE of a mixed table with its columns, each by itself, on rows that neither has seen.
+
+    A number is N(mean, variance) of the training rows in the network's units, where most numbers are normal scores;
+    a level, and a gap, has its frequency among them, one row added to each. Gaps count in both.
+
+    Returns
+    -------
+    Gain or None
+        None where the comparison says nothing: fewer than 20 unseen rows, conditions, or no mixed table.
+    """
+    law = vae.likelihood
+    if not isinstance(law, Mixed) or unseen is None or len(unseen) < _LEAST_ROWS or vae.posterior.degenerate:
+        return None
+    x, c = train.take(torch.arange(min(len(train), _MOST_ROWS), device=next(vae.parameters()).device))
+    if c is not None:
+        return None
+    columns = _Columns(x.double().cpu(), law)
+    gains = _worth(vae, unseen, seed) - _of_rows(unseen, columns.log_density)
+    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()), "columns")
+
+
+def gain_over_gaussian(
+    vae: VAE, train: Batches, unseen: Batches | None, *, seed: int, law: LatentDensity | None = None
+) -> Gain | None:
     """Compare a VAE of a table with N(mean, covariance) of its training rows, on rows that neither has seen.
 
     The covariance is that of O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional covariance
     matrices", 2004.
+
+    Parameters
+    ----------
+    vae, train, unseen
+        The model, the rows that it was trained on, and others.
+    seed
+        Of draws.
+    law
+        Of the codes: the VAE is then worth its importance-weighted bound under this or its prior, whichever is more.
 
     Returns
     -------
@@ -117,13 +173,19 @@ def gain_over_gaussian(vae: VAE, train: Batches, unseen: Batches | None, *, seed
     if int(failed):
         return None
     mean = x.mean(0)
-    gains = _gains(vae, unseen, seed, lambda own: _log_normal(own, mean, factor))
-    unused = bool((variance_ratios_of(vae, unseen).mean(0) > _UNUSED).all())
-    return Gain(float(gains.mean()), float(gains.std() / math.sqrt(len(gains))), unused, tuple(gains.tolist()))
+    gains = _worth(vae, unseen, seed, law) - _of_rows(unseen, lambda own: _log_normal(own, mean, factor))
+    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()))
 
 
-def mixture_beside(vae: VAE, train: Batches, unseen: Batches | None, *, seed: int) -> Rival | None:
+def mixture_beside(
+    vae: VAE, train: Batches, unseen: Batches | None, *, seed: int, law: LatentDensity | None = None
+) -> Rival | None:
     """Compare a VAE of a table with a full-covariance mixture of 1, 2, 4, 8 or 16 Gaussians, the best by BIC.
+
+    Parameters
+    ----------
+    vae, train, unseen, seed, law
+        As for `gain_over_gaussian`.
 
     Returns
     -------
@@ -131,7 +193,7 @@ def mixture_beside(vae: VAE, train: Batches, unseen: Batches | None, *, seed: in
         None where the comparison says nothing, as for `gain_over_gaussian`, or costs much: more than 30 columns.
     """
     x = _rows_to_compare(vae, train, unseen)
-    if x is None or unseen is None or x.shape[1] > _MOST_FOR_MIXTURE:
+    if x is None or unseen is None or x.shape[1] > _MOST_FOR_MIXTURE or _mixed(vae):
         return None
     from sklearn.mixture import GaussianMixture
 
@@ -145,8 +207,55 @@ def mixture_beside(vae: VAE, train: Batches, unseen: Batches | None, *, seed: in
             one = GaussianMixture(k, random_state=0, reg_covar=_RIDGE).fit(rows)
         fits.append((one.bic(rows), one))
     best = min(fits, key=lambda each: each[0])[1]
-    gains = -_gains(vae, unseen, seed, lambda own: torch.from_numpy(best.score_samples(own.numpy())))
-    return Rival(best.n_components, float(gains.mean()), float(gains.std() / math.sqrt(len(gains))))
+    gains = _of_rows(unseen, lambda own: torch.from_numpy(best.score_samples(own.numpy())))
+    return Rival(best.n_components, *_mean(gains - _worth(vae, unseen, seed, law)))
+
+
+def _mixed(vae: VAE) -> bool:
+    """Whether rows have categories or gaps, of which no Gaussian says anything."""
+    law = vae.likelihood
+    return isinstance(law, Mixed) and (any(law.levels) or law.gaps is not None)
+
+
+def _mean(gains: Tensor) -> tuple[float, float]:
+    """Mean, and its standard error."""
+    return float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
+
+
+def _is_unused(vae: VAE, unseen: Batches) -> bool:
+    return bool((variance_ratios_of(vae, unseen).mean(0) > _UNUSED).all())
+
+
+class _Columns:
+    """The columns of a mixed table, independent of each other, from (n, d) training rows in the network's units."""
+
+    def __init__(self, x: Tensor, law: Mixed) -> None:
+        self.levels = law.levels
+        self.first = [] if law.gaps is None else law.gaps.first
+        self.numbers = [j for j, count in enumerate(law.levels) if not count]
+        own = x[:, self.numbers]
+        self.mean = own.nanmean(0).nan_to_num()
+        variance = (own - self.mean).square().nanmean(0).nan_to_num()
+        if law.variance is not None:  # a column of one value says nothing of which is better
+            variance = torch.where(variance > 0, variance, law.variance.gamma.double().cpu())
+        self.variance = variance.clamp(min=torch.finfo(torch.float32).tiny)
+        self.log_shares: dict[int, Tensor] = {}
+        for j, count in enumerate(law.levels):
+            if count:
+                met = x[:, j][~x[:, j].isnan()].long().bincount(minlength=count).double() + 1
+                self.log_shares[j] = (met / met.sum()).log()
+        self.gaps = (x[:, self.first].isnan().double().sum(0) + 1) / (len(x) + 2)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """(n,) nats of what is there in each row, and of which entries are."""
+        own = x[:, self.numbers]
+        nats = -0.5 * ((own - self.mean).square() / self.variance + (2 * math.pi * self.variance).log())
+        total = nats.nansum(1)
+        for j, log_shares in self.log_shares.items():
+            missing = x[:, j].isnan()
+            total = total + torch.where(missing, 0.0, log_shares[x[:, j].nan_to_num().long()])
+        gone = x[:, self.first].isnan()
+        return total + torch.where(gone, self.gaps.log(), (1 - self.gaps).log()).sum(1)
 
 
 def _rows_to_compare(vae: VAE, train: Batches, unseen: Batches | None) -> Tensor | None:
@@ -157,26 +266,43 @@ def _rows_to_compare(vae: VAE, train: Batches, unseen: Batches | None) -> Tensor
         return None
     if len(train.event_shape) != 1 or not 1 < train.event_shape[0] <= _MOST_COLUMNS:
         return None
-    x, c = train.take(torch.arange(min(len(train), _MOST_ROWS), device=next(vae.parameters()).device))
-    x = x.double().cpu()
+    x, c = train.to("cpu").take(torch.arange(min(len(train), _MOST_ROWS)))
+    x = x.double()
     if c is not None or not bool(x.isfinite().all()) or x.shape[1:] != train.event_shape:
         return None
     return x
 
 
-def _gains(vae: VAE, unseen: Batches, seed: int, log_density: Callable[[Tensor], Tensor]) -> Tensor:
-    """(n,) ELBO less a log-density of (n, d) rows in float64."""
-    device, parts = next(vae.parameters()).device, []
+def _of_rows(unseen: Batches, log_density: Callable[[Tensor], Tensor]) -> Tensor:
+    """(n,) a log-density of (n, d) rows in float64."""
+    return torch.cat([log_density(block.x.double()) for block in blocks(unseen.to("cpu"), "cpu")])
+
+
+def _worth(vae: VAE, unseen: Batches, seed: int, law: LatentDensity | None = None) -> Tensor:
+    """(n,) ELBO; with a law of the codes the importance-weighted bound."""
+    device = next(vae.parameters()).device
+    unseen = unseen.to(device)
+    if law is not None:
+        laws = {"prior": PriorDensity(vae.prior), "law": law}
+        found = importance_weighted_bounds(vae, unseen, densities=laws, draws=_DRAWS, seed=seed).bound
+        return max(found.values(), key=lambda rows: float(rows.mean()))
+    parts = []
     for _, own, _, generator in blocks(unseen, device, draws=lambda start: stream(device, seed, "baseline", start)):
         with torch.no_grad():
-            parts.append(_elbo(vae, own, generator) - log_density(own.double().cpu()))
+            parts.append(_elbo(vae, own, generator))
     return torch.cat(parts)
 
 
 def _elbo(vae: VAE, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """(n,) of rows, and of which of their entries are missing where that has a law."""
     noise = torch.randn(_DRAWS, len(x), vae.latent_dim, generator=generator, device=x.device)
-    terms = [row_terms(vae, x, None, each) for each in noise]
-    return -torch.stack([each.distortion + each.kl for each in terms]).mean(0).cpu()
+    q, p, law = vae.encode(x), vae.prior(None), vae.likelihood
+    nats = []
+    for z in (draw(q, each.to(x.dtype)) for each in noise):
+        parameters = vae.decoder(z, None).to(x.dtype)
+        parts = [law.nll(parameters, x), *law.beside(parameters, x).values(), kl(q, p, z)]
+        nats.append(torch.stack([part.double().expand(len(x)) for part in parts]).sum(0))
+    return -torch.stack(nats).mean(0).cpu()
 
 
 def _log_normal(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:

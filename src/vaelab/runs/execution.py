@@ -18,7 +18,7 @@ from vaelab.runs.gallery import draw_pictures
 from vaelab.runs.stages import check_densities, held_out_rows, schema_of, train
 from vaelab.runs.trained import Trained
 from vaelab.spec import parse
-from vaelab.specs import Fixed, Gaussian, Mixed, Settings, build_vae
+from vaelab.specs import Column, Fixed, Gaussian, Mixed, Settings, build_vae
 from vaelab.training import Hook, JsonLines
 
 
@@ -46,10 +46,10 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     shape = () if conditioning is None else conditioning.shape
     check_densities(settings.densities, shape)
     schema = schema_of(data, settings)
-    levels = () if schema is None else schema.levels
+    levels, ordered = ((), ()) if schema is None else (schema.levels, schema.ordered)
     # refuses what it cannot take
     sized = resolved.model_copy(update={"latent_dim": 2}) if resolved.latent_dim == "auto" else resolved
-    build_vae(sized, data.event_shape, data_variance=1.0, condition_shape=shape, levels=levels)
+    build_vae(sized, data.event_shape, data_variance=1.0, condition_shape=shape, levels=levels, ordered=ordered)
     with storage.held(folder):
         if any(not storage.is_unfinished(path) for path in folder.iterdir()):
             known = (folder / files.CONFIG).is_file()
@@ -85,8 +85,16 @@ def data_of(source: Mapping[str, Any], *, home: Path | None = None, download: bo
     """
     keys = ("image_size", "grey", "test_fraction", "label_column")
     options = {key: source[key] for key in keys} | {"mixed": source.get("mixed", False)}
+    options["columns"] = {name: Column.of(value) for name, value in source.get("columns", {}).items()}
     options |= {key: source[key] for key in ("separator", "missing") if source.get(key)}
     return load(source["data"], home=home or source["home"], download=download, **options)
+
+
+def reading_of(settings: Settings) -> dict[str, Any]:
+    """Return how settings want a table read, as plain values: with categories and gaps or not, and columns as what."""
+    likelihood = settings.likelihood
+    columns = likelihood.model_dump(mode="json")["columns"] if isinstance(likelihood, Mixed) else {}
+    return {"mixed": likelihood.takes == "columns", **({"columns": columns} if columns else {})}
 
 
 def execute(
@@ -150,5 +158,6 @@ def _executed(
 
 def _plain_vae(settings: Settings) -> Settings:
     """Return the settings of what most programs call a VAE: a squared-error loss, which is γ = 1; one stage."""
-    kind = Mixed if settings.likelihood.takes == "columns" else Gaussian
-    return settings.set_params(likelihood=kind(variance=Fixed(value=1.0)), densities=(), condition=None)
+    likelihood = settings.likelihood
+    plain = likelihood.set_params(variance=Fixed(value=1.0), shape="iso-i") if isinstance(likelihood, Mixed) else None
+    return settings.set_params(likelihood=plain or Gaussian(variance=Fixed(value=1.0)), densities=(), condition=None)

@@ -11,21 +11,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError, VaelabWarning
+from vaelab.latent import Codes, LatentDensity, Site, law_of
 from vaelab.model import VAE
-from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear
-from vaelab.runs.baseline import Gain, gain_over_gaussian
+from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear, whitening
+from vaelab.runs.baseline import Gain, gain_over_gaussian, gain_over_simple
 from vaelab.specs import MLP, FitSettings, Profiled, Settings, build_vae
 from vaelab.specs import Gaussian as GaussianSpec
+from vaelab.specs.densities import ordered
 from vaelab.training import Hook, fit, stream
 from vaelab.types import Batches, Trainable
 
 FIRST = "stage one"
 LINEAR, BELOW = "from a linear model", "from below"  # the same again from another start
+ONE = "with one variance"  # of which a variance per column begins
 _LOW = 0.01  # first γ of a training that is tried again, relative to the variance of the data
 _MOST_FOR_LINEAR = 20_000  # rows
+_MOST_FOR_LAW = 3_000
 
 
 class Kept(NamedTuple):
@@ -38,11 +43,15 @@ class Kept(NamedTuple):
     vae
         The model.
     gain
-        What unseen rows get from it beyond a Gaussian; None where that was not compared.
+        What unseen rows get from it beyond something simple; None where that was not compared.
     stage
         The training that it is of, as its records name it.
     dropped_from
         Latent dimensions of the training, where idle ones were dropped after it.
+    law
+        Of its codes, with which it was compared; None where that was its prior alone.
+    lossless
+        Whether it is no training's, but the whitening of the rows.
     """
 
     settings: Settings
@@ -50,6 +59,8 @@ class Kept(NamedTuple):
     gain: Gain | None
     stage: str
     dropped_from: int | None = None
+    law: LatentDensity | None = None
+    lossless: bool = False
 
     @property
     def value(self) -> float:
@@ -65,7 +76,7 @@ class FirstStage:
     ----------
     batches, rest
         Training rows, and those that are set aside, or None.
-    event_shape, data_variance, condition_shape, levels
+    event_shape, data_variance, condition_shape, levels, ordered, gaps
         As for `vaelab.specs.build_vae`.
     hooks, states, resume
         As for `vaelab.runs.train`.
@@ -77,6 +88,8 @@ class FirstStage:
     data_variance: float
     condition_shape: tuple[int, ...]
     levels: tuple[int, ...]
+    ordered: tuple[bool, ...]
+    gaps: tuple[int, ...]
     hooks: Sequence[Hook]
     states: Path | None
     resume: bool
@@ -93,7 +106,7 @@ class FirstStage:
         for simple in linear:  # what training cannot clearly better is better left
             if kept.gain is not None and simple.gain is not None and not kept.gain.clearly_above(simple.gain):
                 kept = simple
-        return kept._replace(settings=settings)
+        return self._or_lossless(settings, kept)._replace(settings=settings)
 
     def grown(self, settings: Settings) -> Kept:
         """Train with larger and larger codes until at least half of one is idle, and drop what is idle."""
@@ -105,7 +118,8 @@ class FirstStage:
             sized = settings.model_copy(update={"latent_dim": size})
             for hook in self.hooks:
                 hook.note(f"training with {size} latent dimensions")
-            kept = self.trained(sized, f"{FIRST}, {size} dimensions")
+            # what is counted is what training under the prior keeps, whatever laws are fitted to its codes
+            kept = self.trained(sized.model_copy(update={"densities": ()}), f"{FIRST}, {size} dimensions")
             smaller, active = without_idle(kept.vae, self.batches)
             if 2 * active <= size or size == most:
                 sized = sized.model_copy(update={"latent_dim": smaller.latent_dim})
@@ -116,20 +130,62 @@ class FirstStage:
 
     def _from(self, settings: Settings, stage: str) -> Iterator[Kept]:
         """Train a VAE, of the same seed always, so that only the settings differ; a linear one comes before."""
-        batches, rest, seed = self.batches, self.rest, settings.seed
-        vae = build_vae(
+        batches, rest = self.batches, self.rest
+        vae, poorer = self._built(settings), _with_one_variance(settings)
+        if getattr(settings.network, "start", None) == "linear":
+            _begin_linear(vae, batches, rest)
+            yield self._judged(settings, copy.deepcopy(vae), stage)
+        elif poorer is not None:
+            one = self._built(poorer)
+            before = f"{stage} {ONE}"
+            fit_stage(
+                one, batches, rest, poorer, settings.training, before, self.hooks, self.states, resume=self.resume
+            )
+            vae.encoder, vae.decoder = one.encoder, one.decoder
+            _calibrate(vae, batches, rest, settings.seed, before)
+            yield self._judged(settings, copy.deepcopy(vae), before)
+        fit_stage(vae, batches, rest, settings, settings.training, stage, self.hooks, self.states, resume=self.resume)
+        yield self._judged(settings, vae, stage)
+
+    def _or_lossless(self, settings: Settings, kept: Kept) -> Kept:
+        """Return a VAE that whitens the rows, where laws are fitted to codes and unseen rows clearly prefer it.
+
+        γ is profiled under N(0, I). Where the codes have another law it takes up what they cannot say under that, and
+        no law that is fitted to them later gets it back. The unseen rows have also chosen the weights and the γ of the
+        training, but nothing of the whitening, whose γ is at its floor.
+        """
+        if kept.law is None or kept.gain is None or not _may_begin_linear(settings, kept.vae):
+            return kept
+        if can_begin_linear(kept.vae) < math.prod(self.event_shape):
+            return kept
+        vae = self._built(settings).to(next(kept.vae.parameters()).device)
+        x, _ = _some_rows(self.batches)
+        begin_linear(vae, whitening(x, _floor(vae)))
+        other = self._judged(settings, vae, kept.stage)._replace(lossless=True)
+        return other if other.gain is not None and other.gain.clearly_above(kept.gain) else kept
+
+    def _built(self, settings: Settings) -> VAE:
+        return build_vae(
             settings,
             self.event_shape,
             data_variance=self.data_variance,
             condition_shape=self.condition_shape,
             levels=self.levels,
+            ordered=self.ordered,
+            gaps=self.gaps,
         )
-        if getattr(settings.network, "start", None) == "linear":
-            _begin_linear(vae, batches, rest)
-            gain = gain_over_gaussian(vae.eval(), batches, rest, seed=seed)
-            yield Kept(settings, copy.deepcopy(vae), gain, stage)
-        fit_stage(vae, batches, rest, settings, settings.training, stage, self.hooks, self.states, resume=self.resume)
-        yield Kept(settings, vae, gain_over_gaussian(vae, batches, rest, seed=seed), stage)
+
+    def _judged(self, settings: Settings, vae: VAE, stage: str) -> Kept:
+        """Compare a VAE on unseen rows, with the law that its codes get where that costs no training."""
+        law, seed = None, settings.seed
+        laws = ordered(each for each in settings.densities if not each.gradient)
+        gain = gain_over_simple(vae.eval(), self.batches, self.rest, seed=seed)
+        if gain is not None and gain.beside != "columns" and laws:  # of numbers, without conditions
+            few = torch.linspace(0, len(self.batches) - 1, min(len(self.batches), _MOST_FOR_LAW), dtype=torch.float64)
+            codes = Codes.of(vae, self.batches.subset(few.long()))
+            law = law_of(laws[-1]).fit(laws[-1], codes, Site(settings), lambda model, length, stage: model)
+            gain = gain_over_gaussian(vae, self.batches, self.rest, seed=seed, law=law)
+        return Kept(settings, vae, gain, stage, law=law)
 
 
 def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
@@ -138,14 +194,35 @@ def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | 
     Where a Gaussian is as good, or a γ per column has given columns up, a training from random weights has stopped
     short of what is linear in the rows.
     """
-    network, likelihood = settings.network, settings.likelihood
-    if gain is None or not isinstance(network, MLP) or network.start is not None or not can_begin_linear(vae):
-        return None
-    if not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
+    likelihood = settings.likelihood
+    if gain is None or not isinstance(likelihood, GaussianSpec) or not _may_begin_linear(settings, vae):
         return None
     if likelihood.shape != "diag-i" and gain.value > 2 * gain.error:
         return None
-    return settings.model_copy(update={"network": network.set_params(start="linear")})
+    return settings.model_copy(update={"network": settings.network.set_params(start="linear")})
+
+
+def _may_begin_linear(settings: Settings, vae: VAE) -> bool:
+    """Whether a linear model is another start that was not ruled out."""
+    network, likelihood = settings.network, settings.likelihood
+    if not isinstance(network, MLP) or network.start is not None or not can_begin_linear(vae):
+        return False
+    return isinstance(likelihood, GaussianSpec) and isinstance(likelihood.variance, Profiled)
+
+
+def _with_one_variance(settings: Settings) -> Settings | None:
+    """Return settings with one γ for those of a γ per column that have no start of their own, else None.
+
+    From random weights a γ per column gives columns up before the decoder has learned them.
+    """
+    likelihood = settings.likelihood
+    if not isinstance(likelihood, GaussianSpec) or not isinstance(likelihood.variance, Profiled):
+        return None
+    if likelihood.shape != "diag-i" or likelihood.variance.start is not None:
+        return None
+    if not isinstance(settings.network, MLP) or settings.network.start is not None:
+        return None
+    return settings.model_copy(update={"likelihood": likelihood.set_params(shape="iso-i")})
 
 
 def _from_below(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
@@ -170,16 +247,21 @@ def _begin_linear(vae: VAE, batches: Batches, rest: Batches | None) -> None:
     InputError
         The networks cannot be affine, or the rows have conditions or gaps.
     """
-    device = next(vae.parameters()).device
-    (x, c), (unseen, _) = (
-        each.take(torch.arange(min(len(each), _MOST_FOR_LINEAR), device=device)) for each in (batches, rest or batches)
-    )
+    (x, c), (unseen, _) = _some_rows(batches), _some_rows(rest or batches)
     most = can_begin_linear(vae)
     if c is not None or not most or not bool(x.isfinite().all()):
         raise InputError("start='linear' for such data or settings", "a table of numbers", "Leave start out.")
     variance = vae.likelihood.variance
-    diagonal, floor = (False, 0.0) if variance is None else (variance.diagonal, variance.floor)
-    begin_linear(vae, best_linear_model(x, unseen, most, diagonal=diagonal, floor=floor))
+    diagonal = variance is not None and variance.diagonal
+    begin_linear(vae, best_linear_model(x, unseen, most, diagonal=diagonal, floor=_floor(vae)))
+
+
+def _some_rows(batches: Batches) -> tuple[Tensor, Tensor | None]:
+    return batches.to("cpu").take(torch.arange(min(len(batches), _MOST_FOR_LINEAR)))
+
+
+def _floor(vae: VAE) -> float:
+    return 0.0 if vae.likelihood.variance is None else vae.likelihood.variance.floor
 
 
 def fit_stage(
@@ -213,12 +295,7 @@ def fit_stage(
     )
     if not isinstance(model, VAE):
         return
-    device = next(model.parameters()).device
-    model.calibrate(
-        batches.to(device),
-        unseen=None if held_out is None else held_out.to(device),
-        generator=stream(device, settings.seed, stage, "calibrate"),
-    )
+    _calibrate(model, batches, held_out, settings.seed, stage)
     variance = model.likelihood.variance
     if variance is not None and variance.at_floor:
         warnings.warn(
@@ -227,3 +304,12 @@ def fit_stage(
             VaelabWarning,
             stacklevel=4,
         )
+
+
+def _calibrate(vae: VAE, batches: Batches, held_out: Batches | None, seed: int, stage: str) -> None:
+    device = next(vae.parameters()).device
+    vae.calibrate(
+        batches.to(device),
+        unseen=None if held_out is None else held_out.to(device),
+        generator=stream(device, seed, stage, "calibrate"),
+    )

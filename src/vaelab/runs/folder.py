@@ -72,10 +72,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         No folder, no such file, not vaelab's, or from a newer version.
     """
     path = folder / CONFIG
-    if not folder.exists():
+    if not storage.exists(folder):
         storage.recover(folder)
-    if not path.is_file():
-        what = "a folder without config.yaml" if folder.is_dir() else "no such folder"
+    if not storage.exists(path):
+        what = "a folder without config.yaml" if storage.exists(folder) else "no such folder"
         raise RunFolderError(f"{folder}: {what}", "the folder of a vaelab run", "Runs are made by `vaelab train`.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -199,7 +199,7 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
         conditioning = Conditioning.from_meta(content["conditioning"]) if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
         schema = Schema.from_meta(content["schema"]["columns"]) if settings.likelihood.takes == "columns" else None
-        levels = () if schema is None else schema.levels
+        levels, ordered = ((), ()) if schema is None else (schema.levels, schema.ordered)
         weights = parts.pop("vae")
         calibration = parts.pop("calibration", {}).get("scores")
         build = partial(
@@ -209,6 +209,8 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
             data_variance=facts.data_variance,
             condition_shape=shape,
             levels=levels,
+            ordered=ordered,
+            gaps=facts.gaps or (),
         )
         _compare_sizes(build, weights, folder)
         vae = build()

@@ -1,19 +1,79 @@
-"""Rows of which some columns are given: drawn from the whole law, and kept where they match."""
+"""Rows of which some columns are given, or balanced: drawn from the whole law, and kept where they match."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaelab.data import Schema
+from vaelab.arguments import check_kind
+from vaelab.data import Conditions, Schema
 from vaelab.errors import InputError
+from vaelab.runs.trained import Trained
+from vaelab.training import stream
 
 _MOST_ROWS = 2_000_000  # that are drawn, and
 _MOST_TIMES = 2_000  # how many for each that is asked for
 _BLOCK = 5_000
+_MOST_VALUES = 20  # of a number that is taken for a class
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows of a table are wanted.
+
+    Attributes
+    ----------
+    given
+        Column, by name or place → a value, a pair (low, high), or a list of values; all rows match.
+    balance
+        Column, by name or place, whose levels have equal shares; None leaves them as they are.
+    """
+
+    given: Mapping[Any, Any] | None = None
+    balance: str | int | None = None
+
+
+def sample_wanted(
+    trained: Trained,
+    n: int,
+    wanted: Wanted,
+    c: Conditions | None = None,
+    *,
+    density: str = "auto",
+    observation_noise: bool | None = None,
+    missing: bool = False,
+    seed: int = 0,
+) -> Tensor:
+    """Return n rows as `Trained.sample` draws them, of which those are kept that are wanted.
+
+    Raises
+    ------
+    InputError
+        As `Trained.sample`; columns are given or balanced for images or a conditional model; too few rows match.
+    """
+
+    def draw(rows: int, block: int = 0) -> Tensor:
+        return trained.sample(
+            rows, c, density=density, observation_noise=observation_noise, missing=missing, seed=seed + block
+        )
+
+    if wanted == Wanted():
+        return draw(n)
+    if trained.facts.kind != "table" or c is not None:
+        raise InputError("given or balanced columns for images or a conditional model", "a table without conditions")
+    marginals = trained.scaling.marginals
+    schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
+    matches = matcher(wanted.given or {}, schema, densities=marginals is None)
+    if wanted.balance is None:
+        return draw_given(draw, n, matches)
+    place = place_of(wanted.balance, schema)
+    codes = _codes(trained, schema, place)
+    rows = draw_balanced(draw, n, matches, place, dict(zip(codes.tolist(), _names(schema, place, codes), strict=True)))
+    return rows[torch.randperm(n, generator=stream("cpu", seed, "balance"))]
 
 
 def draw_given(draw: Callable[[int, int], Tensor], n: int, matches: Callable[[Tensor], Tensor]) -> Tensor:
@@ -33,19 +93,93 @@ def draw_given(draw: Callable[[int, int], Tensor], n: int, matches: Callable[[Te
     InputError
         Too few match.
     """
-    kept: list[Tensor] = []
-    drawn = found = 0
-    most = min(_MOST_ROWS, max(_MOST_TIMES * n, 20 * _BLOCK))
-    while found < n and drawn < most:
-        rows = draw(_BLOCK, drawn // _BLOCK)
-        kept.append(rows[matches(rows)])
-        drawn, found = drawn + len(rows), found + len(kept[-1])
-    if found < n:
-        got = f"given values that {found:,} of {drawn:,} drawn rows match"
+    rows, drawn = _kept(draw, [n], lambda own: torch.where(matches(own), 0, -1))
+    if len(rows[0]) < n:
+        got = f"given values that {len(rows[0]):,} of {drawn:,} drawn rows match"
         raise InputError(
             got, f"some that {n:,} of these do", "Widen the ranges, name fewer columns, or draw fewer rows."
         )
-    return torch.cat(kept)[:n]
+    return rows[0]
+
+
+def draw_balanced(
+    draw: Callable[[int, int], Tensor],
+    n: int,
+    matches: Callable[[Tensor], Tensor],
+    place: int,
+    levels: Mapping[float, object],
+) -> Tensor:
+    """Return n rows that match, as many of each level of a column as of any other, give or take one; level by level.
+
+    Parameters
+    ----------
+    draw, n, matches
+        As for `draw_given`.
+    place
+        Of the column.
+    levels
+        Number that stands for a level → how the user calls it.
+
+    Raises
+    ------
+    InputError
+        A level is too rare.
+    """
+    codes = torch.tensor(list(levels), dtype=torch.float64)
+    shares = [n // len(codes) + (k < n % len(codes)) for k in range(len(codes))]
+
+    def kinds(rows: Tensor) -> Tensor:
+        near = (rows[:, place, None].cpu().double() - codes).abs() <= _slack(codes)
+        return torch.where(matches(rows) & near.any(1), near.double().argmax(1), -1)
+
+    rows, drawn = _kept(draw, shares, kinds)
+    for name, own, share in zip(levels.values(), rows, shares, strict=True):
+        if len(own) < share:
+            got = f"level {name!r}, which {len(own):,} of {drawn:,} drawn rows have"
+            raise InputError(got, f"one that {share:,} of these have", "Draw fewer rows, or those of the others alone.")
+    return torch.cat(rows)
+
+
+def _kept(
+    draw: Callable[[int, int], Tensor], shares: list[int], kinds: Callable[[Tensor], Tensor]
+) -> tuple[list[Tensor], int]:
+    """Draw until there are so many rows of every kind, or too many were drawn; and say how many were."""
+    kept: list[list[Tensor]] = [[] for _ in shares]
+    found, drawn, total = [0] * len(shares), 0, sum(shares)
+    most = min(_MOST_ROWS, max(_MOST_TIMES * total, 20 * _BLOCK))
+    while not drawn or (drawn < most and any(own < share for own, share in zip(found, shares, strict=True))):
+        rows = draw(_BLOCK, drawn // _BLOCK)
+        own = kinds(rows).to(rows.device)
+        for k, share in enumerate(shares):
+            if found[k] < share:
+                kept[k].append(rows[own == k])
+                found[k] += len(kept[k][-1])
+        drawn += len(rows)
+    # none of a level is wanted where there are fewer rows than levels
+    together = [torch.cat(parts or [rows[:0]])[:share] for parts, share in zip(kept, shares, strict=True)]
+    return together, drawn
+
+
+def _codes(trained: Trained, schema: Schema, place: int) -> Tensor:
+    """(k,) what stands for the levels of a column: of a category, or the few values that a number has."""
+    column, marginals = schema.columns[place], trained.scaling.marginals
+    if column.levels is not None:
+        return torch.arange(len(column.levels), dtype=torch.float64)
+    own = None if marginals is None else marginals.columns[place]
+    if own is None or len(own.values) > _MOST_VALUES or not bool((own.low < own.high).all()):
+        got = f"column {column.name!r} balanced, which holds numbers"
+        raise InputError(got, "a category, or a number of at most 20 values", "Make it a category.")
+    return own.values
+
+
+def _names(schema: Schema, place: int, codes: Tensor) -> list[object]:
+    levels = schema.columns[place].levels
+    return list(levels) if levels is not None else codes.tolist()
+
+
+def _slack(codes: Tensor) -> Tensor:
+    """How far a number may be from a value that it equals."""
+    return 1e-6 * (1 + codes.abs())  # of float32
 
 
 def matcher(given: Mapping[Any, Any], schema: Schema, *, densities: bool) -> Callable[[Tensor], Tensor]:
@@ -54,7 +188,8 @@ def matcher(given: Mapping[Any, Any], schema: Schema, *, densities: bool) -> Cal
     Parameters
     ----------
     given
-        Column, by name or place → a value, a pair (low, high) of numbers, both included, or a list of values.
+        Column, by name or place → a value, a pair (low, high) of numbers or of levels with an order, both included, or
+        a list of values.
     schema
         Of the rows.
     densities
@@ -65,6 +200,7 @@ def matcher(given: Mapping[Any, Any], schema: Schema, *, densities: bool) -> Cal
     InputError
         An unknown column or level, a pair that is no range, or a single number where those have densities.
     """
+    check_kind("given", given, Mapping, "a mapping of columns to values or ranges", "Such as given={0: (0, 1)}.")
     tests = [_test(place_of(name, schema), value, schema, densities=densities) for name, value in given.items()]
 
     def matches(rows: Tensor) -> Tensor:
@@ -82,12 +218,12 @@ def place_of(name: Any, schema: Schema) -> int:
         return schema.names.index(str(name))
     if isinstance(name, int) and 0 <= name < len(schema.names):
         return name
-    raise InputError(f"given column {name!r}", f"one of {', '.join(schema.names)}")
+    raise InputError(f"column {name!r}", f"one of {', '.join(schema.names)}")
 
 
 def _test(place: int, value: Any, schema: Schema, *, densities: bool) -> Callable[[Tensor], Tensor]:
     column = schema.columns[place]
-    if column.levels is None and isinstance(value, tuple):
+    if (column.levels is None or column.kind == "ordered") and isinstance(value, tuple):
         if len(value) != 2:
             raise InputError(f"{column.name!r} given as {value!r}", "a pair (low, high), a list of values, or a value")
         low, high = (schema.coded_value(place, each) for each in value)
@@ -102,5 +238,4 @@ def _test(place: int, value: Any, schema: Schema, *, densities: bool) -> Callabl
             "Or use likelihood='mixed'.",
         )
     codes = torch.tensor([schema.coded_value(place, each) for each in values], dtype=torch.float64)
-    slack = 1e-6 * (1 + codes.abs())  # of float32
-    return lambda rows: ((rows[:, place, None] - codes).abs() <= slack).any(1)
+    return lambda rows: ((rows[:, place, None] - codes).abs() <= _slack(codes)).any(1)

@@ -13,9 +13,11 @@ from torch import Tensor
 from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, Schema, as_batches
 from vaelab.data import split as split_rows
 from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite, warn_of_wild_entries
+from vaelab.data.mapped import blocks
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
-from vaelab.model import VAE, variance_ratios_of
+from vaelab.latent.mixtures import FEW
+from vaelab.model import VAE, gap_patterns, variance_ratios_of
 from vaelab.model.contexts import own_state
 from vaelab.runs.baseline import mixture_beside
 from vaelab.runs.first_stage import FirstStage, fit_stage
@@ -63,11 +65,13 @@ def train(
         if settings.conditional:
             data = data.conditioned()
         schema = schema_of(data, settings)
-        levels = () if schema is None else schema.levels
+        levels, ordered = ((), ()) if schema is None else (schema.levels, schema.ordered)
         if data.kind == "table":
             warn_of_wild_entries(data.train.x, data.columns, levels)
-        scores = isinstance(settings.likelihood, Mixed) and settings.likelihood.numbers == "scores"
+        own = settings.likelihood
+        scores = schema.scores(own.numbers, own.columns) if schema is not None and isinstance(own, Mixed) else ()
         scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
+        schema = None if schema is None else schema.described(scaling)
         c = data.train.c if settings.conditional else None
         if scaling.marginals is None:
             batches = as_batches(data.train.x, c, scaling)
@@ -85,16 +89,19 @@ def train(
             classes=data.classes,
             data_variance=mean_variance(batches, levels),
             scored_on_training=rest is None,
+            gaps=None if schema is None else _gaps_of(data),
         )
         conditioning = data.conditioning if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
         check_densities(settings.densities, shape)
 
-        first = FirstStage(batches, rest, data.event_shape, facts.data_variance, shape, levels, hooks, states, resume)
+        sizes = (data.event_shape, facts.data_variance, shape, levels)
+        gaps = facts.gaps or ()
+        first = FirstStage(batches, rest, *sizes, ordered=ordered, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
-        settings, vae, gain, facts.stage, facts.trained_latent_dim = kept
+        settings, vae, gain, facts.stage, facts.trained_latent_dim, law, facts.lossless = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
-        facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed)
+        facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed, law=law)
         if gain is not None and gain.doubt:
             warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
         _warn_of_blank(vae, settings, facts.data_variance)
@@ -117,7 +124,10 @@ def schema_of(data: Dataset, settings: Settings) -> Schema | None:
     if settings.likelihood.takes == "columns":
         if data.kind != "table":
             raise InputError(f"likelihood='mixed' for {data.name}, which are images", "a table", "Leave it out.")
-        return data.schema or Schema.of_numbers(data.event_shape[0], data.columns)
+        schema = data.schema or Schema.of_numbers(data.event_shape[0], data.columns)
+        if isinstance(settings.likelihood, Mixed):
+            schema.check_choices(settings.likelihood.columns)
+        return schema
     if data.schema is not None:
         chosen = [name for name, count in zip(data.schema.names, data.schema.levels, strict=True) if count]
         if chosen:
@@ -127,6 +137,11 @@ def schema_of(data: Dataset, settings: Settings) -> Schema | None:
             raise InputError(got, "columns of numbers", f"Use {MIXED}.")
         check_finite(data.train.x, name=data.name, columns=data.columns, remedy=GAPS_REMEDY)
     return None
+
+
+def _gaps_of(data: Dataset) -> tuple[int, ...]:
+    """Return the pattern of each column's gaps in the training rows."""
+    return gap_patterns(torch.cat([block.isnan().cpu() for block in blocks(data.train.x)]))
 
 
 def check_densities(densities: Sequence[Density], condition_shape: tuple[int, ...]) -> None:
@@ -162,13 +177,21 @@ def fit_densities(
     states: Path | None = None,
     resume: bool = False,
 ) -> None:
-    """Fit every density that the settings name, and score all of them on held-out codes."""
+    """Fit every density that the settings name, and score all of them on held-out codes.
+
+    Where codes are few, those that are fitted in closed form or by EM are fitted once more in the end, to all of them.
+    """
     settings, facts = trained.settings, trained.facts
     facts.code_variance = float(codes.moments()[1].square().mean())
     for law in ordered(settings.densities):
         fitted = fit_density(law, trained, codes, held_out, hooks=hooks, states=states, resume=resume)
         trained.densities[law.name] = fitted
     facts.code_scores, facts.best_density = compare_on_codes(trained.densities, held_out or codes, seed=settings.seed)
+    if held_out is None or len(codes) >= FEW or not isinstance(codes.c, Tensor | None):
+        return
+    for law in ordered(settings.densities):
+        if not law.gradient:
+            trained.densities[law.name] = fit_density(law, trained, codes.joined(held_out), None)
 
 
 def fit_density(
@@ -192,7 +215,7 @@ def fit_density(
     codes
         To fit.
     held_out
-        By which the weights of a flow or a second stage are chosen; None keeps the last ones.
+        By which the weights of what is trained by gradient are chosen; None keeps the last ones.
     hooks, states, resume
         As for `train`.
     """

@@ -29,8 +29,9 @@ from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
 from vaelab.model import ACTIVE_BELOW, VAE, count_active
-from vaelab.rows import check_memory, rows_at_once, spans
+from vaelab.rows import check_drawn, rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
+from vaelab.runs.containers import in_container
 from vaelab.specs import Settings
 from vaelab.training import stream
 
@@ -48,8 +49,8 @@ class Facts(BaseModel):
     ----------
     kind, event_shape, columns, classes
         Of the data.
-    container
-        That rows came in, and go back in.
+    container, dtypes
+        That rows came in, and go back in; and dtypes of the columns, where it is a frame of polars.
     rows
         Training rows, held-out ones left out.
     fingerprint
@@ -62,15 +63,22 @@ class Facts(BaseModel):
         Density → mean log-density of held-out codes in nats per code (a lower bound for the second stage).
     best_density
         The simplest density that no other clearly beats; see `vaelab.latent.compare_on_codes`.
+    lossless
+        Whether stage one is no training's: unseen rows preferred the whitening of the rows, as many dimensions as
+        there are columns with next to no noise, below the law of its codes. It says nothing of how many dimensions
+        the data have.
     gaussian_gain
-        Nats per unseen row that the VAE has over a Gaussian of the data's covariance, and their standard error; None
-        where this was not compared.
+        Nats per unseen row that the VAE has over a Gaussian of the data's covariance, or over independent columns of a
+        mixed table, and their standard error; None where this was not compared.
     mixture
         A Gaussian mixture of the rows, and how far unseen rows prefer it; None where this was not compared.
     trained_latent_dim
         Of the training, where idle dimensions were dropped after it.
     stage
         The training that the VAE is of, as records name it; several are tried where unseen rows may prefer another.
+    gaps
+        Pattern of each column's gaps in the training rows, 0 for none; None for what is no mixed table, or was trained
+        before gaps were learned.
     scored_on_training
         Whether there were no held-out rows, and the scores are those of fresh draws of training codes.
     """
@@ -84,16 +92,19 @@ class Facts(BaseModel):
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     container: Container = "numpy"
+    dtypes: dict[str, str] = {}
     data_variance: float
     code_variance: float = 1.0
     variance_ratios: tuple[float, ...] = ()
     code_scores: dict[str, float] = {}
     best_density: str = "prior"
+    lossless: bool = False
     gaussian_gain: Gain | None = None
     mixture: Rival | None = None
     stage: str = "stage one"
     trained_latent_dim: int | None = None
     scored_on_training: bool = False
+    gaps: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -148,6 +159,17 @@ class Trained:
         return _CARRIES
 
     @property
+    def whitened(self) -> str:
+        """What a count of dimensions means where stage one is no training's, in a sentence; else empty."""
+        if not self.facts.lossless:
+            return ""
+        return (
+            "The code is the whitened columns: with the law of its codes that explains unseen rows better than what "
+            "training found. All of them are active, whatever the dimension of the data, for which see "
+            "estimate_dimension."
+        )
+
+    @property
     def active_dimensions(self) -> int:
         """How many dimensions are active on the training rows; see `active_below`."""
         return count_active(torch.tensor(self.facts.variance_ratios), self.active_below)
@@ -185,7 +207,12 @@ class Trained:
 
     def _spans(self, rows: Tensor) -> Iterator[slice]:
         """Divide rows, or codes, into blocks."""
-        return spans(len(rows), rows_at_once(self.facts.event_shape))
+        return spans(len(rows), rows_at_once(self._widest))
+
+    @property
+    def _widest(self) -> tuple[int, ...]:  # of a table it may be what the decoder says: a number for every level
+        event = self.facts.event_shape
+        return event if len(event) > 1 else max(event, self.vae.likelihood.parameter_shape(event), key=math.prod)
 
     def _taken(self, c: Conditions | None, rows: slice) -> Tensor | None:
         """Take some conditions to the device."""
@@ -314,7 +341,7 @@ class Trained:
         noise = torch.randn(
             draws, 1, self.vae.latent_dim, generator=stream(self.device, seed, "impute"), device=self.device
         )
-        size = max(1, rows_at_once(self.facts.event_shape, most=_MOST_DRAWS) // draws)
+        size = max(1, rows_at_once(self._widest, most=_MOST_DRAWS) // draws)
         for rows in gaps.split(size):
             own = None if c is None else c.index_select(0, rows.to(c.device)).to(self.device)
             part = x[rows]
@@ -325,8 +352,8 @@ class Trained:
 
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""
-        name = self.facts.best_density if density == "auto" else density
-        if name not in self.densities:
+        name = self.facts.best_density if isinstance(density, str) and density == "auto" else density
+        if not isinstance(name, str) or name not in self.densities:
             known = ", ".join(["auto", *self.densities])
             raise InputError(f"density {name!r}", f"one of {known}", "Name it in `densities` when training.")
         return Generator(self.vae, self.densities[name])
@@ -338,6 +365,7 @@ class Trained:
         *,
         density: str = "auto",
         observation_noise: bool | None = None,
+        missing: bool = False,
         seed: int = 0,
     ) -> Tensor:
         """(n, *event) new data in the data's units, floating point.
@@ -351,19 +379,20 @@ class Trained:
         observation_noise
             Draw x from p(x | z), or take the decoder's means. None draws for tables, whose noise is part of them (a
             mean never shows a rare level), and takes means for images, and where the posterior is a point.
+        missing
+            Leave entries of a mixed table out as the training rows did: given the row's z, and each other's gaps.
         seed
             Of the draws.
 
         Raises
         ------
         InputError
-            No such density, conditions that do not fit, or more rows than there is memory for; `draws` needs less.
+            No such density, conditions that do not fit, gaps of a model that has learned none, or more rows than there
+            is memory for; `draws` needs less.
         """
-        check_memory(n, self.facts.event_shape)
-        parts = self.draws(
-            n, lambda rows: self._taken(c, rows), density=density, observation_noise=observation_noise, seed=seed
-        )
-        return torch.cat(list(parts))
+        check_drawn(n, self.facts.event_shape)
+        how: dict[str, Any] = {"density": density, "observation_noise": observation_noise, "missing": missing}
+        return torch.cat(list(self.draws(n, lambda rows: self._taken(c, rows), **how, seed=seed)))
 
     def draws(
         self,
@@ -372,6 +401,7 @@ class Trained:
         *,
         density: str = "auto",
         observation_noise: bool | None = None,
+        missing: bool = False,
         seed: int = 0,
     ) -> Iterator[Tensor]:
         """Yield what `sample` returns, a block of rows after the other; it is drawn when it is asked for.
@@ -385,14 +415,17 @@ class Trained:
             How many rows in all.
         conditions
             Of some consecutive rows, in the network's units; None for a model without.
-        density, observation_noise, seed
+        density, observation_noise, missing, seed
             As for `sample`.
 
         Raises
         ------
         InputError
-            No such density, or conditions that do not fit.
+            No such density, conditions that do not fit, or gaps of a model that has learned none.
         """
+        if missing and self.facts.gaps is None:
+            remedy = "Train it with likelihood='mixed'; models that were trained before gaps were learned, once more."
+            raise InputError("gaps from a model that has learned none", "a model of a mixed table", remedy)
         noise = observation_noise
         if noise is None:
             noise = self.facts.kind == "table" and not self.vae.posterior.degenerate
@@ -402,25 +435,10 @@ class Trained:
             source = stream(self.device, seed, "sample", *([rows.start] if rows.start else []))
             own = conditions(rows)
             own = None if own is None else own.to(self.device)
-            drawn = generator.sample(rows.stop - rows.start, own, generator=source, observation_noise=noise)
+            count = rows.stop - rows.start
+            drawn = generator.sample(count, own, generator=source, observation_noise=noise, missing=missing)
             yield self.scaling.from_net(drawn)
 
-    def returned(self, values: Tensor) -> Any:
-        """Turn rows in the data's units into the container and dtype that the data came in."""
-        container, name = self.facts.container, self.scaling.dtype
-        out = values.cpu()
-        if self.schema is not None and container != "torch":
-            coded = out.to(getattr(torch, name))
-            return self.schema.to_frame(coded) if container == "pandas" else self.schema.to_array(coded)
-        if name == "uint8" and self.facts.kind == "image":
-            out = out.clamp(0, 255).round().to(torch.uint8)
-        else:
-            out = out.to(getattr(torch, name, torch.float64))
-        if container == "torch":
-            return out
-        if container == "pandas":
-            import pandas as pd
-
-            columns = self.facts.columns
-            return pd.DataFrame(out.numpy(), columns=None if columns is None else list(columns))
-        return out.numpy()
+    def returned(self, values: Tensor, *, like: Any = None) -> Any:
+        """Turn rows into the container and dtypes that the data came in; identifiers are those of `like`, or new."""
+        return in_container(self, values, like)

@@ -3,6 +3,7 @@
 from vaelab.spec import explain, parse
 from vaelab.specs import conditions, densities, likelihoods, networks, penalties, posteriors
 from vaelab.specs.building import build_second_stage, build_vae
+from vaelab.specs.columns import Auto, Category, Column, Drop, Identifier, Ordered, Scores, Standardised
 from vaelab.specs.conditions import Condition
 from vaelab.specs.densities import Density, Flow, FlowMatching, Mixture, SecondStage
 from vaelab.specs.likelihoods import Fixed, Gaussian, Learned, Likelihood, Mixed, Profiled, Variance, VarianceShape
@@ -19,12 +20,16 @@ __all__ = [
     "MMD",
     "RAE",
     "Adversarial",
+    "Auto",
+    "Category",
     "CodeNorm",
+    "Column",
     "Compute",
     "Condition",
     "Density",
     "Deterministic",
     "Diagonal",
+    "Drop",
     "FitSettings",
     "Fixed",
     "Flow",
@@ -32,6 +37,7 @@ __all__ = [
     "Full",
     "Gaussian",
     "Halving",
+    "Identifier",
     "InfoGAN",
     "Isotropic",
     "Jacobian",
@@ -40,15 +46,18 @@ __all__ = [
     "Mixed",
     "Mixture",
     "Network",
+    "Ordered",
     "Own",
     "Penalty",
     "Plateau",
     "Posterior",
     "Profiled",
     "Schedule",
+    "Scores",
     "SecondStage",
     "Settings",
     "Shapes",
+    "Standardised",
     "Variance",
     "VarianceShape",
     "WeightNorm",

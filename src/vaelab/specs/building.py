@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, cast
 
+from vaelab.arguments import check_memory
+from vaelab.errors import InputError
 from vaelab.specs.densities import SecondStage
 from vaelab.specs.likelihoods import DataFacts
-from vaelab.specs.networks import LSTM, Shapes
+from vaelab.specs.networks import LSTM, Own, Shapes
 from vaelab.specs.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ def build_vae(
     data_variance: float,
     condition_shape: tuple[int, ...] = (),
     levels: tuple[int, ...] = (),
+    ordered: tuple[bool, ...] = (),
+    gaps: tuple[int, ...] = (),
 ) -> VAE:
     """Build the first stage.
 
@@ -42,6 +46,10 @@ def build_vae(
         Of one condition; () for none.
     levels
         Of each column of a mixed table, as `vaelab.data.Schema.levels`: 0 for numbers, which are all if not given.
+    ordered
+        Whether the levels of each have an order.
+    gaps
+        Pattern of each column's gaps, as from `vaelab.model.gap_patterns`; nothing is missing if not given.
     """
     from vaelab.model import VAE
     from vaelab.model.contexts import own_state
@@ -52,16 +60,17 @@ def build_vae(
     if mixed and not levels:
         levels = (0,) * event_shape[0]
     posterior = settings.posterior.build(settings.network.scale)
-    likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels))
+    likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels, ordered=ordered, gaps=gaps))
+    shapes = Shapes(
+        event_shape=(table_width(levels),) if mixed else event_shape,
+        latent_dim=settings.size,
+        encoder_outputs=posterior.parameter_count(settings.size),
+        decoder_shape=likelihood.parameter_shape(event_shape),
+        condition_dim=_embedding(settings, condition_shape) if settings.network.embeds else 0,
+        condition_shape=condition_shape,
+    )
+    _check_size(settings, shapes)
     with own_state(), forked("cpu", settings.seed, "first stage"):
-        shapes = Shapes(
-            event_shape=(table_width(levels),) if mixed else event_shape,
-            latent_dim=settings.size,
-            encoder_outputs=posterior.parameter_count(settings.size),
-            decoder_shape=likelihood.parameter_shape(event_shape),
-            condition_dim=_embedding(settings, condition_shape) if settings.network.embeds else 0,
-            condition_shape=condition_shape,
-        )
         encoder, decoder = _networks(settings, shapes)
         if mixed:
             encoder = TableReader(encoder, levels)
@@ -75,6 +84,24 @@ def build_vae(
             regularizers=[each.build(settings.size, math.prod(event_shape)) for each in settings.penalties],
             draws=settings.posterior.drawn,
         )
+
+
+def _check_size(settings: Settings, shapes: Shapes) -> None:
+    """Refuse networks whose weights, gradients and moments do not fit into memory, before they are made."""
+    import torch
+
+    if isinstance(settings.network, Own):  # called once, whatever it does
+        return
+    remedy = "Use fewer latent dimensions or narrower layers."
+    try:
+        with torch.device("meta"):
+            made = [each for each in _networks(settings, shapes) if isinstance(each, torch.nn.Module)]
+    except (RuntimeError, OverflowError, TypeError) as error:
+        if "overflow" not in str(error).lower():
+            return  # networks that cannot be made without numbers
+        raise InputError("networks of more weights than can be counted", "what fits into memory", remedy) from error
+    weights = sum(weight.numel() for network in made for weight in network.parameters())
+    check_memory(f"a network of {weights:,} weights", 16.0 * weights, remedy)
 
 
 def build_second_stage(

@@ -160,7 +160,7 @@ class FlowMatching(Trained):
 
     kind: ClassVar[str] = "flow_matching"
     title: ClassVar[str] = "flow matching"
-    order: ClassVar[float] = 4.0
+    order: ClassVar[float] = 2.5
     width: int | None = Field(None, ge=1, description="of the residual blocks; default: 256, or 512 from 10,000 codes")
     blocks: int = Field(3, ge=1, description="residual blocks")
     coupling: Literal["independent", "optimal_transport"] = Field(

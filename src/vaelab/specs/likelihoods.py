@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from vaelab.errors import InputError
 from vaelab.spec import Value
+from vaelab.specs.columns import Column
 
 if TYPE_CHECKING:
     from vaelab import model
@@ -19,6 +20,11 @@ FLOOR = 1e-6
 """Of γ, relative to the variance of the data."""
 
 _FLOOR_OF_SINGLE = 1e-2
+
+
+def _spelled(name: object) -> object:
+    """Columns of arrays are known by their place."""
+    return str(name) if isinstance(name, int) else name
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,17 @@ class DataFacts:
         Mean variance of a dimension, in the network's units: where a learned γ starts, and the floor's scale.
     levels
         Of each column of a mixed table, 0 for numbers.
+    ordered
+        Whether those have an order.
+    gaps
+        Pattern of each column's gaps, 0 for none; empty where nothing is missing.
     """
 
     event_shape: tuple[int, ...]
     data_variance: float
     levels: tuple[int, ...] = ()
+    ordered: tuple[bool, ...] = ()
+    gaps: tuple[int, ...] = ()
 
 
 class Variance(Value):
@@ -221,6 +233,10 @@ class Mixed(WithVariance):
     numbers: Literal["scores", "standardised"] = Field(
         "scores", description="bring them to normal scores by rank, and back into range and grid; or standardise them"
     )
+    columns: dict[Annotated[str, BeforeValidator(_spelled)], Column] = Field(
+        {},
+        description="name → what it is taken for: auto, scores, standardised, category, ordered, identifier, drop",
+    )
 
     @model_validator(mode="after")
     def _same_for_all_rows(self) -> Self:
@@ -234,7 +250,7 @@ class Mixed(WithVariance):
 
         numbers = DataFacts((facts.levels.count(0),), facts.data_variance)
         variance = self.variance.build(self.shape, self.least(facts.data_variance), numbers)
-        return model.Mixed(facts.levels, variance)
+        return model.Mixed(facts.levels, variance, gaps=facts.gaps, ordered=facts.ordered)
 
 
 class Bernoulli(Likelihood):

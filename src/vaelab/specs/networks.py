@@ -315,7 +315,9 @@ class Own(Network):
     least_batch: ClassVar[int] = 1
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    place: str = Field("", description="of the function: file.py:name or package.module:name")
+    place: str = Field(
+        "", pattern=r"^(.+:[^\W\d]\w*)?$", description="of the function: file.py:name or package.module:name"
+    )
     make: Callable[[Shapes], tuple[Any, Any]] | None = Field(None, exclude=True, repr=False)
 
     @classmethod
@@ -360,7 +362,11 @@ class Own(Network):
             known = f", such as network={self.place!r}" if self.place else ""
             remedy = f"Pass the function that makes them{known}."
             raise InputError("networks of your own, whose code no run holds", "the function", remedy)
-        made = self.make(shapes)
+        try:
+            made = self.make(shapes)
+        except Exception as error:
+            got = f"{self.place or 'a network function'} that fails ({type(error).__name__}: {error})"
+            raise InputError(got, "a function of Shapes that returns encoder and decoder") from error
         if not (
             isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(part, nn.Module) for part in made)
         ):

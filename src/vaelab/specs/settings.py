@@ -68,7 +68,7 @@ class Settings(Spec):
             try:
                 degenerate = Posterior.of(values["posterior"]).degenerate
             except InputError as error:
-                raise ValueError(str(error)) from None
+                raise ValueError(str(error)) from error  # which `explain` finds again
             return {**values, "penalties": ()} if degenerate else values
         return values
 

@@ -1,6 +1,8 @@
 """An exponential moving average of the weights that a training passes through.
 
-    a ← d a + (1 − d) w   after every step,   d = min(decay, (1 + n) / (10 + n)) at step n
+    a ← dᵏ a + (1 − dᵏ) w   after every k = 8 steps,   d = min(decay, (1 + n) / (10 + n)) at step n
+
+and at the end of every epoch, with the k that are left. A pass over all weights costs as much as a small step.
 
 The average errs less than the last weights, which the noise of the last batches has moved; the smaller d of the first
 steps lets it forget the first weights. Polyak, Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-_EVERY = 8  # steps in one update: a pass over all weights costs as much as a small step, and w moves little meanwhile
+_EVERY = 8  # k
 
 
 class Average:
@@ -27,18 +29,21 @@ class Average:
         On the device it is trained on.
     decay
         d, of a step.
+    epoch
+        Steps of an epoch.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, model: nn.Module, decay: float, epoch: int) -> None:
+        self.decay, self.epoch = decay, epoch
         self._weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
         self._average = {name: w.clone() for name, w in self._weights.items()}
 
     @torch.no_grad()
-    def step(self, n: int, *, last: bool = False) -> None:
-        """Hear that step n, from 1, is done; every eighth and the last are averaged, for those before them too."""
-        past = n % _EVERY or _EVERY
-        if past == _EVERY or last:
+    def step(self, n: int) -> None:
+        """Hear that step n, from 1, is done."""
+        within = n % self.epoch or self.epoch
+        past = within % _EVERY or _EVERY
+        if past == _EVERY or within == self.epoch:
             decay = min(self.decay, (1 + n) / (10 + n)) ** past
             torch._foreach_lerp_(list(self._average.values()), list(self._weights.values()), 1 - decay)
 

@@ -169,12 +169,12 @@ class _Training:
             if self.state.step > self.plan.steps:
                 raise InputError(f"{self.state_file} at step {self.state.step}", f"at most {self.plan.steps}")
             self.fabric.strategy.precision.load_state_dict(scaler)
-        if self.settings.ema is not None:
-            self.average = Average(self.model, self.settings.ema)
-            self.average.load_state_dict(self.state.average)
-            self.state.average = self.average.state_dict()
         self._plateau = self._slowed()
         forward, update = self._wrap(adam)
+        if self.settings.ema is not None:  # of the weights as Fabric has converted them
+            self.average = Average(self.model, self.settings.ema, self.plan.steps_per_epoch)
+            self.average.load_state_dict(self.state.average)
+            self.state.average = self.average.state_dict()
         first = Start(self.stage, self.plan.epochs, self.plan.steps_per_epoch, self.state.step, self.state.history)
         for hook in self.hooks:
             hook.start(first)
@@ -252,7 +252,7 @@ class _Training:
                         objective = objective._replace(readings=objective.readings | read)
                     state.step += 1
                     if self.average is not None:
-                        self.average.step(state.step, last=state.step == self.plan.steps)
+                        self.average.step(state.step)
                     ledger.add(state.step, objective)
                 self._after(chunk, adam)
 

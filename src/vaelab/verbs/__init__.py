@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vaelab.lazy import attach
 
 if TYPE_CHECKING:
+    from vaelab.diagnostics.table_comparison import TableComparison
     from vaelab.verbs.comparison import compare
     from vaelab.verbs.densities import DensityComparison, compare_densities
     from vaelab.verbs.diagnosis import diagnose
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from vaelab.verbs.enhancement import Enhanced, enhance
     from vaelab.verbs.evaluation import evaluate
     from vaelab.verbs.options import Options
-    from vaelab.verbs.tabular import TableComparison, compare_tables
+    from vaelab.verbs.tabular import compare_tables
 
 __all__ = [
     "DensityComparison",
@@ -38,7 +39,7 @@ __getattr__, __dir__ = attach(
         "Enhanced": "vaelab.verbs.enhancement",
         "Estimate": "vaelab.verbs.dimension",
         "Options": "vaelab.verbs.options",
-        "TableComparison": "vaelab.verbs.tabular",
+        "TableComparison": "vaelab.diagnostics.table_comparison",
         "compare": "vaelab.verbs.comparison",
         "compare_tables": "vaelab.verbs.tabular",
         "compare_densities": "vaelab.verbs.densities",

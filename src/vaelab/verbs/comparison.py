@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from vaelab.arguments import check_kind
 from vaelab.data import Dataset, MappedArray, Rows, Scaling, TrainSplit, blocks, check_array, load_rows
 from vaelab.data.checks import is_frame
 from vaelab.errors import InputError, VaelabWarning
@@ -60,7 +61,11 @@ def compare(
     InputError
         The sets have different shapes or units, or the protocol does not suit them.
     """
-    options = Options() if options is None else options
+    options = Options.of(options)
+    if scaling is not None:
+        check_kind("scaling", scaling, Scaling, "a vaelab.data.Scaling")
+    if train is not None:
+        check_kind("train", train, Dataset, "a data set", "Use vaelab.data.from_arrays(X, y=y).")
     (real, columns), (fake, others) = _checked(real, names[0]), _checked(fake, names[1])
     fake = _in_order(fake, others, columns)
     if tuple(real.shape[1:]) != tuple(fake.shape[1:]):

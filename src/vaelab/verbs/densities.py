@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vaelab.arguments import check_count, check_seed, check_share, names_of
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.data.partition import partition
 from vaelab.errors import InputError, MissingExtraError
@@ -29,7 +30,7 @@ from vaelab.runs.stages import check_densities, fit_density, hold_out
 from vaelab.specs.densities import PRIOR, Density, named
 from vaelab.verbs.subject import read
 
-_FOR_WEIGHTS = 0.1  # share of the codes that the weights of a flow and of a second stage are chosen by
+_FOR_WEIGHTS = 0.1  # share of the codes that the weights of what is trained by gradient are chosen by
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ def compare_densities(
 ) -> DensityComparison:
     """Fit latent densities to a trained model's codes, and rank them on held-out ones.
 
-    Every density sees fresh draws of the same codes' posteriors. A flow and a second stage choose their weights by a
-    tenth of the codes that they are given, never by those that are scored on.
+    Every density sees fresh draws of the same codes' posteriors. What is trained by gradient chooses its weights by
+    a tenth of the codes that it is given, never by those that are scored on.
 
     Parameters
     ----------
@@ -156,6 +157,7 @@ def compare_densities(
     >>> sorted(found.scores), found.held_out
     (['gaussian', 'prior'], 40)
     """
+    densities = check_comparison(densities, held_out, epochs, seed)
     given, data = read(model, X, y)
     return compare_on(
         given,
@@ -213,7 +215,7 @@ def compare_on(
             continue
         seconds[name] = time.perf_counter() - start
         if enough is not None and enough(name, trained.densities[name]):
-            reached = f"Draws from the {name} are as near to unseen rows as decoded codes: there is nothing to gain."
+            reached = f"Draws from the {name} are about as near to unseen rows as decoded codes: nothing left to gain."
     scored = {name: trained.densities[name] for name in wanted if name in trained.densities and name not in skipped}
     if not scored:
         raise InputError("no density that can be fitted", "at least one", " ".join(skipped.values()))
@@ -253,7 +255,7 @@ def seconds_of(budget: float | str | None) -> float:
     """
     if budget is None:
         return math.inf
-    found = re.fullmatch(r"\s*([0-9.e-]+)\s*(s|min|h|)\s*", str(budget))
+    found = re.fullmatch(r"\s*([0-9.e+-]+|inf)\s*(s|min|h|)\s*", str(budget))
     try:
         seconds = float(found[1]) * {"s": 1, "": 1, "min": 60, "h": 3600}[found[2]] if found else -1.0
     except ValueError:
@@ -299,6 +301,21 @@ def _ranked(
         exact = densities[name].exact
         found[name] = DensityScore(float(rows[name].mean()), float(behind.mean()), error, exact, seconds[name])
     return found
+
+
+def check_comparison(
+    densities: Sequence[str] | None, held_out: float, epochs: int | None, seed: int
+) -> tuple[str, ...] | None:
+    """Refuse arguments of a comparison that are none, before models are read; return the names of the densities."""
+    check_share("held_out", held_out)
+    check_seed(seed)
+    if epochs is not None:
+        check_count("epochs", epochs)
+    if densities is None:
+        return None
+    wanted = names_of("densities", densities)
+    _ordered(wanted)  # refuses unknown ones
+    return wanted
 
 
 def _ordered(densities: Sequence[str] | None) -> list[str]:

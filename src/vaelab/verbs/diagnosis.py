@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from vaelab.arguments import check_count, check_seed
 from vaelab.diagnostics.diagnosis import Diagnosis, Examples, Measures
 from vaelab.diagnostics.measures import (
     Continuation,
@@ -106,8 +107,8 @@ def diagnose(
     """
     with own_state():
         start = time.perf_counter()
-        if seed < 0:
-            raise InputError(f"seed={seed}", "a whole number ≥ 0")
+        check_seed(seed)
+        check_count("rows", rows)
         with left_as_it_is(model):
             subject = subject_of(model, X, y, held_out=held_out, gamma=gamma)
             vae = subject.trained.vae
@@ -144,7 +145,7 @@ def diagnose(
             verdicts=verdicts_of(measures, context),
             examples=examples,
             history=[record for record in history if record.get("stage") == subject.trained.facts.stage],
-            notes=tuple(measured.notes),
+            notes=(*measured.notes, *filter(None, [subject.trained.whitened])),
             seconds=time.perf_counter() - start,
         )
 
@@ -182,6 +183,7 @@ def _context(subject: Subject) -> Context:
         sampler=trained.facts.best_density,
         gamma_known=subject.gamma_known,
         foreign=subject.origin == "foreign",
+        loss_read=subject.loss_read,
         form="estimator" if subject.origin == "training" else "module",
         conditional=trained.conditioning is not None,
         epochs=trained.settings.training.epochs if subject.origin == "training" else None,

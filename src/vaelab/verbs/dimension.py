@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from vaelab.data import Conditioning, Dataset, Kind, Split, as_batches, from_arrays
-from vaelab.data.labels import count_classes
+from vaelab.arguments import check_count, check_kind, check_seed
+from vaelab.data import Dataset, Kind, Split, as_batches, from_arrays
 from vaelab.diagnostics.dimension import Dimensions, dimensions_of
-from vaelab.diagnostics.groups import groups_of, regions_of
 from vaelab.diagnostics.local_dimension import local_dimension as around_rows
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.estimators.base import Estimator
@@ -26,6 +24,7 @@ from vaelab.model import VAE
 from vaelab.runs import Trained
 from vaelab.specs import FitSettings, Isotropic, Settings
 from vaelab.types import Batches
+from vaelab.verbs.grouping import by_condition, by_label
 from vaelab.verbs.search import DANCO, Search, Trial, best_of, counts_of, local_of, other_estimates, unresolved, varying
 from vaelab.verbs.subject import read
 
@@ -91,7 +90,8 @@ def manifold_dimension(
     Warns
     -----
     VaelabWarning
-        There are not two clusters of active and idle dimensions, the two counts differ, or every dimension is active.
+        There are not two clusters of active and idle dimensions, the two counts differ, or every dimension is active;
+        or the code is the whitened columns.
 
     Examples
     --------
@@ -101,21 +101,22 @@ def manifold_dimension(
     >>> manifold_dimension(vae, torch.randn(50, 5)).all.latent_dim
     2
     """
+    check_count("regions", regions)
+    check_seed(seed)
     if isinstance(model, VAE):
         vae, batches = model, _tensors(X, c)
-        groups = None if labels is None else _by_label(labels, len(batches))
+        groups = None if labels is None else by_label(labels, len(batches))
         return _doubted(dimensions_of(vae, batches, groups=groups, regions=regions, seed=seed))
-    trained, data = read(model, X, c)
-    split: Split = data.test if len(data.test) else data.train
+    trained, data, split = _read(model, X, c)
     batches, conditions = trained.batches_of(split), split.c
     names: tuple[str, ...] | None = None
     other = trained.conditioning is None or trained.conditioning.form == "sequence"
     if labels is None and other and split.labels is not None:
         labels, names = split.labels, data.classes
     if labels is not None:
-        groups = _by_label(labels, len(batches), names)
+        groups = by_label(labels, len(batches), names)
     elif trained.conditioning is not None and isinstance(conditions, Tensor):
-        groups = _by_condition(trained.conditioning, conditions, regions, seed)
+        groups = by_condition(trained.conditioning, conditions, regions, seed)
     else:
         groups = None
     return _doubted(dimensions_of(trained.vae, batches, groups=groups, regions=regions, seed=seed))
@@ -150,9 +151,17 @@ def local_dimension(
     """
     if isinstance(model, VAE):
         return around_rows(model, _tensors(X, c)).counts.numpy()
-    trained, data = read(model, X, c)
-    split: Split = data.test if len(data.test) else data.train
+    trained, _, split = _read(model, X, c)
     return around_rows(trained.vae, trained.batches_of(split)).counts.numpy()
+
+
+def _read(
+    model: Trained | Estimator | SequenceVAE | Path | str, X: object, c: object
+) -> tuple[Trained, Dataset, Split]:
+    trained, data = read(model, X, c)
+    if trained.whitened:
+        warnings.warn(trained.whitened, VaelabWarning, stacklevel=3)
+    return trained, data, data.test if len(data.test) else data.train
 
 
 def _doubted(found: Dimensions) -> Dimensions:
@@ -171,33 +180,6 @@ def _tensors(X: object | None, c: object | None) -> Batches:
             "tensors in the network's units",
         )
     return as_batches(X, c, dtype=X.dtype)
-
-
-def _by_label(labels: object, rows: int, classes: tuple[str, ...] | None = None) -> dict[str, Tensor]:
-    """Rows of each class, in the classes' order; labels count the classes if these are given."""
-    values = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
-    if values.shape != (rows,):
-        raise InputError(f"labels of shape {values.shape} for {rows} rows", "one label per row")
-    numbers, names = count_classes(values, source="labels")
-    shown = names if classes is None else [classes[int(label)] for label in names]
-    return {name: numbers == i for i, name in enumerate(shown)}
-
-
-def _by_condition(conditioning: Conditioning, c: Tensor, regions: int, seed: int) -> dict[str, Tensor]:
-    """Rows of each class of the condition, or of each region, which is named in the user's units where it has any."""
-    labels = conditioning.labels(c)
-    if labels is not None and conditioning.classes is not None:
-        return {name: labels == i for i, name in enumerate(conditioning.classes)}
-    if conditioning.form == "sequence":
-        return groups_of(c, regions, seed=seed)
-    places = torch.tensor([column.width for column in conditioning.columns]).cumsum(0)
-    numbers = [
-        (int(place) - 1, one) for place, one in zip(places, conditioning.columns, strict=True) if not one.classes
-    ]
-    if not numbers:
-        return groups_of(c, regions, seed=seed)
-    shown = torch.stack([c[:, place].cpu() * one.std + one.mean for place, one in numbers], 1)
-    return regions_of(c, regions, shown=shown, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -358,8 +340,11 @@ def estimate_dimension(
     InputError
         No seeds, a `largest` below 1, fewer than 20 rows, rows that are all the same, or that cannot be trained on.
     """
-    if seeds < 1 or (largest is not None and largest < 1):
-        raise InputError(f"seeds={seeds}, largest={largest}", "at least 1 of each")
+    check_count("seeds", seeds)
+    if largest is not None:
+        check_count("largest", largest)
+    if settings is not None:
+        check_kind("settings", settings, Settings, "vaelab.Settings")
     if settings is not None and isinstance(settings.posterior, Isotropic):
         raise InputError("posterior='isotropic'", "one with a variance for every dimension", "Use 'diagonal'.")
     data = data if isinstance(data, Dataset) else from_arrays(data)

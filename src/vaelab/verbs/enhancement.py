@@ -11,7 +11,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vaelab import runs
+from vaelab.arguments import check_count
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError
 from vaelab.latent import Codes, Generator, LatentDensity
@@ -27,7 +27,7 @@ from vaelab.rows import rows_at_once, spans
 from vaelab.runs import Trained
 from vaelab.specs.densities import PRIOR, named
 from vaelab.training import stream
-from vaelab.verbs.densities import DensityComparison, apart, compare_on
+from vaelab.verbs.densities import DensityComparison, apart, check_comparison, compare_on
 from vaelab.verbs.sample_distances import SampleDistance, distances_of, features_of, needed_errors, taken
 from vaelab.verbs.subject import Subject, left_as_it_is, subject_of
 
@@ -191,12 +191,12 @@ def enhance(
     held_out
         Share of the rows (at most 5,000) that the densities do not see.
     epochs
-        Of the second stage and the flow; those of the model's settings if None.
+        Of what is trained by gradient; those of the model's settings if None.
     budget
         Time for the fits, in seconds or like ``"2min"``: none is begun after it.
     rows
-        Codes that densities are fitted to, at most; chosen at random where there are more. To fit a flow and a second
-        stage to many takes long: give more if that is worth it.
+        Codes that densities are fitted to, at most; chosen at random where there are more. What is trained by
+        gradient takes long on many: give more if that is worth it.
     samples
         Decoded draws of each density.
     gamma
@@ -227,13 +227,15 @@ def enhance(
     >>> sorted(better.distances), better.sample(3).shape
     (['gaussian', 'prior'], (3, 4))
     """
-    _check_numbers({"samples": (samples, 2), "rows": (rows, 10), "seed": (seed, 0)}, epochs, held_out)
+    check_count("samples", samples, 2)
+    check_count("rows", rows, 10)
+    chosen = check_comparison(densities, held_out, epochs, seed)
     with left_as_it_is(model):
         subject = subject_of(model, X, y, gamma=gamma)
         if subject.trained.settings.network.takes == "sequences":
             raise InputError("a model of sequences", "one of independent rows", "Use vaelab.compare_densities.")
         batches, groups, available = _some(subject, rows, held_out, seed)
-        wanted = None if densities is None else ["prior", *(name for name in densities if name != "prior")]
+        wanted = None if chosen is None else ["prior", *(name for name in chosen if name != "prior")]
         if wanted is None and len(batches) < _FEW:
             wanted = [PRIOR, *(law.name for law in named() if not law.gradient)]
         kept, unseen = apart(batches, subject.trained, held_out, seed, groups=groups)
@@ -271,15 +273,6 @@ def enhance(
         trained=trained,
         _subject=subject,
     )
-
-
-def _check_numbers(whole: dict[str, tuple[object, int]], epochs: object, held_out: object) -> None:
-    """Refuse what is no whole number, or below the least that it can be, and a share that is none."""
-    for name, (value, least) in (whole | ({} if epochs is None else {"epochs": (epochs, 1)})).items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-            raise InputError(f"{name}={value!r}", f"a whole number of at least {least}")
-    if not isinstance(held_out, Real) or not 0 < float(held_out) < 1:
-        raise InputError(f"held_out={held_out!r}", "a share between 0 and 1, both excluded")
 
 
 def _some(
@@ -326,11 +319,17 @@ class _Draws:
         self.sets[name] = _decoded(self.trained, z, given, self.features, generator)
 
     def as_near_as_codes(self, name: str, density: LatentDensity) -> bool:
-        """Whether the density's draws are not clearly farther from unseen rows than decoded codes are."""
-        self.add(name, density)
-        pair = {PRIOR: self.sets[_LIMIT], name: self.sets[name]}  # what stands first is what gains are over
-        found = distances_of(pair, self.real, seed=self.seed)[name]
-        return found.gain > -2 * found.gain_error
+        """Whether its draws are surely nearly as near to unseen rows as decoded codes are, if the prior's are not.
+
+        That is, they lose at most a tenth of what the prior's lose, by two standard errors.
+        """
+        for each, law in ((PRIOR, self.trained.densities[PRIOR]), (name, density)):
+            if each not in self.sets:
+                self.add(each, law)
+        pair = {PRIOR: self.sets[_LIMIT], "law": self.sets[name], "its prior": self.sets[PRIOR]}  # gains over the codes
+        found = distances_of(pair, self.real, seed=self.seed)
+        own, prior = found["law"], found["its prior"]
+        return -own.gain + 2 * own.gain_error < max(-0.1 * prior.gain, 0.0)
 
     def distances(self, densities: Mapping[str, LatentDensity]) -> dict[str, SampleDistance]:
         """Of all sets from the unseen rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.data import Dataset, Rows, Split, content_hash, load
+from vaelab.data import Dataset, Rows, Schema, Split, content_hash, load
+from vaelab.diagnostics.table_comparison import TableComparison
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
 from vaelab.metrics.evaluator import Blocks, Evaluator
@@ -61,7 +63,7 @@ def evaluate(
     InputError
         The data do not fit the model, or the options the data.
     """
-    options = Options() if options is None else options
+    options = Options.of(options)
     trained, data, notes = _resolved(model, data)
     data = trained.conditioned(data)
     _check_data(trained, data)
@@ -99,7 +101,8 @@ def _resolved(
     """Load what was given by name, and say where data differ from those of the training."""
     found = trained_of(model)
     if isinstance(data, str | Path):
-        data = load(data, mixed=found.schema is not None)
+        columns = getattr(found.settings.likelihood, "columns", None)
+        data = load(data, mixed=found.schema is not None, columns=columns)
     given: object = data
     if given is not None and not isinstance(given, Dataset):
         remedy = "Pass vaelab.data.from_arrays(train, test)."
@@ -134,22 +137,49 @@ def _of_mixed(metrics: Sequence[str], options: Options) -> tuple[str, ...]:
 
 def _beside_rows(trained: Trained, data: Dataset, options: Options) -> list[str]:
     """Say in a line for each density how samples of a mixed table compare with its test rows."""
-    schema, n = trained.schema, len(data.test)
-    if schema is None or n < FEWEST or len(data.train) < FEWEST or not isinstance(data.test.x, Tensor):
+    if min(len(data.test), len(data.train)) < FEWEST or not isinstance(data.test.x, Tensor):
         return []
     lines = []
-    real, train = (schema.to_frame(torch.as_tensor(split.x)) for split in (data.test, data.train))
     for name in options.densities or tuple(trained.densities):
-        c = data.test.c
-        drawn = trained.sample(n, None if c is None else c.to(trained.device), density=name)
-        found = compare_tables(real, schema.to_frame(drawn), train=train)
+        found = beside_rows(trained, data, density=name)
         area = found.told_apart
         lines.append(
             f"Samples from {title_of(name)}: told apart by trees {area.value:.3f} ± {1.96 * area.error:.3f} (0.5 is "
             f"best), columns agree {found.shape:.3f}, pairs {found.pair:.3f} (1 is best), "
-            f"copies of training rows {100 * found.copies:.1f} %."
+            f"copies of training rows {100 * found.copies:.1f} % (of test rows {100 * found.copies_real:.1f} %)."
         )
-    return [*lines, "vaelab.compare_tables has these column by column, and a picture."]
+        if not math.isnan(found.membership.value):
+            low, high = found.membership.interval
+            lines.append(
+                f"Which rows were trained on, by samples from {title_of(name)}: membership inference "
+                f"{found.membership.value:.3f} [{low:.3f}, {high:.3f}] (0.5 gives nothing away)."
+            )
+    return [*lines, "vaelab.compare_tables has these column by column, and a page (--html page.html)."]
+
+
+def beside_rows(trained: Trained, data: Dataset, *, density: str = "auto", seed: int = 0) -> TableComparison:
+    """Compare samples of a table with its test rows, as many, with gaps where the training rows had any.
+
+    Raises
+    ------
+    InputError
+        Images, or too few rows.
+    """
+    if trained.facts.kind != "table":
+        raise InputError(f"{data.name}, which are images, beside real rows of a table", "a table", "Leave it out.")
+    schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
+    schema = schema.modelled  # identifiers made anew say nothing
+    splits = data.test, data.train
+    real, train = (schema.to_frame(torch.cat([x for x, _ in split.parts()])) for split in splits)
+    c = data.test.c
+    drawn = trained.sample(
+        len(data.test),
+        None if c is None else c.to(trained.device),
+        density=density,
+        missing=any(trained.facts.gaps or ()),
+        seed=seed,
+    )
+    return compare_tables(real, schema.to_frame(drawn), train=train)
 
 
 def _check_data(trained: Trained, data: Dataset) -> None:

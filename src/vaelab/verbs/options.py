@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vaelab.arguments import check_count, check_kind, names_of
 from vaelab.data import Kind
 from vaelab.data.cache import cache_folder
 from vaelab.errors import InputError
@@ -65,9 +66,18 @@ class Options:
     watch: Watch = field(default=silent, repr=False)
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or self.likelihood_draws < 1 or self.likelihood_rows < 0:
-            got = f"draws={self.draws}, likelihood draws={self.likelihood_draws}, rows={self.likelihood_rows}"
-            raise InputError(got, "at least 1 draw of each, and no negative number of rows")
+        check_count("draws", self.draws)
+        check_count("likelihood_draws", self.likelihood_draws)
+        check_count("likelihood_rows", self.likelihood_rows, 0)
+        for name in ("metrics", "densities"):
+            object.__setattr__(self, name, names_of(name, getattr(self, name)))
+
+    @classmethod
+    def of(cls, given: Options | None) -> Options:
+        """Return what was given, or the defaults; refuse anything else."""
+        if given is not None:
+            check_kind("options", given, cls, "vaelab.verbs.Options")
+        return given or cls()
 
     @property
     def folder(self) -> Path:
@@ -113,7 +123,9 @@ class Options:
         InputError
             An unknown name, one for another kind of data, or a distance to be called FID that is on other features.
         """
-        chosen = [protocol(each) if isinstance(each, str) else each for each in given]
+        chosen = [
+            protocol(each) if isinstance(each, str) else each for each in names_of("protocols", given, (str, Protocol))
+        ]
         if not chosen:
             usual = "ttur-10k" if self.weights is not None else "classifier-10k" if labels else "pca-10k"
             chosen = [protocol("tabular" if kind == "table" else usual)]

@@ -122,7 +122,7 @@ def recalibrate(model: object, X: object = None, y: object = None, *, shape: Sha
     >>> model.gamma_, round(recalibrate(model, X, shape="iso-i").gamma_, 1)
     (1.0, 1.1)
     """
-    if shape not in ("auto", "iso-i", "diag-i"):
+    if not isinstance(shape, str) or shape not in ("auto", "iso-i", "diag-i"):
         raise InputError(f"shape={shape!r}", "'auto', 'iso-i' or 'diag-i'")
     with left_as_it_is(model):
         subject = subject_of(model, X, y)

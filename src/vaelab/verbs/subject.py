@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from vaelab import runs
 from vaelab.data import ArrayBatches, Conditioning, Dataset, MappedBatches, Scaling, TestSplit, TrainSplit, check_array
 from vaelab.data.cells import container_of
-from vaelab.data.checks import is_frame
+from vaelab.data.checks import is_frame, plain_rows
 from vaelab.data.conditions import Column, is_one_hot
-from vaelab.diagnostics.adapters import Wrapped, adapt
+from vaelab.diagnostics.adapters import Wrapped, adapt, precision_of
 from vaelab.diagnostics.adapters.networks import owner_of
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
@@ -63,6 +63,8 @@ class Subject:
         What it came as, in words.
     gamma_known
         Whether the decoder variance is one that somebody declared or learned.
+    loss_read
+        Whether that of a foreign model was read off its program.
     batches
         Rows that it was trained on, or that were given, with their conditions.
     held_out
@@ -87,6 +89,7 @@ class Subject:
     labels: Tensor | None = None
     groups: Tensor | None = None
     sections: Mapping[str, Any] = field(default_factory=dict)
+    loss_read: bool = False
 
 
 def subject_of(
@@ -288,11 +291,11 @@ def _of_networks(
         raise InputError("a model without rows", "rows to look at", "Pass those that it was fitted on.")
     x = _numbers(X, "X")
     if isinstance(model, VAE):
-        vae, family, known = model, "a VAE of vaelab", True
+        vae, family, known, loss_read = model, "a VAE of vaelab", True, True
         x = x if isinstance(X, Tensor) else x.to(next(model.parameters()).dtype)
     else:
-        x, y = x.float(), None  # an adapted model computes in its own precision
-        vae, family, known = adapt(model, x[:_TRIED], gamma=gamma)
+        x, y = x.to(precision_of(model, x)), None
+        vae, family, known, loss_read = adapt(model, x[:_TRIED], gamma=gamma)
         if given is not None:
             raise InputError(f"conditions, for {family}, which takes none", "rows alone", "Leave y out.")
     batches = ArrayBatches(x, _tensor(y, vae, family), dtype=x.dtype)
@@ -308,11 +311,12 @@ def _of_networks(
     if labels is None and isinstance(batches.c, Tensor) and is_one_hot(batches.c):
         labels = batches.c.argmax(1)
     origin: Origin = "module" if isinstance(model, VAE) else "foreign"
-    return Subject(trained, origin, family, known, batches, rest, labels=labels)
+    return Subject(trained, origin, family, known, batches, rest, labels=labels, loss_read=loss_read)
 
 
 def _numbers(X: object, name: str) -> Tensor:
     """(n, …) floating-point rows of any rank, as the network takes them."""
+    X = plain_rows(X, name)
     shape = tuple(getattr(X, "shape", ()))
     flat: Any = X
     if len(shape) not in (0, 1, 2) and hasattr(X, "reshape"):  # any order of the axes is the network's own affair

@@ -6,7 +6,7 @@ model's loss stands for. `wrap` declares them where nothing can be found. No lib
 has brought it along.
 """
 
-from vaelab.diagnostics.adapters.adapting import Adapted, adapt
+from vaelab.diagnostics.adapters.adapting import Adapted, adapt, precision_of
 from vaelab.diagnostics.adapters.wrapping import Wrapped, wrap
 
-__all__ = ["Adapted", "Wrapped", "adapt", "wrap"]
+__all__ = ["Adapted", "Wrapped", "adapt", "precision_of", "wrap"]

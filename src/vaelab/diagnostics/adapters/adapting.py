@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
@@ -14,7 +15,7 @@ from vaelab.diagnostics.adapters.of_diffusers import of_diffusers
 from vaelab.diagnostics.adapters.of_modules import of_modules
 from vaelab.diagnostics.adapters.of_pythae import of_pythae
 from vaelab.diagnostics.adapters.of_sklearn import of_sklearn
-from vaelab.diagnostics.adapters.reading import REMEDY, PosteriorReading
+from vaelab.diagnostics.adapters.reading import REMEDY, PosteriorReading, read_mean, read_posterior
 from vaelab.diagnostics.adapters.wrapping import LikelihoodName, Wrapped
 from vaelab.errors import InputError
 from vaelab.model import KL, VAE, Bernoulli, FixedVariance, Gaussian
@@ -22,6 +23,8 @@ from vaelab.model import KL, VAE, Bernoulli, FixedVariance, Gaussian
 T = TypeVar("T")
 
 _FAMILIES: tuple[Callable[[object], Wrapped | None], ...] = (of_pythae, of_diffusers, of_modules, of_sklearn)
+_FEW = 8  # rows that units are proved on
+_BETTER = 0.5  # largest share of the squared error, and of the variance, that the right units may leave
 _SAME = 1e-3  # of the largest number: what order of summation and tuned kernels may change
 
 
@@ -36,11 +39,14 @@ class Adapted(NamedTuple):
         What it came as, with an article.
     gamma_known
         Whether the loss is known to stand for this likelihood. If not, it is a Gaussian one of variance 1.
+    loss_read
+        Whether that was read off the program, so that nobody can have said it wrongly.
     """
 
     vae: VAE
     family: str
     gamma_known: bool
+    loss_read: bool = False
 
 
 def adapt(model: object, x: Tensor, *, gamma: float | None = None, likelihood: LikelihoodName | None = None) -> Adapted:
@@ -80,10 +86,74 @@ def adapt(model: object, x: Tensor, *, gamma: float | None = None, likelihood: L
             f"rows of shape {tuple(x.shape)} and {x.dtype}", "(n, *event), 2 finite rows of floats or more"
         )
     wrapped = model if isinstance(model, Wrapped) else _recognised(model)
+    _check_units(wrapped, x[:_FEW])
+    said = isinstance(model, Wrapped) or gamma is not None or likelihood is not None
     wrapped = _overridden(wrapped, gamma, likelihood)
     if wrapped.likelihood == "bernoulli" and not _within(x):
         raise InputError("rows beyond [0, 1] for a Bernoulli likelihood", "rows in [0, 1]", "Use a Gaussian one.")
-    return _assembled(wrapped, x[:2].detach())
+    adapted = _assembled(wrapped, x[:2].detach())
+    return adapted._replace(loss_read=adapted.gamma_known and not said)
+
+
+def precision_of(model: object, x: Tensor) -> torch.dtype:
+    """Return the type of numbers in which a foreign model is to get its rows: its own, where it has one.
+
+    Functions of NumPy arrays get rows as they are. Where no weights are seen, as behind a lambda, it is float32 if the
+    function takes that.
+
+    Raises
+    ------
+    InputError
+        The model is of no known kind.
+    """
+    wrapped = model if isinstance(model, Wrapped) else _recognised(model)
+    if wrapped.arrays:
+        return x.dtype
+    owner = owner_of(wrapped.encode)
+    weights = () if owner is None else owner.parameters()
+    own = next((weight.dtype for weight in weights if weight.is_floating_point()), None)
+    if own is not None or x.dtype != torch.float64:
+        return torch.float64 if own == torch.float64 else torch.float32
+    try:
+        with torch.no_grad():
+            wrapped.encode(x[:2].float())
+    except Exception:  # said by `adapt`, if it fails for other reasons too
+        return x.dtype
+    return torch.float32
+
+
+@torch.no_grad()
+def _check_units(wrapped: Wrapped, x: Tensor) -> None:
+    """Refuse rows in [0, 1] for a family that was trained on others, where these are rebuilt well, and far better.
+
+    Raises
+    ------
+    InputError
+        With the map from the one to the other.
+    """
+    if wrapped.takes is None or float(x.min()) < 0 or float(x.max()) > 1:
+        return
+    low, high = wrapped.takes
+    proper = _error(wrapped, low + (high - low) * x) / (high - low) ** 2
+    # a model without training rebuilds neither
+    if proper < _BETTER * min(_error(wrapped, x), float((x - x.mean(0)).square().mean())):
+        got = f"rows from 0 to 1, for {wrapped.name}, which rebuilds them better from {low:g} to {high:g}"
+        remedy = f"Pass {high - low:g} * X - {-low:g} (--range pm1)." if low < 0 else ""
+        raise InputError(got, "the units of its training", remedy)
+
+
+def _error(wrapped: Wrapped, x: Tensor) -> float:
+    """Mean squared error of reconstructions; infinite where there are none, as `adapt` says later."""
+    owners = [owner for owner in (owner_of(wrapped.encode), owner_of(wrapped.decode)) if owner is not None]
+    for owner in owners:
+        owner.eval()
+    weight = next((weight for owner in owners for weight in owner.parameters()), x)
+    try:
+        rows = x.to(weight)
+        rebuilt = read_mean(wrapped.decode(read_posterior(wrapped.encode(rows), wrapped.variance).mean))
+        return float((rebuilt.reshape(rows.shape) - rows).square().mean())
+    except Exception:
+        return math.inf
 
 
 def _recognised(model: object) -> Wrapped:
@@ -166,6 +236,8 @@ def _decoded(decoder: ForeignDecoder, z: Tensor) -> Tensor:
 
 def _check_function(role: str, call: Callable[[Tensor], Tensor], rows: Tensor, found: Tensor) -> None:
     """Check two rows: finite, the same when asked again, and the first the same whatever the second is."""
+    if found.is_complex():
+        raise InputError(f"a {role} with complex numbers", "real ones", REMEDY)
     if not bool(found.isfinite().all()):
         raise InputError(f"a {role} with infinite or undefined numbers", "finite ones", "Check the units of the rows.")
     if not _same(call(rows), found):

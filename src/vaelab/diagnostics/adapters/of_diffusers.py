@@ -4,7 +4,7 @@ Codes are the latents as diffusion models see them, (z − shift) · factor with
 ``shift_factor``, or per channel (z − mean) · factor/std where it has ``latents_mean`` and ``latents_std``: the scale on
 which a prior N(0, I) makes sense (Rombach, Blattmann, Lorenz, Esser, Ommer, "High-Resolution Image Synthesis with
 Latent Diffusion Models", CVPR 2022, section D.1). They were trained with perceptual and adversarial losses and
-a tiny weight of the KL, so that no γ is known.
+a tiny weight of the KL, so that no γ is known. Their images are in [−1, 1].
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def of_diffusers(model: object) -> Wrapped | None:
         raise InputError(f"a diffusers {names[0]}", "one of its autoencoders", "Of a pipeline pass pipeline.vae.")
     shift, factor = _scaling(model)
     return Wrapped(
-        _Encode(model, shift, factor), _Decode(model, shift, factor), variance="log_std", name=f"a diffusers {names[0]}"
+        _Encode(model, shift, factor),
+        _Decode(model, shift, factor),
+        variance="log_std",
+        name=f"a diffusers {names[0]}",
+        takes=(-1.0, 1.0),
     )
 
 

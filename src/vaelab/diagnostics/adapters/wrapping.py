@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from vaelab.arguments import check_number
 from vaelab.errors import InputError
 
 LikelihoodName = Literal["gaussian", "bernoulli"]
@@ -21,6 +21,8 @@ class Wrapped:
     ----------
     kl_weight
         β of a Bernoulli likelihood's loss. That of a Gaussian one is part of its γ.
+    takes
+        Lowest and highest number of the rows that models of this family were trained on; None where that differs.
     """
 
     encode: Callable[..., object]
@@ -31,21 +33,21 @@ class Wrapped:
     arrays: bool = False
     name: str = "a wrapped model"
     kl_weight: float = 1.0
+    takes: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for role, function in (("encode", self.encode), ("decode", self.decode)):
             if not callable(function):
                 raise InputError(f"{role} of type {type(function).__name__}", "a function or a module")
-        if self.likelihood not in get_args(LikelihoodName):
+        if not isinstance(self.likelihood, str) or self.likelihood not in get_args(LikelihoodName):
             raise InputError(f"likelihood={self.likelihood!r}", " or ".join(get_args(LikelihoodName)))
-        if self.variance not in get_args(Spread):
+        if not isinstance(self.variance, str) or self.variance not in get_args(Spread):
             raise InputError(f"variance={self.variance!r}", "one of " + ", ".join(get_args(Spread)))
         if self.gamma is None:
             return
         if self.likelihood == "bernoulli":
             raise InputError(f"gamma={self.gamma} with a Bernoulli likelihood, which has no variance", "one of the two")
-        if not 0 < self.gamma < math.inf:
-            raise InputError(f"gamma={self.gamma}", "a positive variance", "It is in squared units of the rows.")
+        check_number("gamma", self.gamma, "a positive variance, in squared units of the rows")
 
 
 def wrap(

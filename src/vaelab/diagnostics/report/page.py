@@ -81,7 +81,7 @@ def render(diagnosis: Diagnosis) -> str:
     # rows are what everybody looks at; then what shows the main verdict
     pictures.sort(key=lambda one: (one.name != "rows", first.index(one.name) if one.name in first else len(first)))
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             **_verdicts(diagnosis),
@@ -96,7 +96,7 @@ def render(diagnosis: Diagnosis) -> str:
 
 def render_summary(diagnosis: Diagnosis) -> str:
     """Render the verdicts alone, as a piece of HTML for notebooks."""
-    return _environment().get_template("summary.html").render(**_verdicts(diagnosis))
+    return environment().get_template("summary.html").render(**_verdicts(diagnosis))
 
 
 def _verdicts(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _verdicts(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """Templates beside this file; every text is escaped."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
