@@ -140,7 +140,7 @@ def scores_of(run: Path, trained: Trained, split: Split) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        The run's posterior is a point, or its variance is fitted to the row that it scores.
+        The run's posterior is a point.
     """
     from vaelab import runs
 
