@@ -1,4 +1,4 @@
-# make demo: install and train on bundled digits.  make test: the tests, in minutes.
+# make demo: install and train on drawn faces.  make test: the tests, in minutes.
 # make test-all: the long campaigns too.  make lint: linters, types, docs.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,7 +25,7 @@ endef
 	@touch $@
 
 demo: .venv/core
-	$(BIN)/vaelab train digits --plain
+	$(BIN)/vaelab train faces --latent-dim 16 --network mlp --epochs 80 --plain
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term
