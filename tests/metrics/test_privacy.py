@@ -93,3 +93,16 @@ def test_copies_are_equal_in_all_columns():
     train = np.array([[1.0, math.nan], [0.0, 2.0], [3.0, 3.0]])
     rows = np.array([[1.0, math.nan], [-0.0, 2.0], [3.0, math.nan], [1.0, 1.0]])
     assert copies(rows, train) == 0.5
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25, 1.0])
+def test_rows_that_were_trained_on_are_no_unseen_ones(share):
+    train, unseen = _rows(400, 0), _rows(300, 1)
+    unseen[: int(share * 300)] = train[: int(share * 300)]
+    assert math.isnan(membership(train, unseen, _rows(300, 2), LEVELS).value)
+
+
+def test_rows_that_repeat_by_chance_may_be_compared():
+    few = [np.random.default_rng(seed).integers(0, 4, (400, 3)).astype(float) for seed in range(3)]
+    assert copies(few[1], few[0]) > 0.9
+    assert membership(*few, (4, 4, 4)).value == pytest.approx(0.5, abs=0.1)

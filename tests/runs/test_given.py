@@ -105,3 +105,22 @@ def test_a_level_that_is_not_met_is_named():
 
     with pytest.raises(InputError, match="level 'b', which 0 of 100,000 drawn rows have"):
         draw_balanced(draw, 3, lambda rows: torch.ones(len(rows), dtype=torch.bool), 0, {0.0: "a", 1.0: "b"})
+
+
+def test_values_that_are_close_are_other_values():
+    """Minutes as seconds of the epoch, numbers like dates, and numbers of nine digits, by ones."""
+    rng = np.random.default_rng(0)
+    few = np.array([1_000_000_000, 1_000_000_001, 1_000_000_005])
+    frame = pd.DataFrame(
+        {
+            "when": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 8, 400), unit="min"),
+            "ymd": 20_200_100 + rng.integers(1, 9, 400),
+            "few": rng.choice(few, 400),
+        }
+    )
+    model = GaussianVAE(2, likelihood="mixed", **SHORT).fit(frame)
+    assert set(model.sample(20, given={"when": "2020-01-01 00:03"}).when) == {pd.Timestamp("2020-01-01 00:03")}
+    assert set(model.sample(20, given={"ymd": 20_200_105}).ymd) == {20_200_105}
+    assert model.sample(30, balance="few").few.value_counts().to_dict() == dict.fromkeys(few.tolist(), 10)
+    two = model.sample(30, balance="few", given={"few": few[:2].tolist()})
+    assert two.few.value_counts().to_dict() == dict.fromkeys(few[:2].tolist(), 15)

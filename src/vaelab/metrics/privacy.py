@@ -30,6 +30,7 @@ from vaelab.metrics.tabular import FEWEST, Area, Table, area_of
 _MOST_ASKED, _MOST_NEAR = 1_000, 10_000  # rows that are told apart, of each kind; rows among which a nearest is sought
 _AROUND = 10  # nearest real rows
 _ENTRIES = 1 << 22  # of distances at once
+_OVERLAP = 0.02  # share of unseen rows that may equal one that was trained on, beyond three times that of chance
 _CLOSE = 1e-6  # a distance that is as good as none
 
 
@@ -52,9 +53,14 @@ def membership(train: Table, unseen: Table, fake: Table, levels: Sequence[int], 
     Returns
     -------
     Area
-        NaN where there are fewer than 50 rows of a kind, or all unseen rows are among those that were trained on.
+        NaN where there are fewer than 50 rows of a kind, or the unseen rows are not unseen: more of them than chance
+        explains are among those that were trained on, beside which nothing is given away.
     """
-    if min(len(train), len(unseen), len(fake)) < FEWEST or copies(unseen, train) == 1:
+    if min(len(train), len(unseen), len(fake)) < FEWEST:
+        return Area(math.nan, math.nan)
+    first, second = np.array_split(np.random.default_rng(seed).permutation(len(unseen)), 2)
+    by_chance = copies(unseen[first], unseen[second]) * max(1.0, len(train) / len(second))
+    if copies(unseen, train) > _OVERLAP + 3 * by_chance:
         return Area(math.nan, math.nan)
     rng = np.random.default_rng(seed)
     space = _Space(np.concatenate([train, unseen]), levels)

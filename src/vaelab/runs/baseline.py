@@ -134,7 +134,7 @@ def gain_over_columns(vae: VAE, train: Batches, unseen: Batches | None, *, seed:
     law = vae.likelihood
     if not isinstance(law, Mixed) or unseen is None or len(unseen) < _LEAST_ROWS or vae.posterior.degenerate:
         return None
-    x, c = train.take(torch.arange(min(len(train), _MOST_ROWS), device=next(vae.parameters()).device))
+    x, c = train.to("cpu").take(torch.arange(min(len(train), _MOST_ROWS)))
     if c is not None:
         return None
     columns = _Columns(x.double().cpu(), law)

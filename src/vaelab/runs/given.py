@@ -72,6 +72,13 @@ def sample_wanted(
         return draw_given(draw, n, matches)
     place = place_of(wanted.balance, schema)
     codes = _codes(trained, schema, place)
+    for name, value in (
+        wanted.given or {}
+    ).items():  # of the same column: levels that are not given are none to balance
+        if place_of(name, schema) == place:
+            alone = torch.zeros(len(codes), len(schema.names), dtype=torch.float64)
+            alone[:, place] = codes
+            codes = codes[_test(place, value, schema, densities=marginals is None)(alone)]
     rows = draw_balanced(draw, n, matches, place, dict(zip(codes.tolist(), _names(schema, place, codes), strict=True)))
     return rows[torch.randperm(n, generator=stream("cpu", seed, "balance"))]
 
@@ -129,8 +136,9 @@ def draw_balanced(
     shares = [n // len(codes) + (k < n % len(codes)) for k in range(len(codes))]
 
     def kinds(rows: Tensor) -> Tensor:
-        near = (rows[:, place, None].cpu().double() - codes).abs() <= _slack(codes)
-        return torch.where(matches(rows) & near.any(1), near.double().argmax(1), -1)
+        away = (rows[:, place, None].cpu().double() - codes).abs()
+        near = (away <= _slack(codes, rows.dtype)).any(1)
+        return torch.where(matches(rows) & near, away.argmin(1), -1)
 
     rows, drawn = _kept(draw, shares, kinds)
     for name, own, share in zip(levels.values(), rows, shares, strict=True):
@@ -177,9 +185,9 @@ def _names(schema: Schema, place: int, codes: Tensor) -> list[object]:
     return list(levels) if levels is not None else codes.tolist()
 
 
-def _slack(codes: Tensor) -> Tensor:
-    """How far a number may be from a value that it equals."""
-    return 1e-6 * (1 + codes.abs())  # of float32
+def _slack(codes: Tensor, dtype: torch.dtype) -> Tensor:
+    """How far a number of this precision may be from a value that it equals."""
+    return 8 * torch.finfo(dtype).eps * (1 + codes.abs())
 
 
 def matcher(given: Mapping[Any, Any], schema: Schema, *, densities: bool) -> Callable[[Tensor], Tensor]:
@@ -206,7 +214,7 @@ def matcher(given: Mapping[Any, Any], schema: Schema, *, densities: bool) -> Cal
     def matches(rows: Tensor) -> Tensor:
         kept = torch.ones(len(rows), dtype=torch.bool)
         for test in tests:
-            kept &= test(rows.cpu().double())
+            kept &= test(rows.cpu())
         return kept
 
     return matches
@@ -229,7 +237,7 @@ def _test(place: int, value: Any, schema: Schema, *, densities: bool) -> Callabl
         low, high = (schema.coded_value(place, each) for each in value)
         if not low <= high:
             raise InputError(f"{column.name!r} given from {value[0]} to {value[1]}", "a range with low ≤ high")
-        return lambda rows: (rows[:, place] >= low) & (rows[:, place] <= high)
+        return lambda rows: (rows[:, place].double() >= low) & (rows[:, place].double() <= high)
     values = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
     if column.levels is None and densities:
         raise InputError(
@@ -238,4 +246,4 @@ def _test(place: int, value: Any, schema: Schema, *, densities: bool) -> Callabl
             "Or use likelihood='mixed'.",
         )
     codes = torch.tensor([schema.coded_value(place, each) for each in values], dtype=torch.float64)
-    return lambda rows: ((rows[:, place, None] - codes).abs() <= _slack(codes)).any(1)
+    return lambda rows: ((rows[:, place, None].double() - codes).abs() <= _slack(codes, rows.dtype)).any(1)
