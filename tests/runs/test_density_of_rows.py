@@ -9,7 +9,7 @@ from sklearn import datasets
 from sklearn.mixture import GaussianMixture
 
 import vaelab
-from vaelab import GaussianVAE, TwoStageVAE
+from vaelab import GaussianVAE, TwoStageVAE, VAEDetector
 from vaelab.data import ArrayBatches
 from vaelab.errors import VaelabWarning
 from vaelab.latent import Codes, Mixture
@@ -152,3 +152,21 @@ def test_the_floor_of_a_variance_is_not_counted_twice(diagonal):
         found = vae.importance(rows, noise=torch.randn(2, len(rows), 4).double())
         weights = found.log_likelihood + vae.prior(None).log_prob(found.z) - found.log_q
     torch.testing.assert_close(weights, exact.expand(2, -1), rtol=1e-5, atol=1e-5)
+
+
+def test_rows_are_scored_by_the_law_of_a_whitened_code():
+    """Rows of clusters are told from rows of a Gaussian with their covariance; under N(0, I) they could not be."""
+    rows, unseen = table("clusters")
+    model = fitted(TwoStageVAE(6, densities=("gaussian", "mixture"), held_out=0.25, **QUICK), rows)
+    assert model.trained_.facts.lossless
+    generator = np.random.default_rng(0)
+    others = generator.multivariate_normal(rows.mean(0), np.cov(rows.T), len(unseen))
+    ours, theirs = model.score_samples(unseen), model.score_samples(others)
+    assert (ours[:, None] > theirs).mean() > 0.8
+    best = model.log_likelihood(unseen, k=50, density="mixture").mean()
+    assert ours.mean() == pytest.approx(best, abs=0.5)
+    assert np.isfinite(model.score_samples(1e6 * unseen)).all()
+    detector = VAEDetector(model)
+    detector.calibrate(rows[:100])
+    entries, divergence = detector.explain(unseen)
+    np.testing.assert_allclose(-entries.sum(1) - divergence, detector.score_samples(unseen), rtol=1e-5)

@@ -17,7 +17,7 @@ NeurIPS 2022, Definition 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import TypedDict, Unpack, cast, final
@@ -240,7 +240,14 @@ class VAE(Trainable):
             z = draw(self.encode(x, c), noise[:, : self.latent_dim])
         return z, self.prior(c), noise[:, place]
 
-    def elbo(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def elbo(
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        *,
+        noise: Tensor,
+        law: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the two parts of the negative ELBO, whatever the regularisers: no weight, no other penalty.
 
         Parameters
@@ -249,6 +256,8 @@ class VAE(Trainable):
             As for `forward`.
         noise
             (draws, B or 1, κ) standard normals.
+        law
+            (B, κ) → (B,) log-density that takes the prior's place, nats.
 
         Returns
         -------
@@ -256,10 +265,17 @@ class VAE(Trainable):
             (B,) nats each, means over the draws. Minus their sum is a lower bound on log p(x | c), as it is for any q:
             far from the data, where an encoder's deviations grow beyond bounds, q has ten times those of the prior.
         """
-        parameters, divergence = self._decoded_draws(x, c, noise)
+        parameters, divergence = self._decoded_draws(x, c, noise, law)
         return self.likelihood.nll_of_draws(parameters, x).mean(0), divergence
 
-    def costs(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def costs(
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        *,
+        noise: Tensor,
+        law: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return what `elbo` does, with the distortion entry by entry: (B, *event) and (B,) nats.
 
         Raises
@@ -267,10 +283,12 @@ class VAE(Trainable):
         InputError
             The posterior is deterministic, or the likelihood is none of entries that are independent given z.
         """
-        parameters, divergence = self._decoded_draws(x, c, noise)
+        parameters, divergence = self._decoded_draws(x, c, noise, law)
         return self.likelihood.costs(parameters, x).mean(0), divergence
 
-    def _decoded_draws(self, x: Tensor, c: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def _decoded_draws(
+        self, x: Tensor, c: Tensor | None, noise: Tensor, law: Callable[[Tensor], Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         """Return the decoder's output for each draw, (draws, B, …), and the (B,) KL."""
         if self.posterior.degenerate:
             raise InputError("the ELBO of a deterministic posterior", "a posterior with a variance", "Compare errors.")
@@ -279,7 +297,8 @@ class VAE(Trainable):
         zs = [draw(q, row.to(x.dtype)) for row in noise]
         # decoded one after another, which keeps activations small; scored together, as a variance per row wants it
         parameters = torch.stack([self.decoder(z, c).to(x.dtype) for z in zs])
-        return parameters, torch.stack([kl(q, p, z) for z in zs]).mean(0)
+        divergences = [kl(q, p, z) if law is None else q.log_prob(z) - law(z) for z in zs]
+        return parameters, torch.stack(divergences).mean(0)
 
     def importance(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> Importance:
         """Draw z ~ q(z | x) and score each: what an importance-weighted bound is made of.

@@ -33,6 +33,7 @@ from vaelab.rows import check_drawn, rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
 from vaelab.runs.containers import in_container
 from vaelab.specs import Settings
+from vaelab.specs.densities import ordered
 from vaelab.training import stream
 
 _NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
@@ -250,6 +251,8 @@ class Trained:
         """(n,) ELBO, nats: a lower bound on log p(x | c) in the data's units, whatever the KL's weight in training.
 
         Of a mixed table it is of what was observed in each row: a density of numbers times a probability of levels.
+        Where the code is the whitened columns (`whitened`), the law that it was chosen with takes the prior's place:
+        under N(0, I) the rows would have one Gaussian's density.
 
         Parameters
         ----------
@@ -258,10 +261,10 @@ class Trained:
         noise
             (draws, κ) standard normals, the same for every row, so that a row's score depends on that row alone.
         """
-        parts, caveat = [], None
+        parts, caveat, law = [], None, self._law()
         for vae, own, conditions, shared in self._scored(x, noise, c):
             caveat = caveat or vae.likelihood.caveat(own)
-            parts.append(vae.elbo(own, conditions, noise=shared))
+            parts.append(vae.elbo(own, conditions, noise=shared, law=law))
         if caveat:
             warnings.warn(f"These are no log-densities: {caveat}.", VaelabWarning, stacklevel=3)
         nats = torch.cat([(distortion + kl).cpu().double() for distortion, kl in parts])
@@ -276,7 +279,8 @@ class Trained:
         InputError
             The likelihood has no terms per entry.
         """
-        parts = [vae.costs(own, conditions, noise=shared) for vae, own, conditions, shared in self._scored(x, noise, c)]
+        scored, law = self._scored(x, noise, c), self._law()
+        parts = [vae.costs(own, conditions, noise=shared, law=law) for vae, own, conditions, shared in scored]
         entries, divergence = (torch.cat(each).cpu().double() for each in zip(*parts, strict=True))
         return entries + self.scaling.log_volumes_of(x), divergence
 
@@ -289,6 +293,14 @@ class Trained:
             if dtype == torch.float64:  # of a table, whose numbers have no limits
                 own = own.clamp(-_FARTHEST, _FARTHEST)
             yield vae, own, conditions, noise[:, None].to(self.device)
+
+    def _law(self) -> Callable[[Tensor], Tensor] | None:
+        """Return the log-density that a lossless code was chosen with; None for others, whose law is the prior."""
+        if not self.facts.lossless:
+            return None
+        *_, name = (law.name for law in ordered(self.settings.densities) if not law.gradient)
+        exact = copy.deepcopy(self.densities[name]).double()
+        return lambda z: exact.log_prob(z.double())
 
     def score_noise(self, draws: int) -> Tensor:
         """(draws, κ) standard normals that rows are scored with."""
