@@ -19,7 +19,8 @@ from vaelab.model import VAE, Bernoulli, FixedVariance, Gaussian, Mixed
 from vaelab.nets import MLPDecoder, MLPEncoder, TableReader, table_width
 from vaelab.runs import assess, findings, train
 from vaelab.runs.baseline import Gain, Rival, gain_over_columns, gain_over_gaussian, gain_over_simple, mixture_beside
-from vaelab.training import Hook
+from vaelab.specs import MLP, Settings
+from vaelab.training import FitSettings, Hook
 
 X = torch.randn(300, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(
     4, 4, generator=torch.Generator().manual_seed(1)
@@ -223,3 +224,16 @@ def test_active_dimensions_of_noisy_data_are_those_that_carry_something():
     assert model.active_dimensions_ == model.trained_.active_dimensions == 1
     said = findings(model.trained_, assess(model.trained_, model.as_dataset(x).train))[0]
     assert said.startswith("1 of 3 latent dimensions carry a tenth of a nat or more. The noise is too large")
+
+
+def test_a_collapse_is_said_where_there_are_too_few_rows_to_compare():
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    settings = Settings(latent_dim=2, network=MLP((8,)), densities=(), training=FitSettings(2, 20))
+    with pytest.warns(VaelabWarning, match="Training found nothing: the code is unused. Too few rows"):
+        trained = train(from_arrays(x), settings)
+    assert trained.facts.gaussian_gain is None
+    assert trained.unused in findings(trained, assess(trained, from_arrays(x).train))
+    along = x[:, :1] @ np.array([[1.0, 2.0, -1.0, 1.0]]) + 0.05 * x
+    used = train(from_arrays(along.astype(np.float32)), settings.set_params(training=FitSettings(200, 20, 5e-3)))
+    assert used.facts.gaussian_gain is None
+    assert not used.unused

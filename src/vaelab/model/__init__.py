@@ -3,6 +3,7 @@
 from vaelab.model.absorb import absorb_prior
 from vaelab.model.distributions import (
     ACTIVE_BELOW,
+    UNUSED,
     DiagonalNormal,
     StandardNormal,
     count_active,
@@ -34,6 +35,7 @@ __all__ = [
     "ACTIVE_BELOW",
     "KL",
     "MMD",
+    "UNUSED",
     "VAE",
     "Adversarial",
     "Bernoulli",

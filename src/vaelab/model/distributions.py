@@ -179,6 +179,9 @@ def _(q: MultivariateNormal, p: Distribution, decomposed: int | None = None) -> 
 ACTIVE_BELOW = 0.05
 """Threshold on λ_j under which a latent dimension counts as active."""
 
+UNUSED = 0.9
+"""λ_j from which a dimension carries less than a twentieth of a nat."""
+
 
 def count_active(variance_ratio: Tensor, threshold: float = ACTIVE_BELOW) -> int:
     """Count the active dimensions among mean variance ratios λ, shape (κ,)."""

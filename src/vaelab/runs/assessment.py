@@ -131,6 +131,8 @@ def findings(trained: Trained, assessment: Assessment) -> list[str]:
     gain = facts.gaussian_gain
     if gain is not None:
         lines.append(gain.doubt or gain.found)
+    elif trained.unused:
+        lines.append(trained.unused)
     if facts.mixture is not None and facts.mixture.better:
         lines.append(facts.mixture.better)
     if len(trained.densities) > 1:

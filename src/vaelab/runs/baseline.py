@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaelab.latent import LatentDensity, PriorDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
-from vaelab.model import VAE, Mixed, draw, kl, variance_ratios_of
+from vaelab.model import UNUSED, VAE, Mixed, draw, kl, variance_ratios_of
 from vaelab.rows import blocks
 from vaelab.training import stream
 from vaelab.types import Batches
@@ -25,7 +25,6 @@ _DRAWS = 8  # of z per row
 _MOST_ROWS_FOR_MIXTURE, _MOST_FOR_MIXTURE = 5_000, 30  # rows and columns
 _ROWS_PER_COMPONENT = 20
 _RIDGE = 1e-3  # on variances, of standardised columns, so that ties are no reason to prefer a mixture
-_UNUSED = 0.9  # variance ratio from which a dimension carries less than a twentieth of a nat
 
 
 class Gain(NamedTuple):
@@ -223,7 +222,7 @@ def _mean(gains: Tensor) -> tuple[float, float]:
 
 
 def _is_unused(vae: VAE, unseen: Batches) -> bool:
-    return bool((variance_ratios_of(vae, unseen).mean(0) > _UNUSED).all())
+    return bool((variance_ratios_of(vae, unseen).mean(0) > UNUSED).all())
 
 
 class _Columns:

@@ -107,6 +107,8 @@ def train(
         _warn_of_blank(vae, settings, facts.data_variance)
         trained = Trained(settings, facts, scaling, vae, {"prior": PriorDensity(vae.prior)}, conditioning, schema)
         facts.variance_ratios = tuple(variance_ratios_of(vae, batches).mean(0).tolist())
+        if trained.unused:
+            warnings.warn(trained.unused, VaelabWarning, stacklevel=3)
         if settings.densities:
             codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
             fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)

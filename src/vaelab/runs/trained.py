@@ -28,7 +28,7 @@ from vaelab.data.cells import Container
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
-from vaelab.model import ACTIVE_BELOW, VAE, count_active
+from vaelab.model import ACTIVE_BELOW, UNUSED, VAE, count_active
 from vaelab.rows import check_drawn, rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
 from vaelab.runs.containers import in_container
@@ -158,6 +158,18 @@ class Trained:
         if variance is None or float(variance.gamma.mean()) <= _NOISY * self.facts.data_variance:
             return ACTIVE_BELOW
         return _CARRIES
+
+    @property
+    def unused(self) -> str:
+        """That training found nothing, in sentences, where few rows of a table leave no comparison to say it."""
+        facts = self.facts
+        compared = facts.gaussian_gain is not None or facts.kind != "table" or self.conditioning is not None
+        if compared or self.vae.posterior.degenerate or min(facts.variance_ratios, default=0.0) <= UNUSED:
+            return ""
+        return (
+            "Training found nothing: the code is unused. Too few rows are held out to compare it with a Gaussian. "
+            "Dimensions and samples are not to be trusted. Give it more rows or epochs, or a larger held_out."
+        )
 
     @property
     def whitened(self) -> str:
