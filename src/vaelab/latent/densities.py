@@ -149,6 +149,38 @@ def check_condition(c: Tensor | None, rows: int, condition_shape: tuple[int, ...
     return c
 
 
+def condition_or_none(c: Tensor | None, rows: int, condition_shape: tuple[int, ...]) -> Tensor | None:
+    """Return what `check_condition` does, or None for a law without conditions.
+
+    Raises
+    ------
+    InputError
+        As `check_condition`, or there is a condition and the law has none.
+    """
+    if condition_shape:
+        return check_condition(c, rows, condition_shape)
+    if c is not None:
+        remedy = f"Leave c out, or build the law with condition_shape={tuple(c.shape[1:])}."
+        raise InputError(f"c of shape {tuple(c.shape)}", "no condition", remedy)
+    return None
+
+
+def moments_or_unit(size: int, loc: Tensor | None, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return (κ,) mean and standard deviation of codes, 0 and 1 where they are not given.
+
+    Raises
+    ------
+    InputError
+        They are of another size, or a scale is not positive.
+    """
+    loc = torch.zeros(size) if loc is None else loc
+    scale = torch.ones(size) if scale is None else scale
+    if loc.shape != (size,) or scale.shape != (size,) or not bool((scale > 0).all()):
+        got = f"loc of shape {tuple(loc.shape)} and scale {scale.tolist()}"
+        raise InputError(got, f"({size},) both, and a positive scale", "Use Codes.moments().")
+    return loc, scale
+
+
 def clearly_better(scores: Tensor, than: Tensor) -> bool:
     """Whether mean log-densities of the same codes differ by more than twice the standard error of the difference."""
     difference = scores - than

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaelab.errors import InputError, MissingExtraError
-from vaelab.latent.densities import LatentDensity, check_condition
+from vaelab.errors import MissingExtraError
+from vaelab.latent.densities import LatentDensity, condition_or_none, moments_or_unit
 from vaelab.nets.autoregressive import Autoregressive
 from vaelab.nets.conditioning import ConditionReader, condition_shape_of
 from vaelab.nets.network import whole
@@ -117,12 +117,8 @@ class Flow(LatentDensity, Trainable):
         return torch.cat([self._score(z[part], None if c is None else c[part]) for part in rows])
 
     def _checked(self, c: Tensor | None, rows: int) -> Tensor | None:
-        if self.condition_shape:
-            return check_condition(c, rows, self.condition_shape).to(self.loc)
-        if c is not None:
-            remedy = f"Leave c out, or build the flow with condition_shape={tuple(c.shape[1:])}."
-            raise InputError(f"c of shape {tuple(c.shape)}", "no condition", remedy)
-        return None
+        checked = condition_or_none(c, rows, self.condition_shape)
+        return None if checked is None else checked.to(self.loc)
 
     def _context(self, c: Tensor) -> Tensor:
         return c if self.reader is None else self.reader(c)
@@ -195,11 +191,7 @@ def build_flow(
         A size is not a whole number of at least 1, or a scale is not positive.
     """
     size, shape = whole("latent_dim", latent_dim), condition_shape_of(condition_shape)
-    loc = torch.zeros(size) if loc is None else loc
-    scale = torch.ones(size) if scale is None else scale
-    if loc.shape != (size,) or scale.shape != (size,) or not bool((scale > 0).all()):
-        got = f"loc of shape {tuple(loc.shape)} and scale {scale.tolist()}"
-        raise InputError(got, f"({size},) both, and a positive scale", "Use Codes.moments().")
+    loc, scale = moments_or_unit(size, loc, scale)
     require_zuko()
     reads, widths = len(shape) > 1, [whole("hidden width", width) for width in hidden]
     context = _READ if reads else sum(shape)

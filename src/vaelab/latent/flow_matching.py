@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import InputError
-from vaelab.latent.densities import LatentDensity, check_condition
+from vaelab.latent.densities import LatentDensity, condition_or_none, moments_or_unit
 from vaelab.nets.conditioning import condition_shape_of
 from vaelab.nets.network import whole
 from vaelab.nets.velocity import Velocity
@@ -217,12 +217,8 @@ class FlowMatching(LatentDensity, Trainable):
         return out
 
     def _checked(self, c: Tensor | None, rows: int) -> Tensor | None:
-        if self.condition_shape:
-            return check_condition(c, rows, self.condition_shape).to(self.loc)
-        if c is not None:
-            remedy = f"Leave c out, or build the law with condition_shape={tuple(c.shape[1:])}."
-            raise InputError(f"c of shape {tuple(c.shape)}", "no condition", remedy)
-        return None
+        checked = condition_or_none(c, rows, self.condition_shape)
+        return None if checked is None else checked.to(self.loc)
 
     def extra_repr(self) -> str:
         """Show the sizes in ``repr``."""
@@ -267,11 +263,7 @@ def build_flow_matching(
     """
     size, shape = whole("latent_dim", latent_dim), condition_shape_of(condition_shape)
     check_coupling(coupling, shape)
-    loc = torch.zeros(size) if loc is None else loc
-    scale = torch.ones(size) if scale is None else scale
-    if loc.shape != (size,) or scale.shape != (size,) or not bool((scale > 0).all()):
-        got = f"loc of shape {tuple(loc.shape)} and scale {scale.tolist()}"
-        raise InputError(got, f"({size},) both, and a positive scale", "Use Codes.moments().")
+    loc, scale = moments_or_unit(size, loc, scale)
     with forked("cpu", seed, "flow matching"):
         velocity = Velocity(size, width=width, blocks=blocks, condition_shape=shape)
     return FlowMatching(
