@@ -166,6 +166,9 @@ def test_rows_are_scored_by_the_law_of_a_whitened_code():
     best = model.log_likelihood(unseen, k=50, density="mixture").mean()
     assert ours.mean() == pytest.approx(best, abs=0.5)
     assert np.isfinite(model.score_samples(1e6 * unseen)).all()
+    said = vaelab.diagnose(model, rows)
+    assert any("whitened columns" in note for note in said.notes)
+    assert not {"some-idle-dimensions", "superfluous-dimensions"} & {verdict.name for verdict in said.verdicts}
     detector = VAEDetector(model)
     detector.calibrate(rows[:100])
     entries, divergence = detector.explain(unseen)

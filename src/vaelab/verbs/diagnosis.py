@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaelab.arguments import check_count, check_seed
-from vaelab.diagnostics.diagnosis import Diagnosis, Examples, Measures
+from vaelab.diagnostics.diagnosis import Diagnosis, Examples, Measures, Verdict
 from vaelab.diagnostics.measures import (
     Continuation,
     Generalisation,
@@ -42,6 +42,7 @@ from vaelab.types import Batches
 from vaelab.verbs.subject import Subject, left_as_it_is, subject_of
 
 _LEAST_ROWS = 100
+_OF_IDLE = {"some-idle-dimensions", "superfluous-dimensions"}
 _SHOWN = {"image": 16, "table": 300}  # rows of a picture
 _PAIRS, _STEPS = 4, 9  # of interpolations shown
 _EMBEDDED = 1000  # codes of a t-SNE, and half as many draws
@@ -142,12 +143,19 @@ def diagnose(
             sampler=context.sampler,
             gamma_known=subject.gamma_known,
             measures=measures,
-            verdicts=verdicts_of(measures, context),
+            verdicts=_said(verdicts_of(measures, context), subject),
             examples=examples,
             history=[record for record in history if record.get("stage") == subject.trained.facts.stage],
             notes=(*measured.notes, *filter(None, [subject.trained.whitened])),
             seconds=time.perf_counter() - start,
         )
+
+
+def _said(verdicts: tuple[Verdict, ...], subject: Subject) -> tuple[Verdict, ...]:
+    """Leave out what idle dimensions say where the code is the whitened columns, whose dimensions say nothing."""
+    if not subject.trained.whitened:
+        return verdicts
+    return tuple(each for each in verdicts if each.name not in _OF_IDLE) or verdicts
 
 
 @torch.no_grad()
