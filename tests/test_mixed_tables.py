@@ -197,6 +197,7 @@ def test_data_for_another_likelihood_are_refused_before_training():
         training=FitSettings(epochs=1),
         compute=Compute(accelerator="cpu"),
         densities=(),
+        likelihood="gaussian",
     )
     with pytest.raises(InputError, match=r"hold no numbers, 'city', 'size', 'tall'.*likelihood='mixed'"):
         runs.train(from_arrays(frame, schema=Schema.fit(frame)), settings)
@@ -335,3 +336,33 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     plain = capsys.readouterr().out.strip().splitlines()[-1]
     assert main(["impute", plain, "-o", "other.csv"]) == 2
     assert "--likelihood mixed" in capsys.readouterr().err
+
+
+def test_a_frame_of_more_than_numbers_is_taken_column_by_column():
+    quick = {name: value for name, value in QUICK.items() if name != "likelihood"}
+    frame = people()
+    model = GaussianVAE(**quick, likelihood="auto(shape=diag-i)").fit(frame)
+    likelihood = model.trained_.settings.likelihood
+    assert (likelihood.kind, likelihood.shape) == ("mixed", "diag-i")
+    drawn = model.sample(4)
+    assert drawn["weight"].dtype == frame["weight"].dtype
+    assert set(drawn["city"]) <= {"Rome", "Oslo"}
+    assert model.transform(frame[:5]).shape == (5, 2)
+    gaps = pd.DataFrame(np.where(np.arange(180).reshape(60, 3) % 7, 1.5, np.nan) * np.linspace(1, 2, 60)[:, None])
+    assert GaussianVAE(**quick).fit(gaps).trained_.settings.likelihood.kind == "mixed"
+    assert GaussianVAE(**quick).fit(gaps.fillna(0.0)).trained_.settings.likelihood.kind == "gaussian"
+    with pytest.raises(InputError, match=r"NaN.*likelihood='mixed'"):  # an array says nothing of what it holds
+        GaussianVAE(**quick).fit(gaps.to_numpy())
+
+
+def test_a_file_of_more_than_numbers_is_taken_column_by_column(tmp_path, capsys):
+    people().to_csv(tmp_path / "people.csv", index=False)
+    counted = np.arange(180.0).reshape(60, 3)
+    np.save(tmp_path / "gaps.npy", np.where(counted % 7, counted % 11, np.nan))
+    np.save(tmp_path / "numbers.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    words = "--latent-dim 2 --network mlp([8]) --epochs 1 --densities gaussian --compute.accelerator cpu"
+    for file, kind in (("people.csv", "mixed"), ("gaps.npy", "mixed"), ("numbers.npy", "gaussian")):
+        assert main(["train", str(tmp_path / file), *words.split(), "--out", str(tmp_path / "runs")]) == 0
+        assert ("column by column" in capsys.readouterr().out) == (kind == "mixed")
+        settings, source = runs.source_of(tmp_path / "runs" / file.split(".")[0])
+        assert (settings.likelihood.kind, source["mixed"]) == (kind, kind == "mixed")

@@ -169,6 +169,9 @@ REACHES = {
     ("likelihood", "gaussian", "variance"): (lambda: type(gaussian("gaussian(learned)")).__name__, "LearnedVariance"),
     ("likelihood", "gaussian", "shape"): (lambda: gaussian("gaussian(shape=diag-i)").diagonal, True),
     ("likelihood", "gaussian", "floor"): (lambda: gaussian("gaussian(floor=0.5)").floor, 1.0),  # of variance 2
+    ("likelihood", "auto", "variance"): (lambda: type(gaussian("auto(learned)")).__name__, "LearnedVariance"),
+    ("likelihood", "auto", "shape"): (lambda: gaussian("auto(shape=diag-i)").diagonal, True),
+    ("likelihood", "auto", "floor"): (lambda: gaussian("auto(floor=0.5)").floor, 1.0),
     ("likelihood", "mixed", "variance"): (
         lambda: type(vae(likelihood="mixed(learned)", levels=(0, 3, 0, 0, 2)).likelihood.variance).__name__,
         "LearnedVariance",

@@ -59,8 +59,10 @@ def test_what_a_conditional_run_refuses(table, tmp_path, capsys):
     assert "unknown class fir" in capsys.readouterr().err
     assert run("encode", folder, path, "-o", tmp_path / "z.npy") == 2
     assert "transform(X, y)" in capsys.readouterr().err
-    assert run("train", path, *FAST.split(), "--out", tmp_path) == 2
+    assert run("train", path, *FAST.split(), "--out", tmp_path, "--likelihood", "gaussian") == 2
     assert "hold no numbers: 'kind'" in capsys.readouterr().err
+    assert run("train", path, *FAST.split(), "--out", tmp_path) == 2  # no column of text is taken for the class
+    assert "--label-column" in capsys.readouterr().err
     frame = pd.read_csv(path).drop(columns="kind")
     frame.to_csv(tmp_path / "plain.csv", index=False)
     assert run("train", tmp_path / "plain.csv", *FAST.split(), "--out", tmp_path) == 2

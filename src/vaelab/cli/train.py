@@ -111,6 +111,7 @@ def _defaults(preset: str | None, config: str | None) -> tuple[Settings, dict[st
 
 def _with_schema(settings: Settings, path: Path) -> Settings:
     """Return settings with what a file says of columns, over what they say themselves."""
+    settings = settings.suited(mixed=True)
     if not isinstance(settings.likelihood, Mixed):
         got = f"--schema for likelihood={settings.likelihood.kind!r}"
         raise InputError(got, "a mixed table", "Add --likelihood mixed.")
@@ -148,6 +149,8 @@ def _start(arguments: Source, settings: Settings, network: str | None) -> None:
         loaded.append(runs.data_of(source, download=arguments.download))
         folder = _folder(arguments)
         runs.prepare(folder, loaded[0], settings, source)
+        if speak and source["mixed"] is None and loaded[0].schema is not None:
+            _say("With gaps or columns of no numbers: taken column by column (--likelihood mixed)")
         return str(folder)
 
     folder = Path(_from_first_process(begin))

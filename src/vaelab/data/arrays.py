@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,14 @@ def _rows(
 ) -> tuple[list[Tensor], Schema | None]:
     """Check the rows of one or two splits; where they are coded, by one schema."""
     least = options.min_rows
-    if not (options.mixed or options.schema):
+    if not any(map(options.coded, parts)):
         checked = [
             check_array(part, name=name, min_rows=least, remedy=GAPS_REMEDY)
             for part, name in zip(parts, names, strict=True)
         ]
         return checked, None
     alike = len({part.shape[1:] for part in parts}) == 1  # if not, the second is refused
-    schema = options.schema_of(np.concatenate(parts) if alike else parts[0], names[0])
+    schema = replace(options, mixed=True).schema_of(np.concatenate(parts) if alike else parts[0], names[0])
     assert schema is not None  # since one was asked for
     return [schema.to_tensor(part, name=name, min_rows=least) for part, name in zip(parts, names, strict=True)], schema
 

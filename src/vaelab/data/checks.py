@@ -314,6 +314,16 @@ def check_dense(x: object, name: str = "X") -> None:
         raise InputError(f"{name} as a sparse matrix", "a dense array", f"Use {name}.toarray().")
 
 
+def all_numbers(x: Any) -> bool:
+    """Whether a table, a pandas DataFrame or an array, has no missing entry and no column of anything but numbers."""
+    if is_frame(x):
+        return all(getattr(t, "kind", "O") in "biuf" for t in x.dtypes) and not bool(x.isna().to_numpy().any())
+    kind = getattr(getattr(x, "dtype", None), "kind", "f")
+    if len(x.shape) != 2 or kind not in "fOUT":
+        return True
+    return kind == "f" and not bool(np.isnan(x).any())
+
+
 def frame_values(frame: Any, name: str = "X") -> tuple[np.ndarray[Any, Any], tuple[str, ...]]:
     """Return the numbers of a pandas DataFrame and the names of its columns.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vaelab.data.checks import all_numbers
 from vaelab.data.columns import ColumnReader, Schema
 from vaelab.errors import InputError
 
@@ -30,7 +31,7 @@ class LoadOptions:
         Keep all rows in one piece and in the source's order, be there one of them only, read no labels, and pass over
         choices that mean nothing for the source.
     mixed
-        Keep the categories and missing entries of a table.
+        Keep the categories and missing entries of a table; None where it has any.
     columns
         What columns of such a table are taken for.
     separator, missing
@@ -46,7 +47,7 @@ class LoadOptions:
     label_column: str | None = None
     memory_map: bool | None = None
     whole: bool = False
-    mixed: bool = False
+    mixed: bool | None = False
     columns: Mapping[str, ColumnReader] = field(default_factory=dict)
     schema: Schema | None = None
     separator: str | None = None
@@ -54,9 +55,13 @@ class LoadOptions:
 
     def schema_of(self, x: Any, name: str) -> Schema | None:
         """Return how a table is to be coded; None for one of numbers without gaps."""
-        if self.schema is None and self.mixed:
-            return Schema.fit(x, name=name, columns=self.columns)
-        return self.schema
+        return Schema.fit(x, name=name, columns=self.columns) if self.schema is None and self.coded(x) else self.schema
+
+    def coded(self, x: Any) -> bool:
+        """Whether a table is to be coded column by column."""
+        if self.schema is not None or self.mixed is not None:
+            return self.schema is not None or bool(self.mixed)
+        return not all_numbers(x)
 
     @property
     def min_rows(self) -> int:

@@ -40,7 +40,7 @@ def load(
     seed: int = 0,
     label_column: str | None = None,
     memory_map: bool | None = None,
-    mixed: bool = False,
+    mixed: bool | None = False,
     columns: Mapping[str, ColumnReader] | None = None,
     separator: str | None = None,
     missing: Sequence[str] = (),
@@ -67,7 +67,8 @@ def load(
     memory_map
         True leaves a ``.npy`` file on disk, False reads it into memory; None does so from 1 GB on.
     mixed
-        Keep columns of text and missing entries of a table, for ``likelihood="mixed"``; else they are refused.
+        Keep columns of text and missing entries of a table, for ``likelihood="mixed"``; else they are refused. None
+        codes a table that has any, and no other.
     columns
         Of such a table: column → what it is taken for, such as a value of `vaelab.specs.Column`.
     separator

@@ -21,6 +21,7 @@ from vaelab.data.checks import (
     GAPS_REMEDY,
     MIXED,
     REMEDY,
+    all_numbers,
     check_array,
     check_dense,
     check_shape,
@@ -143,12 +144,17 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
     def _n_features_out(self) -> int:
         return int(self.trained_.settings.size)
 
-    @property
-    def _columns(self) -> Mapping[str, ColumnReader] | None:
+    def _chosen_columns(self, X: Any = None) -> Mapping[str, ColumnReader] | None:
+        """Return what columns are taken for, where a table is coded column by column; X, rows to train on, may decide.
+
+        Arrays with missing entries are refused unless they are asked for, as everywhere in scikit-learn.
+        """
         try:
             own = Likelihood.of(getattr(self, "likelihood", None) or "gaussian")
         except InputError:  # said by `fit`
             return None
+        if own.kind == "auto":
+            return {} if (is_frame(X) and not all_numbers(X)) or getattr(self, "schema_", None) is not None else None
         return getattr(own, "columns", {}) if own.takes == "columns" else None
 
     def _validated(self, X: Any, *, reset: bool) -> Tensor:
@@ -156,8 +162,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         if reset:
             self.schema_ = None
         X = plain_rows(X)
-        if self._columns is not None:
-            return self._coded(X, reset=reset)
+        columns = self._chosen_columns(X if reset else None)
+        if columns is not None:
+            return self._coded(X, columns, reset=reset)
         if isinstance(X, Tensor):
             X = check_array(X, min_rows=1, allow_nan=True).detach().cpu().numpy()
         elif is_frame(X):
@@ -192,14 +199,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             self.trained_.scaling.check(x)
         return x
 
-    def _coded(self, X: Any, *, reset: bool) -> Tensor:
+    def _coded(self, X: Any, columns: Mapping[str, ColumnReader], *, reset: bool) -> Tensor:
         """Check a table with categories and gaps, and code it by the schema of fit."""
         check_dense(X)
         if not isinstance(X, Tensor | np.ndarray) and not is_frame(X):
             X = np.array(X, dtype=object)
         check_shape(tuple(X.shape), min_rows=2 if reset else 1)
         if reset:
-            self.schema_ = Schema.fit(X, columns=self._columns)
+            self.schema_ = Schema.fit(X, columns=columns)
         assert self.schema_ is not None  # of a model for mixed tables
         X = self.schema_.without_apart(X)
         validate_data(self, X.numpy(force=True) if isinstance(X, Tensor) else X, reset=reset, skip_check_array=True)
@@ -401,7 +408,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.target_tags.required = self.conditional
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = self._columns is not None
+        mixed = self._chosen_columns() is not None
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = mixed
         return tags
 
 

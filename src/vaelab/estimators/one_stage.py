@@ -29,7 +29,8 @@ class GaussianVAE(Estimator):
         own function of `Shapes`, or a pair of modules.
     likelihood
         p(x | z): Gaussian, whose variance is profiled by default; for pixels also ``"bernoulli"``,
-        ``"continuous_bernoulli"`` and ``"logistic_mixture"``; for tables with categories or missing values ``"mixed"``.
+        ``"continuous_bernoulli"`` and ``"logistic_mixture"``; for tables, column by column, ``"mixed"``. ``"auto"`` is
+        that for a data frame with text, categories, dates or missing entries, and Gaussian for all else.
     posterior
         Covariance of q(z | x): ``"diagonal"``, ``"isotropic"`` (one number for all x), or ``"full"``.
     penalties
@@ -64,7 +65,7 @@ class GaussianVAE(Estimator):
         latent_dim: int = 32,
         *,
         network: Network | str | Any = "auto",
-        likelihood: Likelihood | str = "gaussian",
+        likelihood: Likelihood | str = "auto",
         posterior: Posterior | str = "diagonal",
         penalties: Sequence[Penalty | str] | Penalty | str | None = None,
         epochs: int | None = None,
@@ -148,7 +149,7 @@ class ConditionalVAE(Estimator):
         latent_dim: int = 32,
         *,
         network: Network | str | Any = "auto",
-        likelihood: Likelihood | str = "gaussian",
+        likelihood: Likelihood | str = "auto",
         posterior: Posterior | str = "diagonal",
         condition: Condition | str = "standard",
         penalties: Sequence[Penalty | str] | Penalty | str | None = None,

@@ -50,7 +50,7 @@ class TwoStageVAE(Estimator):
         latent_dim: int = 32,
         *,
         network: Network | str | Any = "auto",
-        likelihood: Likelihood | str = "gaussian",
+        likelihood: Likelihood | str = "auto",
         posterior: Posterior | str = "diagonal",
         condition: Condition | str | None = None,
         penalties: Sequence[Penalty | str] | Penalty | str | None = None,

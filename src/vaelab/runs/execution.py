@@ -40,6 +40,8 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     storage.recover(folder)
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}, which is a file", "a new folder", "Choose another name.")
+    settings = settings.suited(mixed=data.schema is not None)
+    source = {**source, **reading_of(settings)}
     n = len(data.train)
     resolved = settings.resolve(n - held_out_rows(n, settings), data.event_shape)
     conditioning = data.conditioned().conditioning if settings.conditional else None
@@ -91,8 +93,13 @@ def data_of(source: Mapping[str, Any], *, home: Path | None = None, download: bo
 
 
 def reading_of(settings: Settings) -> dict[str, Any]:
-    """Return how settings want a table read, as plain values: with categories and gaps or not, and columns as what."""
+    """Return how settings want a table read, as plain values: with categories and gaps or not, and columns as what.
+
+    None says that the data decide.
+    """
     likelihood = settings.likelihood
+    if likelihood.kind == "auto":
+        return {"mixed": None}
     columns = likelihood.model_dump(mode="json")["columns"] if isinstance(likelihood, Mixed) else {}
     return {"mixed": likelihood.takes == "columns", **({"columns": columns} if columns else {})}
 

@@ -61,6 +61,7 @@ def train(
         Go on from these.
     """
     with own_state():
+        settings = settings.suited(mixed=data.schema is not None)
         fingerprint = data.fingerprint()  # as it came, by which a later run knows it again
         if settings.conditional:
             data = data.conditioned()

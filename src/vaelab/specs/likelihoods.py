@@ -211,6 +211,21 @@ class WithVariance(Likelihood):
         return self.variance.of_codes((self.floor or FLOOR) * code_variance, code_variance)
 
 
+class Auto(WithVariance):
+    """Gaussian; mixed for a table with columns of text, categories or dates, or with missing entries."""
+
+    kind: ClassVar[str] = "auto"
+    takes: ClassVar[Literal["pixels", "numbers", "columns"]] = "numbers"
+
+    def chosen(self, *, mixed: bool) -> Gaussian | Mixed:
+        """Return the likelihood for such data, with the same variance."""
+        return (Mixed if mixed else Gaussian)(variance=self.variance, shape=self.shape, floor=self.floor)
+
+    def build(self, facts: DataFacts) -> model.Likelihood:
+        """Build it for numbers."""
+        return self.chosen(mixed=False).build(facts)
+
+
 class Gaussian(WithVariance):
     """Numbers with noise of variance γ."""
 

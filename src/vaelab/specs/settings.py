@@ -14,7 +14,8 @@ from vaelab.errors import InputError
 from vaelab.spec import Spec
 from vaelab.specs import densities as laws
 from vaelab.specs.conditions import Condition
-from vaelab.specs.likelihoods import Gaussian, Likelihood
+from vaelab.specs.likelihoods import Auto as AutoLikelihood
+from vaelab.specs.likelihoods import Likelihood
 from vaelab.specs.networks import Auto, Network
 from vaelab.specs.penalties import KL, Penalty
 from vaelab.specs.posteriors import Diagonal, Posterior
@@ -28,7 +29,7 @@ class Settings(Spec):
         32, description="latent dimensions; superfluous ones are left idle by training, or dropped after it with auto"
     )
     network: Network = Field(Auto(), description="encoder and decoder")
-    likelihood: Likelihood = Field(Gaussian(), description="p(x|z)")
+    likelihood: Likelihood = Field(AutoLikelihood(), description="p(x|z)")
     posterior: Posterior = Field(Diagonal(), description="q(z|x)")
     condition: Condition | None = Field(None, description="give every network a condition: the label, from a data set")
     penalties: tuple[Penalty, ...] = Field(
@@ -131,8 +132,20 @@ class Settings(Spec):
         """
         return next((law for law in self.densities if law.name == name), None) or laws.Density.of(name)
 
+    def suited(self, *, mixed: bool) -> Self:
+        """Fill in the likelihood.
+
+        Parameters
+        ----------
+        mixed
+            Whether the data are a table that is coded column by column.
+        """
+        likelihood = self.likelihood
+        chosen = likelihood.chosen(mixed=mixed) if isinstance(likelihood, AutoLikelihood) else likelihood
+        return self.model_copy(update={"likelihood": chosen})
+
     def resolve(self, rows: int, event_shape: tuple[int, ...]) -> Self:
-        """Fill in what depends on the data: the network and the lengths of the trainings.
+        """Fill in what depends on the data: the network, the lengths of the trainings, a likelihood that is still open.
 
         Raises
         ------
@@ -143,9 +156,10 @@ class Settings(Spec):
         network = self.network.resolve(event_shape, steps=training.length * max(1, rows // training.batch_size))
         if network.takes == "sequences" and (len(event_shape) == 3 or self.condition is None):
             raise InputError(f"network={network.kind!r} without sequences", "points and their past", "Use SequenceVAE.")
-        self.likelihood.check(event_shape, network.kind)
+        suited = self.suited(mixed=False)
+        suited.likelihood.check(event_shape, network.kind)
         if min(training.batch_size, rows) < network.least_batch:
             got = f"batches of {min(training.batch_size, rows)} row for {network.kind!r}"
             raise InputError(got, f"at least {network.least_batch}, for its batch norm", "Use network='mlp'.")
         chosen = tuple(law.resolve(rows) for law in self.densities)
-        return self.model_copy(update={"network": network, "training": training, "densities": chosen})
+        return suited.model_copy(update={"network": network, "training": training, "densities": chosen})
