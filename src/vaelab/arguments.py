@@ -9,13 +9,21 @@ from typing import Any
 
 from vaelab.errors import InputError
 
+MOST_DRAWS = 1_000_000
+"""Of z per row; more take days."""
+
 
 def check_count(name: str, value: object, least: int = 1, *, most: int | None = None) -> None:
     """Refuse what is no whole number, or less or more than it can be."""
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-        raise InputError(f"{name}={_shown(value)}", f"a whole number of at least {least}")
+        raise InputError(f"{name}={_shown(value)}", f"a whole number of at least {least}", _as_number(value))
     if most is not None and int(value) > most:
         raise InputError(f"{name}={value:,}", f"at most {most:,}")
+
+
+def check_draws(name: str, value: object) -> None:
+    """Refuse what is no number of draws of z per row."""
+    check_count(name, value, most=MOST_DRAWS)
 
 
 def check_seed(value: object, name: str = "seed") -> None:
@@ -25,16 +33,32 @@ def check_seed(value: object, name: str = "seed") -> None:
         raise InputError(f"{name}={value}", "a seed below 2⁶⁴")
 
 
+def short_seed(seed: int) -> int:
+    """Return a seed for scikit-learn's generators, which know those below 2³²: such a one is itself."""
+    return seed % 2**32
+
+
 def check_share(name: str, value: object) -> None:
     """Refuse what is no number between 0 and 1, both excluded."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
-        raise InputError(f"{name}={_shown(value)}", "a number between 0 and 1, both excluded")
+        raise InputError(f"{name}={_shown(value)}", "a number between 0 and 1, both excluded", _as_number(value))
 
 
 def check_number(name: str, value: object, wanted: str, *, above: float = 0.0) -> None:
     """Refuse what is no finite number above a bound."""
     if isinstance(value, bool) or not isinstance(value, Real) or not above < float(value) < float("inf"):
-        raise InputError(f"{name}={_shown(value)}", wanted)
+        raise InputError(f"{name}={_shown(value)}", wanted, _as_number(value))
+
+
+def check_real(name: str, value: object) -> None:
+    """Refuse what is no number: text that looks like one, booleans, and arrays, of one number too."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"{name}={_shown(value)}", "a number", _as_number(value))
+
+
+def _as_number(value: object) -> str:
+    """Say how what holds one number becomes it."""
+    return "Pass its .item()." if getattr(value, "ndim", None) == 0 and not isinstance(value, Real) else ""
 
 
 def check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted: str, remedy: str = "") -> None:

@@ -18,8 +18,8 @@ def rows_at_once(event_shape: tuple[int, ...], most: int = 1000) -> int:
     return max(1, min(most, 1_000_000 // max(1, torch.Size(event_shape).numel())))
 
 
-def check_drawn(n: int, event_shape: tuple[int, ...]) -> None:
-    """Refuse to draw more rows than fit into memory.
+def check_drawn(n: int, event_shape: tuple[int, ...], name: str = "n") -> None:
+    """Refuse to draw more rows than fit into memory; `name` is what the number is called.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def check_drawn(n: int, event_shape: tuple[int, ...]) -> None:
         With the number of bytes.
     """
     numbers = 3 * n * math.prod(event_shape)  # in the network's units, in the data's, and as they are returned
-    check_memory(f"n={n:,}", 4 * numbers, "Draw them in parts, each with its own random_state or seed.")
+    check_memory(f"{name}={n:,}", 4 * numbers, "Draw them in parts, each with its own random_state or seed.")
 
 
 class RunningVariance:

@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, get_args
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 
+from vaelab.arguments import check_real
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,8 +69,9 @@ class Spec(BaseModel, metaclass=_Explaining):
         given = value if call is None or call[2] is None else arguments(cls, call[2])
         for name, each in given.items() if isinstance(given, Mapping) else ():
             field = cls.model_fields.get(str(name))
-            if isinstance(each, bool) and field is not None and _counts(field.annotation):
-                raise InputError(f"{name}={each}", "a number")  # which Python says that True is
+            if each is not None and field is not None and _counts(field.annotation):
+                for number in each if isinstance(each, list | tuple) else (each,):
+                    check_real(str(name), number)  # pydantic would take text, and arrays of one
         return given
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -107,9 +110,11 @@ class Spec(BaseModel, metaclass=_Explaining):
 
 
 def _counts(annotation: object) -> bool:
-    """Whether a setting is a number, or none."""
-    kinds = set(get_args(annotation)) or {annotation}
-    return bool(kinds & {int, float}) and bool not in kinds
+    """Whether a setting is a number, or several, or none."""
+    inner = get_args(annotation)
+    if inner:
+        return all(_counts(each) or each in (NoneType, ...) for each in inner) and get_origin(annotation) is not dict
+    return annotation in (int, float)
 
 
 def nested(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -246,9 +251,23 @@ def plain_value(text: str) -> Any:
         It is none.
     """
     try:
-        return yaml.safe_load(text)
+        return from_yaml(text)
     except yaml.YAMLError as error:
         raise InputError(f"{text!r}", "a value, such as 0.5, relu or [64, 64]", "Are brackets closed?") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-4 as a number, as YAML 1.2 does; to YAML 1.1 it is text without a point."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def from_yaml(text: str) -> Any:
+    """Read settings that somebody wrote as YAML; nothing in it can run code."""
+    return yaml.load(text, _Loader)
 
 
 def _parts(text: str) -> Iterable[str]:

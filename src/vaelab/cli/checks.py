@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaelab.arguments import check_count, check_seed
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,11 +27,9 @@ def check_one(run: Path | None, adapter: str | None, data: str | None, pixels: R
 
 
 def check_numbers(rows: int, seed: int) -> None:
-    """Refuse fewer than 100 rows, and a negative seed."""
-    if rows < _LEAST_ROWS:
-        raise InputError(f"--rows {rows}", f"at least {_LEAST_ROWS}")
-    if seed < 0:
-        raise InputError(f"--seed {seed}", "0 or more")
+    """Refuse fewer than 100 rows, and what is no seed."""
+    check_count("--rows", rows, _LEAST_ROWS)
+    check_seed(seed, "--seed")
 
 
 def check_beside(conditions: Path | None, rows: str | None, option: str, beside: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vaelab import storage
+from vaelab.arguments import check_count
 from vaelab.cli.checks import check_beside, check_numbers, check_one, check_output
 from vaelab.cli.foreign import Range
 from vaelab.errors import InputError, RunFolderError
@@ -99,8 +100,7 @@ def run(argv: list[str]) -> None:
 
 def _target(arguments: Arguments) -> Path:
     """Return where to write; refused before any work."""
-    if arguments.n < 1:
-        raise InputError(f"-n {arguments.n}", "at least 1")
+    check_count("-n", arguments.n)
     folder, is_file = arguments.run, arguments.out is not None and arguments.out.suffix in (".png", ".npy", ".csv")
     if folder is None:
         if arguments.out is not None and not is_file:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from vaelab.arguments import check_count, check_seed
+from vaelab.arguments import check_draws, check_seed
 
 
 def impute(
@@ -31,7 +31,7 @@ def impute(
     from vaelab import runs
     from vaelab.cli.output import rows_for, write_imputed
 
-    check_count("--draws", draws)
+    check_draws("--draws", draws)
     check_seed(seed, "--seed")
     trained = runs.read_run(run)
     write_imputed(out, trained, rows_for(run, trained, data, n), data, draws=draws, seed=seed)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaelab import storage
+from vaelab.arguments import check_count
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Split:
 
     from vaelab.data import TestSplit
 
-    if n is not None and n < 1:
-        raise InputError(f"-n {n}", "at least 1")
+    if n is not None:
+        check_count("-n", n)
     if data and trained.conditioning is not None:
         remedy = f"In Python: vaelab.load('{run}').transform(X, y)."
         raise InputError(f"{data} without conditions, for a conditional run", "the run's own test rows", remedy)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vaelab import presets
 from vaelab.cli.flags import parser_of, refuse_unknown, settings_of
 from vaelab.errors import InputError
-from vaelab.spec import parse
+from vaelab.spec import from_yaml, parse
 from vaelab.specs import Mixed, Own, Settings
 from vaelab.specs.densities import named
 
@@ -101,8 +101,9 @@ def _defaults(preset: str | None, config: str | None) -> tuple[Settings, dict[st
     settings = Settings() if preset is None else presets.preset(preset)
     if config is None:
         return settings, {}
-    content = _read(Path(config))
-    if "settings" in content:  # a run's
+    content = _read(Path(config), read=from_yaml)
+    if "settings" in content:  # a run's, where 1e5 may be the name of a column
+        content = _read(Path(config))
         return parse(Settings, content["settings"]), {k: v for k, v in content.get("data", {}).items() if k in _KEPT}
     own = {name: value for name, value in content.items() if name in Settings.model_fields}
     given = {name: getattr(settings, name) for name in Settings.model_fields}
@@ -119,10 +120,16 @@ def _with_schema(settings: Settings, path: Path) -> Settings:
     return settings.set_params(likelihood__columns={**settings.likelihood.columns, **columns})
 
 
-def _read(path: Path, flag: str = "config", line: str = "latent_dim: 16") -> dict[str, Any]:
+def _read(
+    path: Path,
+    flag: str = "config",
+    line: str = "latent_dim: 16",
+    *,
+    read: Callable[[str], Any] = yaml.safe_load,
+) -> dict[str, Any]:
     """Read a YAML file of settings, a run's config.yaml with its sections, or a schema."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"--{flag} {path} ({error})", "a readable YAML file") from None
     if not isinstance(content, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from vaelab.arguments import check_memory
 from vaelab.errors import InputError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -164,6 +166,7 @@ def decode(images: Callable[[], Iterable[EncodedImage]], n: int, preparation: Pr
             threaded = workers > 1 and _bytes(chunk[0]) >= _THREADS_FROM
             for pixels in pool.map(preparation.read, chunk) if threaded else map(preparation.read, chunk):
                 if array is None:
+                    _check_memory(n, pixels.nbytes)
                     array = np.empty((n, *pixels.shape), np.uint8)
                 if pixels.shape != array.shape[1:]:
                     raise _mismatch(images(), preparation, source)
@@ -176,8 +179,15 @@ def decode(images: Callable[[], Iterable[EncodedImage]], n: int, preparation: Pr
 
 def resize(array: Pixels, preparation: Preparation) -> Pixels:
     """Apply a preparation to (n, C, H, W) that is already decoded."""
+    if preparation.size is not None:
+        _check_memory(len(array), array.shape[1] * math.prod(preparation.size))
     planes = (Image.fromarray(x[0] if len(x) == 1 else x.transpose(1, 2, 0)) for x in array)
     return np.stack([preparation.apply(image) for image in planes])
+
+
+def _check_memory(n: int, size: int) -> None:
+    """Refuse n images of so many bytes each where they do not fit."""
+    check_memory(f"{n:,} images of {size:,} bytes each", n * size, "Pass a smaller image_size.")
 
 
 def _chunks(images: Iterable[EncodedImage]) -> Iterator[Sequence[EncodedImage]]:

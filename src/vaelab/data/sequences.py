@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.arguments import check_count
+from vaelab.arguments import check_count, check_memory
 from vaelab.data.checks import check_array, check_dense, plain_tensor
 from vaelab.errors import InputError
 
@@ -224,7 +224,9 @@ def target_rows(sequences: Ragged, loss: Literal["last", "all"]) -> Tensor:
 def context_of(sequences: Ragged, context: int | None) -> int:
     """Return the steps in a window: as asked, or the longest past of any point, at most `LONGEST`."""
     if context is not None:
-        return _checked_context(context)
+        size, width = _checked_context(context), sequences.points.shape[1] + 2
+        check_memory(f"context={size:,}", 400.0 * width * size, "Pass fewer steps.")  # of a batch of 100 windows
+        return size
     return max(1, min(LONGEST, int(sequences.lengths.max()) - 1))
 
 

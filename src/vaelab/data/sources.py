@@ -21,6 +21,7 @@ from vaelab.data.tables import load_csv, load_parquet
 from vaelab.errors import InputError
 from vaelab.storage import exists
 
+_LARGEST = 10_000  # side of an image
 _READERS: dict[str, Callable[[Path, LoadOptions], Dataset]] = {
     ".npy": load_npy,
     ".npz": load_npz,
@@ -198,5 +199,5 @@ def _size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if len(size) != 2:
         raise InputError(f"image_size={image_size}", "a positive side, or (height, width)")
     for side in size:
-        check_count("image_size", side)
+        check_count("image_size", side, most=_LARGEST)
     return int(size[0]), int(size[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vaelab.arguments import short_seed
 from vaelab.data.conditions import is_one_hot
 from vaelab.errors import InputError
 from vaelab.training import stream
@@ -64,7 +65,7 @@ def regions_of(c: Tensor, count: int = 4, *, shown: Tensor | None = None, seed: 
     flat = c.flatten(1).double().cpu()
     some = torch.randperm(len(flat), generator=stream("cpu", seed, "regions"))[:_CLUSTERED]
     distinct = len(flat[some].unique(dim=0))
-    means = KMeans(min(count, distinct), n_init=4, random_state=seed % 2**32).fit(flat[some].numpy())
+    means = KMeans(min(count, distinct), n_init=4, random_state=short_seed(seed)).fit(flat[some].numpy())
     labels = torch.from_numpy(means.predict(flat.numpy())).long()
     named = shown if shown is not None else (c.double().cpu() if c.ndim == 2 else None)
     found = {}

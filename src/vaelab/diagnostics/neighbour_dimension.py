@@ -171,9 +171,14 @@ def _ball(n: int, d: int) -> NDArray[Any]:
 
 
 def _different(x: NDArray[Any]) -> NDArray[Any]:
-    """(n, d) rows of float64, of equal ones one."""
+    """(n, d) rows of float64, of equal ones one; in a unit in which squares of the tiniest and the largest are numbers.
+
+    The unit is a power of two, so that no digit changes.
+    """
     rows: NDArray[Any] = np.unique(np.asarray(x, dtype=np.float64).reshape(len(x), -1), axis=0)
-    return rows
+    unit = np.frexp(np.abs(rows).max(initial=0.0))[1]
+    scaled: NDArray[Any] = np.ldexp(rows, -unit)
+    return scaled
 
 
 def _neighbours(x: NDArray[Any], k: int) -> NDArray[Any]:

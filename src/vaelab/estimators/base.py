@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.arguments import check_count, check_memory
+from vaelab.arguments import check_count, check_draws, check_memory
 from vaelab.data import ColumnReader, Conditioning, Dataset, Schema, TestSplit, TrainSplit
 from vaelab.data.cells import container_of
 from vaelab.data.checks import (
@@ -40,9 +40,6 @@ from vaelab.training import Progress
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
-
-
-_MOST_DRAWS = 1_000_000  # of z per row, which take days
 
 
 class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  # type: ignore[misc]
@@ -96,7 +93,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             settings that contradict each other; before training starts.
         """
         with unchanged_by_failure(self):
-            check_count("score_draws", self.score_draws)
+            check_draws("score_draws", self.score_draws)
             settings = self.settings(seed_of(self.random_state))
             x = self._validated(X, reset=True)
             conditioning = Conditioning.fit(_required(y)) if self.conditional else None
@@ -293,7 +290,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             k below 1, an unknown density, or rows that do not fit.
         """
         check_is_fitted(self)
-        check_count("k", k, most=_MOST_DRAWS)
+        check_draws("k", k)
         x = self._validated(X, reset=False)
         seed = seed_of(self.random_state if random_state is None else random_state)
         c = self.trained_.conditions(y, len(x))
@@ -323,7 +320,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
             gaps keep their dtypes, columns of numbers with gaps are floating-point.
         """
         check_is_fitted(self)
-        check_count("draws", draws, most=_MOST_DRAWS)
+        check_draws("draws", draws)
         x = self._validated(X, reset=False)
         seed = seed_of(self.random_state if random_state is None else random_state)
         filled = self.trained_.impute(x, self.trained_.conditions(y, len(x)), draws=draws, seed=seed)

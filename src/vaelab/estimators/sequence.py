@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.arguments import check_count, check_memory
+from vaelab.arguments import check_count, check_draws, check_memory
 from vaelab.data import Conditioning, Dataset, Ragged, TestSplit, TrainSplit, Windows
 from vaelab.data.sequences import advance, context_of, latest_windows, target_rows
 from vaelab.errors import InputError
@@ -146,7 +146,7 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
             other; before training starts.
         """
         with unchanged_by_failure(self):
-            check_count("score_draws", self.score_draws)
+            check_draws("score_draws", self.score_draws)
             sequences = _on_cpu(Ragged.of(X))
             settings = self.settings(seed_of(self.random_state))
             target_rows(sequences, self.loss)  # refuses another loss

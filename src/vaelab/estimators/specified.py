@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from vaelab import runs
-from vaelab.arguments import check_seed
+from vaelab.arguments import check_seed, short_seed
 from vaelab.errors import InputError
 from vaelab.spec import nested, parse, unknown
 from vaelab.specs import FitSettings, Own, Settings
@@ -128,8 +129,14 @@ def keep_arguments(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:
 
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """Return the seed that a ``random_state`` stands for."""
-    if isinstance(random_state, int | np.integer):
+    """Return the seed that a ``random_state`` stands for.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    if isinstance(random_state, Integral):
         check_seed(random_state, "random_state")
         return int(random_state)
     return drawn_seed(random_state)
@@ -141,9 +148,12 @@ def drawn_seed(random_state: int | np.random.RandomState | None) -> int:
     Raises
     ------
     InputError
-        It is none that scikit-learn takes.
+        It is none.
     """
+    if isinstance(random_state, Integral):
+        check_seed(random_state, "random_state")
+        random_state = short_seed(int(random_state))
     try:
         return int(check_random_state(random_state).randint(LARGEST_SEED))
     except ValueError as error:
-        raise InputError(f"random_state={random_state!r}", "a seed from 0 to 2³² − 1, a RandomState or None") from error
+        raise InputError(f"random_state={random_state!r}", "a seed below 2⁶⁴, a RandomState or None") from error

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar, cast
 
 from torch import Tensor
 
+from vaelab.arguments import check_memory
 from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
 from vaelab.latent.conditional import check_mixture, density_from_state, fit_named_mixture
@@ -161,10 +163,23 @@ def _rebuild_matching(spec: specs.FlowMatching, state: Mapping[str, Tensor], sit
     return density
 
 
+def _check_matching(spec: specs.FlowMatching, condition_shape: tuple[int, ...]) -> None:
+    check_coupling(spec.coupling, condition_shape)
+    width = spec.width or 1
+    _check_weights(spec, spec.blocks * (2 * width + 3) * width)
+
+
+def _check_second(spec: specs.SecondStage, condition_shape: tuple[int, ...]) -> None:
+    _check_weights(spec, 2 * sum(before * after for before, after in pairwise((1, *spec.widths, 1))))
+
+
+def _check_weights(spec: specs.Density, weights: int) -> None:
+    """Refuse networks whose weights, gradients and moments do not fit into memory; `weights` of them at least."""
+    check_memory(f"{spec.title} of {weights:,} weights", 16.0 * weights, "Use narrower or fewer layers.")
+
+
 _MIXTURE = Law(_check_mixture, _fit_mixture, _rebuild_mixture)
 LAWS |= dict.fromkeys(("gaussian", "mixture", "bayesian_mixture"), _MIXTURE)
 LAWS["flow"] = Law(_check_flow, _fit_flow, _rebuild_flow)
-LAWS["flow_matching"] = Law(
-    lambda spec, condition_shape: check_coupling(spec.coupling, condition_shape), _fit_matching, _rebuild_matching
-)
-LAWS["second_stage"] = Law(lambda spec, condition_shape: None, _fit_second, _rebuild_second)
+LAWS["flow_matching"] = Law(_check_matching, _fit_matching, _rebuild_matching)
+LAWS["second_stage"] = Law(_check_second, _fit_second, _rebuild_second)

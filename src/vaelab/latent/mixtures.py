@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from vaelab.arguments import short_seed
 from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
 from vaelab.latent.densities import LatentDensity, clearly_better
@@ -271,7 +272,7 @@ def maximise(rows: Tensor, components: int, covariance: Covariance, seed: int) -
         covariance_type=covariance,
         max_iter=200,
         reg_covar=RIDGE,
-        random_state=seed,
+        random_state=short_seed(seed),
         init_params="k-means++",
     ).fit(rows.double().cpu().numpy())
     covariances = torch.as_tensor(model.covariances_)
@@ -303,7 +304,7 @@ def infer(rows: Tensor, components: int, seed: int) -> Maximum:
         weight_concentration_prior=1 / components,
         max_iter=200,
         reg_covar=RIDGE,
-        random_state=seed,
+        random_state=short_seed(seed),
         init_params="k-means++",
     )
     with warnings.catch_warnings():

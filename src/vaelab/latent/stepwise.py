@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from vaelab.arguments import short_seed
 from vaelab.training import stream
 
 _PASSES, _WHOLE = 4, 8  # over the rows in batches, then of EM, which ends where those have led
@@ -128,6 +129,6 @@ def _begin(rows: Tensor, components: int, ridge: float, seed: int, diagonal: boo
 
     chosen = torch.randperm(len(rows), generator=stream("cpu", seed, "centres"))[: max(_INITIAL_ROWS, components)]
     some = rows[chosen.to(rows.device)]
-    labels = MiniBatchKMeans(components, n_init=1, random_state=seed).fit_predict(some.cpu().numpy())
+    labels = MiniBatchKMeans(components, n_init=1, random_state=short_seed(seed)).fit_predict(some.cpu().numpy())
     mine = one_hot(torch.as_tensor(labels).long(), components).to(some) / len(some)
     return maximum(_weighted(some, mine), ridge=ridge, diagonal=diagonal)

@@ -28,6 +28,7 @@ Extractor = Callable[[Tensor], Tensor]
 
 _WIDE = 2048  # columns up to which principal components come from the covariance of all rows
 _MOST_NUMBERS = 50_000_000
+_LARGEST = 1e20
 
 
 def fingerprint_of(extractor: Extractor) -> str:
@@ -242,4 +243,7 @@ def _checked(features: object, rows: int) -> Tensor:
     bad = int((~torch.isfinite(features).all(1)).sum())
     if bad:
         raise InputError(f"features of {bad} of {rows} rows that are not finite", "finite features")
+    if features.numel() and float(features.detach().abs().max()) > _LARGEST:  # powers of distances would not be finite
+        got = f"features up to {float(features.detach().abs().max()):.1g} in size"
+        raise InputError(got, f"at most {_LARGEST:g}", "Are both sets in the same units?")
     return features.detach().cpu()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from vaelab.arguments import short_seed
 from vaelab.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def tell_apart(real: Table, fake: Table, levels: Sequence[int], *, seed: int = 0
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     rows, kinds = _together(real, fake, np.random.default_rng(seed))
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=short_seed(seed))
     score = cross_val_predict(_trees(levels, seed), rows, kinds, cv=folds, method="predict_proba")[:, 1]
     return area_of(score[kinds == 0], score[kinds == 1])
 
@@ -184,7 +185,7 @@ def teaches(train: Table, real: Table, target: int, levels: Sequence[int], *, se
     if len(train) < FEWEST or len(real) < 2 or not others:
         return math.nan
     if not levels[target]:
-        trees = HistGradientBoostingRegressor(random_state=seed, categorical_features=_categories(rest))
+        trees = HistGradientBoostingRegressor(random_state=short_seed(seed), categorical_features=_categories(rest))
         fitted = trees.fit(train[:, others], train[:, target])
         return float(r2_score(real[:, target], fitted.predict(real[:, others])))
     known = np.unique(train[:, target])
@@ -203,7 +204,7 @@ def teaches(train: Table, real: Table, target: int, levels: Sequence[int], *, se
 def _trees(levels: Sequence[int], seed: int) -> HistGradientBoostingClassifier:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(random_state=seed, categorical_features=_categories(levels))
+    return HistGradientBoostingClassifier(random_state=short_seed(seed), categorical_features=_categories(levels))
 
 
 def _categories(levels: Sequence[int]) -> list[bool]:

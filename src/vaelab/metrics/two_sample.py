@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaelab.arguments import short_seed
 from vaelab.metrics.moments import comparable
 
 _FEWEST = 50  # rows of each kind: half of them still make two leaves
@@ -57,9 +58,9 @@ def two_sample_accuracy(real: Tensor, fake: Tensor, *, seed: int = 0) -> TwoSamp
     drawn = [x[torch.randperm(len(x), generator=generator)[:size].to(x.device)].double().cpu() for x in (real, fake)]
     train = torch.cat([x[: size // 2] for x in drawn]).numpy()
     held_out = torch.cat([x[size // 2 :] for x in drawn]).numpy()
-    trees = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed).fit(
-        train, np.repeat([0, 1], size // 2)
-    )
+    trees = HistGradientBoostingClassifier(
+        max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=short_seed(seed)
+    ).fit(train, np.repeat([0, 1], size // 2))
     right = trees.predict(held_out) == np.repeat([0, 1], size - size // 2)
     accuracy = float(right.mean())
     return TwoSample(accuracy, float((accuracy * (1 - accuracy) / len(right)) ** 0.5))

@@ -6,10 +6,8 @@ import difflib
 from functools import cache
 from importlib.resources import files
 
-import yaml
-
 from vaelab.errors import InputError
-from vaelab.spec import parse
+from vaelab.spec import from_yaml, parse
 from vaelab.specs import Settings
 
 
@@ -20,7 +18,7 @@ def _entries() -> dict[str, dict[str, object]]:
         if file.name.endswith(".yaml"):
             paper = file.name.removesuffix(".yaml")
             prefix = "" if paper == "networks" else f"{paper}/"
-            for name, values in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+            for name, values in from_yaml(file.read_text(encoding="utf-8")).items():
                 entries[prefix + name] = values
     return entries
 

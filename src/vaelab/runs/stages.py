@@ -30,6 +30,7 @@ from vaelab.types import Batches, Trainable
 
 SECOND = "stage two"
 _MOST_HELD_OUT = 5_000
+_ENOUGH = 20  # rows, of which the usual tenth is two
 T = TypeVar("T", bound=Trainable)
 _MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
 
@@ -79,6 +80,7 @@ def train(
         else:
             spread = scaling.to_net(torch.as_tensor(data.train.x), generator=stream("cpu", settings.seed, "spread"))
             batches = as_batches(spread, c)
+        _warn_of_share(len(batches), settings)
         batches, rest = hold_out(batches, settings, groups=data.train.groups)
         settings = settings.resolve(len(batches), data.event_shape)
         facts = Facts(
@@ -263,6 +265,18 @@ def hold_out(
     chosen = names[torch.randperm(len(names), generator=stream("cpu", settings.seed, "groups"))[:count]]
     apart = torch.isin(groups, chosen)
     return batches.subset((~apart).nonzero().flatten()), batches.subset(apart.nonzero().flatten())
+
+
+def _warn_of_share(n: int, settings: Settings) -> None:
+    """Say where so many rows are enough to set some aside, and the share that was asked for comes to none."""
+    share = settings.held_out
+    if share and n >= _ENOUGH and not held_out_rows(n, settings):
+        warnings.warn(
+            f"held_out={share:g} of {n:,} rows is {share * n:.2g} rows, where 2 are needed: none is set aside, and what "
+            f"is best is judged on rows of the training. Use held_out={2 / n:.1g} or more, or 0.",
+            VaelabWarning,
+            stacklevel=4,
+        )
 
 
 def held_out_rows(n: int, settings: Settings) -> int:

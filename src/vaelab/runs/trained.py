@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from vaelab.arguments import check_draws
 from vaelab.data import (
     ArrayBatches,
     Conditioning,
@@ -39,6 +40,7 @@ from vaelab.training import stream
 _NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
 _CARRIES = math.exp(-0.2)  # ratio of variances at which a dimension carries a tenth of a nat
 _MOST_DRAWS = 20_000  # of z, decoded at once
+_FEW_DRAWS = 16  # of z per row, for which blocks are as large as for one
 _FARTHEST = 1e100  # deviations from the mean, beyond which rows score alike: what networks make of it has a square
 _DRAWN, _LEAST_DRAWN = 2**20, 1000  # numbers, and rows at least, that are drawn from one stream
 
@@ -211,16 +213,16 @@ class Trained:
         return as_batches(split.x, split.c, self.scaling)
 
     def blocks(
-        self, x: Tensor, c: Conditions | None = None, dtype: torch.dtype = torch.float32
+        self, x: Tensor, c: Conditions | None = None, dtype: torch.dtype = torch.float32, draws: int = 1
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield blocks of rows and conditions in the network's units, on the device."""
-        for rows in self._spans(x):
+        """Yield blocks of rows and conditions in the network's units, on the device; small ones for many draws each."""
+        for rows in self._spans(x, draws):
             own = self._taken(c, rows)
             yield self.scaling.to_net(x[rows], dtype=dtype).to(self.device), None if own is None else own.to(dtype)
 
-    def _spans(self, rows: Tensor) -> Iterator[slice]:
+    def _spans(self, rows: Tensor, draws: int = 1) -> Iterator[slice]:
         """Divide rows, or codes, into blocks."""
-        return spans(len(rows), rows_at_once(self._widest))
+        return spans(len(rows), max(1, rows_at_once(self._widest) * _FEW_DRAWS // max(draws, _FEW_DRAWS)))
 
     @property
     def _widest(self) -> tuple[int, ...]:  # of a table it may be what the decoder says: a number for every level
@@ -301,7 +303,8 @@ class Trained:
     ) -> Iterator[tuple[VAE, Tensor, Tensor | None, Tensor]]:
         """Yield the model, blocks of rows and conditions in its units and precision, and the noise that all share."""
         vae, dtype = self._exact()
-        for own, conditions in self.blocks(x, c, dtype):
+        check_drawn(len(noise), self._widest, "score_draws")
+        for own, conditions in self.blocks(x, c, dtype, len(noise)):
             if dtype == torch.float64:  # of a table, whose numbers have no limits
                 own = own.clamp(-_FARTHEST, _FARTHEST)
             yield vae, own, conditions, noise[:, None].to(self.device)
@@ -358,8 +361,8 @@ class Trained:
         InputError
             Fewer than one draw, or gaps in rows of a model that has no place for them.
         """
-        if draws < 1:
-            raise InputError(f"draws={draws}", "at least 1")
+        check_draws("draws", draws)
+        check_drawn(draws, self._widest, "draws")
         gaps = x.isnan().flatten(1).any(1).nonzero().flatten().cpu()
         out = x.clone()
         noise = torch.randn(

@@ -162,11 +162,11 @@ class FlowMatching(Trained):
     title: ClassVar[str] = "flow matching"
     order: ClassVar[float] = 2.5
     width: int | None = Field(None, ge=1, description="of the residual blocks; default: 256, or 512 from 10,000 codes")
-    blocks: int = Field(3, ge=1, description="residual blocks")
+    blocks: int = Field(3, ge=1, le=1000, description="residual blocks")
     coupling: Literal["independent", "optimal_transport"] = Field(
         "independent", description="of normals with the codes of a batch; the assignment straightens the paths"
     )
-    steps: int = Field(25, ge=1, description="of the midpoint rule that draws")
+    steps: int = Field(25, ge=1, le=10_000, description="of the midpoint rule that draws")
     guidance: float = Field(0.0, ge=0, description="draws more typical of their condition; 0 for the law itself")
     training: FitSettings = Field(
         FitSettings(batch_size=256, ema=0.999), description="its training, of a moving average of the weights"

@@ -5,11 +5,13 @@ The command line's flags, the estimators' arguments, a run's ``config.yaml`` and
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from vaelab.arguments import check_memory
 from vaelab.errors import InputError
 from vaelab.spec import Spec
 from vaelab.specs import densities as laws
@@ -41,7 +43,7 @@ class Settings(Spec):
     training: FitSettings = Field(FitSettings(), description="of the VAE")
     compute: Compute = Field(Compute(), description="on what to compute")
     held_out: float = Field(0.1, ge=0, le=0.9, description="share of the training rows (at most 5,000) to compare on")
-    seed: int = Field(0, ge=0, description="seed of initial weights, splits, data order and noise")
+    seed: int = Field(0, ge=0, lt=2**64, description="seed of initial weights, splits, data order and noise")
 
     @field_validator("latent_dim", mode="plain")
     @classmethod
@@ -158,8 +160,16 @@ class Settings(Spec):
             raise InputError(f"network={network.kind!r} without sequences", "points and their past", "Use SequenceVAE.")
         suited = self.suited(mixed=False)
         suited.likelihood.check(event_shape, network.kind)
+        if self.posterior.drawn > 1:
+            self._check_draws(min(training.batch_size, rows), math.prod(event_shape))
         if min(training.batch_size, rows) < network.least_batch:
             got = f"batches of {min(training.batch_size, rows)} row for {network.kind!r}"
             raise InputError(got, f"at least {network.least_batch}, for its batch norm", "Use network='mlp'.")
         chosen = tuple(law.resolve(rows) for law in self.densities)
         return suited.model_copy(update={"network": network, "training": training, "densities": chosen})
+
+    def _check_draws(self, rows: int, numbers: int) -> None:
+        """Refuse more draws than a step has memory for: codes, means and what they cost, of rows of so many numbers."""
+        draws, size = self.posterior.drawn, 1 if self.latent_dim == "auto" else self.latent_dim
+        needed = 12.0 * draws * rows * (size + numbers)
+        check_memory(f"draws={draws:,} of z for each row", needed, "Use fewer draws, or smaller batches.")

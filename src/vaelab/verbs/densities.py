@@ -240,8 +240,9 @@ def apart(
     settings = given.settings.model_copy(update={"held_out": held_out, "seed": seed})
     kept, unseen = hold_out(batches, settings, groups=groups)
     if unseen is None:
-        got = f"{len(batches)} rows, of which a share of {held_out:g} is held out"
-        raise InputError(got, "at least two rows on either side", "Give more rows.")
+        n = len(batches)
+        got = f"{n} rows, of which held_out={held_out:g} sets {round(held_out * n)} aside"
+        raise InputError(got, "at least two rows on either side", "Give more rows, or another held_out.")
     return kept, unseen
 
 

@@ -39,6 +39,7 @@ DEFAULTS: dict[Kind, Settings] = {
 }
 """How `estimate_dimension` trains unless told otherwise."""
 
+_MOST_SEEDS = 1_000
 _STEPS = 9_000  # of a training on a table, which a bent manifold takes to be laid flat
 _LEAST_ROWS, _FEW_ROWS = 20, 500
 _LARGEST = 128  # code for images
@@ -340,7 +341,7 @@ def estimate_dimension(
     InputError
         No seeds, a `largest` below 1, fewer than 20 rows, rows that are all the same, or that cannot be trained on.
     """
-    check_count("seeds", seeds)
+    check_count("seeds", seeds, most=_MOST_SEEDS)
     if largest is not None:
         check_count("largest", largest)
     if settings is not None:

@@ -23,7 +23,7 @@ from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError
 from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.model.contexts import evaluating
-from vaelab.rows import rows_at_once, spans
+from vaelab.rows import check_drawn, rows_at_once, spans
 from vaelab.runs import Trained
 from vaelab.specs.densities import PRIOR, named
 from vaelab.training import stream
@@ -234,6 +234,7 @@ def enhance(
         subject = subject_of(model, X, y, gamma=gamma)
         if subject.trained.settings.network.takes == "sequences":
             raise InputError("a model of sequences", "one of independent rows", "Use vaelab.compare_densities.")
+        check_drawn(samples, subject.trained.facts.event_shape, "samples")
         batches, groups, available = _some(subject, rows, held_out, seed)
         wanted = None if chosen is None else ["prior", *(name for name in chosen if name != "prior")]
         if wanted is None and len(batches) < _FEW:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vaelab.arguments import check_count, check_kind, names_of
+from vaelab.arguments import check_count, check_draws, check_kind, names_of
 from vaelab.data import Kind
 from vaelab.data.cache import cache_folder
 from vaelab.errors import InputError
@@ -25,6 +25,7 @@ OF_MODELS = ("reconstruction", "interpolation", "nll", "bits")
 
 _DEFAULT_IMAGE = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 _DEFAULT_TABLE = (*_DEFAULT_IMAGE, "sliced_wasserstein", "energy", "two_sample")
+_MOST_SETS = 10_000
 _LEAST_ROWS = {"two_sample": 50} | dict.fromkeys(("precision", "recall", "density", "coverage"), 10)
 
 
@@ -66,8 +67,8 @@ class Options:
     watch: Watch = field(default=silent, repr=False)
 
     def __post_init__(self) -> None:
-        check_count("draws", self.draws)
-        check_count("likelihood_draws", self.likelihood_draws)
+        check_count("draws", self.draws, most=_MOST_SETS)
+        check_draws("likelihood_draws", self.likelihood_draws)
         check_count("likelihood_rows", self.likelihood_rows, 0)
         for name in ("metrics", "densities"):
             object.__setattr__(self, name, names_of(name, getattr(self, name)))

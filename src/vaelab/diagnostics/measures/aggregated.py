@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vaelab.arguments import short_seed
 from vaelab.diagnostics.measures.latent_draws import density_draws, drawn_codes, with_prior
 from vaelab.diagnostics.measures.principal import Frame
 from vaelab.errors import InputError
@@ -239,5 +240,5 @@ def embedding(codes: Tensor, draws: Tensor, *, most: int = 1000, seed: int = 0) 
         rows = Frame.of(rows[order], _EMBEDDED).coordinates(rows)
     perplexity = min(30.0, (len(rows) - 1) / 3)
     start = "pca" if rows.shape[1] > 1 else "random"
-    plane = TSNE(2, perplexity=perplexity, init=start, random_state=seed).fit_transform(rows.numpy())
+    plane = TSNE(2, perplexity=perplexity, init=start, random_state=short_seed(seed)).fit_transform(rows.numpy())
     return torch.as_tensor(plane).double()
