@@ -29,7 +29,7 @@ from vaelab.training import Hook, stream
 from vaelab.types import Batches, Trainable
 
 SECOND = "stage two"
-_MOST_HELD_OUT = 5_000
+_LEAST_HELD_OUT, _MOST_HELD_OUT = 10, 5_000
 T = TypeVar("T", bound=Trainable)
 _MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
 
@@ -99,9 +99,9 @@ def train(
         gaps = facts.gaps or ()
         first = FirstStage(batches, rest, *sizes, ordered=ordered, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
-        settings, vae, gain, facts.stage, facts.trained_latent_dim, law, facts.lossless = kept
+        settings, vae, gain, facts.stage, facts.trained_latent_dim, laws, facts.lossless = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
-        facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed, law=law)
+        facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed, laws=laws)
         if gain is not None and gain.doubt:
             warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
         _warn_of_blank(vae, settings, facts.data_variance)
@@ -267,6 +267,8 @@ def hold_out(
 def held_out_rows(n: int, settings: Settings) -> int:
     """Return how many of n training rows are set aside."""
     rows = min(round(settings.held_out * n), _MOST_HELD_OUT)
+    if rows:  # on fewer nothing can be chosen
+        rows = max(rows, min(_LEAST_HELD_OUT, n // 5))
     return rows if rows >= 2 and n - rows >= 2 else 0
 
 
