@@ -64,6 +64,12 @@ def test_notes_alone_leave_a_model_healthy(monkeypatch):
     assert [one.name for one in found] == ["healthy", "unlikely-between"]
 
 
+def test_a_whitened_code_is_no_healthy_one_and_what_draws_badly_comes_before_it(monkeypatch):
+    assert [one.name for one in judged(monkeypatch, {"whitened": 4.0, "idle": 9.0})] == ["whitened-columns"]
+    found = judged(monkeypatch, {"whitened": 4.0, "sampler_share": 0.5})
+    assert [one.name for one in found] == ["prior-mismatch", "whitened-columns"]
+
+
 def test_what_follows_from_a_verdict_is_hidden(monkeypatch):
     alone = {"implied_over_residual": 10.0}
     assert judged(monkeypatch, alone)[0].name == "oversmoothing"

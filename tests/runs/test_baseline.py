@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.covariance import ledoit_wolf
 from sklearn.mixture import GaussianMixture
+from scipy.stats import t as student
 from torch.distributions import MultivariateNormal
 
 from helpers import small_vae
@@ -17,7 +18,7 @@ from vaelab.data import ArrayBatches, from_arrays
 from vaelab.errors import VaelabWarning
 from vaelab.model import VAE, Bernoulli, FixedVariance, Gaussian, Mixed
 from vaelab.nets import MLPDecoder, MLPEncoder, TableReader, table_width
-from vaelab.runs import assess, findings, train
+from vaelab.runs import assess, baseline, findings, train
 from vaelab.runs.baseline import Gain, Rival, gain_over_columns, gain_over_gaussian, gain_over_simple, mixture_beside
 from vaelab.specs import MLP, Settings
 from vaelab.training import FitSettings, Hook
@@ -43,7 +44,7 @@ def test_the_gain_is_the_elbo_above_the_gaussian():
 def test_what_cannot_be_compared_is_left():
     vae, rows = small_vae(4, 2), ArrayBatches(X)
     assert gain_over_gaussian(vae, rows, None, seed=0) is None
-    assert gain_over_gaussian(vae, rows, ArrayBatches(X[:19]), seed=0) is None
+    assert gain_over_gaussian(vae, rows, ArrayBatches(X[:9]), seed=0) is None
     assert gain_over_gaussian(vae.replace(likelihood=Bernoulli()), rows, rows, seed=0) is None
     assert gain_over_gaussian(vae, ArrayBatches(X, torch.ones(300, 1)), rows, seed=0) is None
 
@@ -103,7 +104,7 @@ def test_the_gain_over_columns_is_the_bound_above_their_shares_and_normals():
     assert found.value == pytest.approx(float((bound - simple).mean()), abs=0.1)
     assert found.beside == "columns"
     assert len(found.rows) == 100
-    assert gain_over_columns(vae, ArrayBatches(train), ArrayBatches(unseen[:19]), seed=0) is None
+    assert gain_over_columns(vae, ArrayBatches(train), ArrayBatches(unseen[:9]), seed=0) is None
     assert gain_over_simple(vae, ArrayBatches(train), ArrayBatches(unseen), seed=0) == found
     assert mixture_beside(vae, ArrayBatches(train[:, 1:]), ArrayBatches(unseen[:, 1:]), seed=0) is None
 
@@ -168,22 +169,50 @@ def test_a_variance_per_column_is_tried_from_both_starts(network):
 @pytest.mark.parametrize(
     ("gains", "taken"),
     [
-        ((0.1, 0.5, 0.2, 1.5), 1.5),  # one variance as it is, trained from there, linear as it is, trained from there
-        ((0.1, 0.5, 0.2, 0.3), 0.5),
-        ((0.1, 0.5, 0.6, 0.4), 0.6),
-        ((0.1, 0.5, 0.6, 0.7), 0.6),  # within the standard error of the simpler
-        ((0.6, 0.5, 0.2, 0.3), 0.6),
+        # one variance; a variance per column of it, trained from there, linear as it is, trained from there
+        ((0.3, 0.4, 0.5, 0.2, 1.5), 1.5),
+        ((0.3, 0.4, 0.5, 0.2, 0.3), 0.5),
+        ((0.3, 0.4, 0.5, 0.6, 0.4), 0.6),
+        ((0.3, 0.4, 0.5, 0.6, 0.7), 0.6),  # within the standard error of the simpler
+        ((0.3, 0.6, 0.5, 0.2, 0.3), 0.6),
+        ((0.65, 0.4, 0.5, 0.6, 0.3), 0.65),
+        ((0.65, 0.4, 0.5, 0.6, 0.7), 0.65),  # what is simpler is what another would be worth, not what was taken last
     ],
 )
 def test_unseen_rows_choose_between_starts(gains, taken, monkeypatch):
     noise = torch.tensor([-1.0, 1.0]).repeat(50)  # of deviation 1: an error of 0.1 where one has noise and one has not
-    rows = [noise * 2 * (index == 3) + gain for index, gain in enumerate(gains)]
+    rows = [noise * 2 * (index == 4) + gain for index, gain in enumerate(gains)]
     found = iter([Gain(gain, 0.1, False, tuple(each.tolist())) for gain, each in zip(gains, rows, strict=True)])
     monkeypatch.setattr("vaelab.runs.first_stage.gain_over_simple", lambda *a, **k: next(found))
     model = GaussianVAE(2, network="mlp([16])", likelihood="gaussian(shape=diag-i)", epochs=1, random_state=0)
     facts = train(from_arrays(X.numpy()), model.settings(0)).facts
     assert facts.gaussian_gain.value == taken
     assert facts.gaussian_gain.rows == ()
+
+
+@pytest.mark.parametrize("count", [10, 30, 1000])
+def test_of_few_rows_twice_the_error_is_as_rare_as_of_many(count):
+    rows = torch.linspace(-1, 1, count, dtype=torch.float64)
+    value, error = baseline._mean(rows)
+    assert value == pytest.approx(0, abs=1e-12)
+    plain = float(rows.std()) / math.sqrt(count)
+    assert error / plain == pytest.approx(float(student.ppf(0.97725, count - 1)) / 2, rel=1e-4)
+
+
+def test_few_unseen_rows_are_named():
+    few, many = Gain(-3.0, 0.1, False, count=12), Gain(3.0, 0.1, False, law="mixture", count=80)
+    assert "12 unseen rows are worth" in few.doubt
+    assert many.found.startswith("With a mixture of its codes, unseen rows are worth")
+    assert "explains 12 unseen rows better" in Rival(2, 1.0, 0.1, 12).better
+
+
+def test_fifty_rows_are_enough_to_compare():
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    settings = Settings(latent_dim=2, network=MLP((8,)), densities=(), training=FitSettings(2, 20))
+    with pytest.warns(VaelabWarning, match="10 unseen rows are worth"):
+        facts = train(from_arrays(x), settings).facts
+    assert facts.gaussian_gain.count == 10
+    assert facts.rows == 40
 
 
 def test_a_mixture_that_explains_unseen_rows_better_is_named():
@@ -227,7 +256,7 @@ def test_active_dimensions_of_noisy_data_are_those_that_carry_something():
 
 
 def test_a_collapse_is_said_where_there_are_too_few_rows_to_compare():
-    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(45, 4)).astype(np.float32)
     settings = Settings(latent_dim=2, network=MLP((8,)), densities=(), training=FitSettings(2, 20))
     with pytest.warns(VaelabWarning, match="Training found nothing: the code is unused. Too few rows"):
         trained = train(from_arrays(x), settings)

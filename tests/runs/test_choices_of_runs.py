@@ -53,6 +53,20 @@ def test_densities_are_compared_on_codes_that_none_was_fitted_to(monkeypatch):
     assert trained.facts.best_density == "gaussian", "the case is one that training codes decide otherwise"
 
 
+def test_where_few_codes_are_held_out_all_of_them_choose_between_plain_laws():
+    """Ten codes of two clusters do not tell a mixture from N(0, I) of their moments; two hundred do."""
+    z = torch.randn(200, 2, generator=generator()) * 0.6
+    z[:, 0] += 0.8 * torch.tensor([-1.0, 1.0]).repeat(100)
+    trained = runs.train(
+        Dataset("x", "table", TrainSplit(torch.randn(60, 2, generator=generator()).double()), TestSplit(z[:0])),
+        Settings(2, "mlp([4])", training=specs.FitSettings(epochs=1), densities=("gaussian", "mixture")),
+    )
+    codes, held_out = still(z[:190]), still(z[190:])
+    training.fit_densities(trained, codes, held_out)
+    assert training.compare_on_codes(trained.densities, held_out).best == "prior", "the case is one of too few codes"
+    assert trained.facts.best_density == "mixture"
+
+
 def test_the_size_of_a_mixture_is_chosen_on_codes_that_it_was_not_fitted_to():
     """Whatever remembers more looks better on its own codes; on others it does not, and the smallest is taken."""
 

@@ -51,9 +51,10 @@ def _of_run(run: Path, home: Path | None) -> None:
     from vaelab.verbs.dimension import manifold_dimension
 
     data = runs.data_of(runs.source_of(run)[1], home=home)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VaelabWarning)  # they are printed below the counts
-        print(manifold_dimension(run, data))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", VaelabWarning)
+        found = str(manifold_dimension(run, data))
+    print("\n".join([found, *(f"! {each.message}" for each in said if str(each.message) not in found)]))
 
 
 def run(argv: list[str]) -> None:

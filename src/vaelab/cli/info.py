@@ -88,8 +88,9 @@ def describe(folder: Path) -> str:
             bound = bound if not found.get("caveat") else f"{bound}no density ({found['caveat']}), "
         lines += [
             f"test      {bound}squared error {found['mse']:.2g} per dimension",
-            f"active    {found['active_dimensions']} of {settings.size} latent dimensions"
-            + (", the whitened columns" if facts.get("lossless") else ""),
+            "code      the whitened columns, which say nothing of the data's dimension; see `vaelab dimension` of the data"
+            if facts.get("lossless")
+            else f"active    {found['active_dimensions']} of {settings.size} latent dimensions",
         ]
         if found["gamma"] is not None:
             lines.append(f"gamma     {found['gamma']:.3g} (standard deviation {found['gamma'] ** 0.5:.3g})")

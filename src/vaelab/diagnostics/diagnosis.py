@@ -173,6 +173,9 @@ class Diagnosis:
         What was left out, and why.
     seconds
         That it took.
+    active
+        Latent dimensions that are active, as an estimator's ``active_dimensions_`` counts them; those that
+        ``measures.code_use.used`` has beyond them carry little. None where a posterior is a point.
     """
 
     name: str
@@ -190,6 +193,7 @@ class Diagnosis:
     history: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
     seconds: float = math.nan
+    active: int | None = None
 
     @property
     def main(self) -> Verdict:
@@ -204,8 +208,9 @@ class Diagnosis:
     def __str__(self) -> str:
         """Return what was diagnosed, then every verdict."""
         shape = " × ".join(map(str, self.event_shape))
+        active = "" if self.active is None else f" ({self.active} active)"
         head = (
-            f"{self.name}: {self.family}, {self.latent_dim} latent dimensions, rows of {shape}; "
+            f"{self.name}: {self.family}, {self.latent_dim} latent dimensions{active}, rows of {shape}; "
             f"{self.rows:,} rows{f', {self.held_out_rows:,} held out' if self.held_out_rows else ''}"
         )
         return "\n\n".join([head, *(str(verdict) for verdict in self.verdicts), *(f"- {note}" for note in self.notes)])

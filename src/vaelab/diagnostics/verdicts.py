@@ -49,6 +49,8 @@ class Context:
         Of the variance that the model has: ``"iso-i"`` and so on.
     units_known
         Whether the rows are known to be in the units of the training.
+    whitened
+        Whether the code is the whitened columns, and no training's.
     keeps_to
         [0, 1] or [−1, 1] where the decoder keeps to it for codes however far, as a sigmoid or tanh makes it do.
     """
@@ -65,6 +67,7 @@ class Context:
     epochs: int | None = None
     shape: str = "iso-i"
     units_known: bool = False
+    whitened: bool = False
     keeps_to: tuple[float, float] | None = None
 
 
@@ -140,6 +143,7 @@ LABELS: dict[str, str] = {
     "sampler_accuracy": "accuracy of a classifier that tells codes from draws, less two standard errors",
     "shape_gain": "nats per dimension that a variance of the better shape gains on unseen rows",
     "samples_off": "share of samples that are unlike any reconstruction",
+    "whitened": "columns that make up the code, whitened",
     "units_known": "rows are in the units of the training",
     "holes": "share of midpoints between codes that look like no row",
     "table": "rows are table rows",
@@ -155,6 +159,7 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
     values: dict[str, float | None] = dict.fromkeys(LABELS)
     values |= {"latent_dim": float(size), "dimensions": float(context.dimensions)}
     values |= {"table": float(context.kind == "table"), "image": float(context.kind == "image")}
+    values["whitened"] = float(context.dimensions * context.whitened)
     values |= {"said": float(context.foreign and not context.loss_read), "units_known": float(context.units_known)}
     if fit is not None:
         values |= {"explained": fit.explained, "slope": fit.slope, "largest_share": fit.largest_share}
@@ -218,7 +223,7 @@ def _beyond(fit: Reconstruction, keeps_to: tuple[float, float] | None) -> float:
 
 
 def verdicts_of(measures: Measures, context: Context) -> tuple[Verdict, ...]:
-    """Apply the rules: alarms in their order, or ``healthy`` where there is none, then notes."""
+    """Apply the rules: alarms in their order, or what is good where there is none, then notes."""
     values = values_of(measures, context)
     words = _words(measures, context)
     hidden: set[str] = set()
@@ -231,10 +236,10 @@ def verdicts_of(measures: Measures, context: Context) -> tuple[Verdict, ...]:
             hidden |= rule.hides
             found.append(_verdict(rule, evidence, words, context))
     alarms = [one for one in found if SEVERITIES.index(one.severity) < 2]
-    notes = [one for one in found if one not in alarms]
     if not alarms:
-        alarms = [_verdict(rule, (), words, context) for rule in rules() if not rule.when]
-    return (*alarms, *notes)
+        alarms = [_verdict(rule, (), words, context) for rule in rules() if not rule.when and rule.name not in hidden]
+        alarms += [one for one in found if one.severity == "good"]
+    return (*alarms, *(one for one in found if one not in alarms))
 
 
 def _verdict(rule: Rule, evidence: tuple[Evidence, ...], words: Mapping[str, Any], context: Context) -> Verdict:

@@ -265,13 +265,15 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         y: Any = None,
         *,
         k: int = 100,
-        density: str = "prior",
+        density: str = "auto",
         random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray[Any, Any]:
         """(n,) importance-weighted lower bound on log p(x) in nats, in X's own units; the higher k, the tighter.
 
         log p(x) ≥ E log (1/k) Σ p(x | z) p(z) / q(z | x) over k draws of z (Y. Burda, R. Grosse, R. Salakhutdinov,
-        "Importance Weighted Autoencoders", ICLR 2016, eq. 8). k = 1 is the bound of `score_samples`, of one draw.
+        "Importance Weighted Autoencoders", ICLR 2016, eq. 8). p(z) is the law that samples are drawn from, so that
+        this is the density of what `sample` returns; `score_samples` is the bound of the training, under the prior
+        (of whitened columns under their law), whose one draw k = 1 and ``density="prior"`` give.
 
         Parameters
         ----------
@@ -280,7 +282,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         k
             Draws of z per row.
         density
-            Name of a latent density that takes the place of p(z), or ``"auto"``.
+            Name of the latent density that is p(z); ``"auto"`` is that of `sample`, of models with one law the prior.
         random_state
             Seed or generator of the draws; ``self.random_state`` if None.
 

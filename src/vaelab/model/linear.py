@@ -174,9 +174,14 @@ def begin_linear(vae: VAE, model: LinearModel) -> None:
     weight = torch.zeros(d, kappa).double()
     weight[:, :q] = model.loadings
     decoder.dense.begin_affine(weight, model.mean)
+    set_gamma(vae, model.noise)
+
+
+def set_gamma(vae: VAE, gamma: Tensor) -> None:
+    """Set γ of every column, (d,), or where there is one to their mean."""
     variance = vae.likelihood.variance
     if variance is not None:  # a γ per column has its floor added
-        variance.calibrate((model.noise - variance.floor).clamp(min=0) if variance.diagonal else model.noise)
+        variance.calibrate((gamma - variance.floor).clamp(min=0) if variance.diagonal else gamma)
 
 
 def _spectrum(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

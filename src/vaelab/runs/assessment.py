@@ -29,7 +29,8 @@ class Assessment:
     mse
         Mean squared error per dimension of the decoder mean at the posterior mean.
     nelbo, distortion, kl
-        Nats per row; None for a deterministic posterior, which has no KL.
+        Nats per row; None for a deterministic posterior, which has no KL. Of whitened columns under the law of the code,
+        as `vaelab.runs.Trained.bound` has it.
     caveat
         Why −ELBO and distortion are none of a density, or None.
     gamma
@@ -67,7 +68,7 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
     batches = trained.batches_of(split).to(trained.device)
     codes = Codes.of(trained.vae, batches)
     ratios = variance_ratios_of(trained.vae, batches).mean(0)
-    plain = trained.vae.posterior.degenerate
+    plain, law = trained.vae.posterior.degenerate, trained.law()
     sums = torch.zeros(3, dtype=torch.float64)  # squared error, distortion, KL
     caveat: str | None = None
     for rows, x, c, _ in blocks(batches, trained.device):
@@ -76,7 +77,7 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
         terms = [reconstruction_error(trained.vae, x, c)]
         if not plain:
             noise = torch.randn(1, len(x), trained.vae.latent_dim, generator=generator, device=trained.device)
-            terms += trained.vae.elbo(x, c, noise=noise)
+            terms += trained.vae.elbo(x, c, noise=noise, law=law)
         sums[: len(terms)] += torch.stack(terms).sum(1).cpu().double()
     mse, distortion, kl = (sums / len(batches)).tolist()
     variance = trained.vae.likelihood.variance

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
 from sklearn.covariance import ledoit_wolf
+from scipy.stats import norm
+from scipy.stats import t as student
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
@@ -16,14 +19,16 @@ from vaelab.latent import LatentDensity, PriorDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
 from vaelab.model import UNUSED, VAE, Mixed, draw, kl, variance_ratios_of
 from vaelab.rows import blocks
+from vaelab.specs.densities import PRIOR, title_of
 from vaelab.training import stream
 from vaelab.types import Batches
 
 _MOST_ROWS, _MOST_COLUMNS = 20_000, 300  # that a covariance is fitted to
-_LEAST_ROWS = 20  # unseen ones
+_LEAST_ROWS, _FEW_ROWS = 10, 50  # unseen ones, and those that are said to be few
 _DRAWS = 8  # of z per row
 _MOST_ROWS_FOR_MIXTURE, _MOST_FOR_MIXTURE = 5_000, 30  # rows and columns
 _ROWS_PER_COMPONENT = 20
+NONE: Mapping[str, LatentDensity] = MappingProxyType({})
 _RIDGE = 1e-3  # on variances, of standardised columns, so that ties are no reason to prefer a mixture
 
 
@@ -42,6 +47,10 @@ class Gain(NamedTuple):
         The same of every row, where they are at hand.
     beside
         What it is compared with: a Gaussian, or columns of a mixed table that are independent of each other.
+    law
+        Of the codes: ``"prior"``, or what was fitted to them and is better.
+    count
+        Unseen rows; 0 where that is not known.
     """
 
     value: float
@@ -49,6 +58,8 @@ class Gain(NamedTuple):
     unused: bool
     rows: tuple[float, ...] = ()
     beside: Literal["gaussian", "columns"] = "gaussian"
+    law: str = PRIOR
+    count: int = 0
 
     def clearly_above(self, other: Gain) -> bool:
         """Whether this is above another of the same rows by more than the standard error of what they differ by."""
@@ -62,7 +73,7 @@ class Gain(NamedTuple):
         """What is wrong, in sentences; empty if nothing is. To be as good as a Gaussian is right for linear data."""
         gaussian = self.beside == "gaussian"
         what = "a Gaussian of the data's covariance" if gaussian else "columns that are independent"
-        beside = f"unseen rows are worth {self.value:+.2f} ± {self.error:.2f} nats to the VAE, beyond those to {what}"
+        beside = f"{_unseen(self.count)} are worth {self.value:+.2f} ± {self.error:.2f} nats to the VAE, beyond those to {what}"
         weak = self.value <= 2 * self.error
         # columns that are independent are as good only where there is nothing between them, or nothing was found
         if weak and (self.unused or (not gaussian and self.value >= -2 * self.error)):
@@ -83,7 +94,10 @@ class Gain(NamedTuple):
     def found(self) -> str:
         """How much it is, in a sentence."""
         than = "to a single Gaussian" if self.beside == "gaussian" else "to columns that are independent"
-        return f"Unseen rows are worth {self.value:.2f} ± {self.error:.2f} nats more than {than}."
+        law = "" if self.law == PRIOR else f"With {title_of(self.law)} of its codes, "
+        rows = _unseen(self.count)
+        text = f"{law}{rows} are worth {self.value:.2f} ± {self.error:.2f} nats more than {than}."
+        return text[0].upper() + text[1:]
 
 
 class Rival(NamedTuple):
@@ -95,11 +109,14 @@ class Rival(NamedTuple):
         Chosen by BIC (G. Schwarz, "Estimating the dimension of a model", 1978).
     value, error
         Nats per unseen row by which its log-density is above what the VAE is worth, and the standard error over rows.
+    count
+        Unseen rows; 0 where that is not known.
     """
 
     components: int
     value: float
     error: float
+    count: int = 0
 
     @property
     def better(self) -> str:
@@ -108,7 +125,7 @@ class Rival(NamedTuple):
             return ""
         what = "single Gaussian" if self.components == 1 else f"Gaussian mixture of {self.components} components"
         return (
-            f"A {what} explains unseen rows better, by {self.value:.2f} ± {self.error:.2f} nats each: take it where a "
+            f"A {what} explains {_unseen(self.count)} better, by {self.value:.2f} ± {self.error:.2f} nats each: take it where a "
             "density is all you want. What the VAE has beyond that is its code."
         )
 
@@ -128,7 +145,7 @@ def gain_over_columns(vae: VAE, train: Batches, unseen: Batches | None, *, seed:
     Returns
     -------
     Gain or None
-        None where the comparison says nothing: fewer than 20 unseen rows, conditions, or no mixed table.
+        None where the comparison says nothing: fewer than 10 unseen rows, conditions, or no mixed table.
     """
     law = vae.likelihood
     if not isinstance(law, Mixed) or unseen is None or len(unseen) < _LEAST_ROWS or vae.posterior.degenerate:
@@ -137,12 +154,12 @@ def gain_over_columns(vae: VAE, train: Batches, unseen: Batches | None, *, seed:
     if c is not None:
         return None
     columns = _Columns(x.double().cpu(), law)
-    gains = _worth(vae, unseen, seed) - _of_rows(unseen, columns.log_density)
-    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()), "columns")
+    gains = _worth(vae, unseen, seed)[0] - _of_rows(unseen, columns.log_density)
+    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()), "columns", count=len(gains))
 
 
 def gain_over_gaussian(
-    vae: VAE, train: Batches, unseen: Batches | None, *, seed: int, law: LatentDensity | None = None
+    vae: VAE, train: Batches, unseen: Batches | None, *, seed: int, laws: Mapping[str, LatentDensity] = NONE
 ) -> Gain | None:
     """Compare a VAE of a table with N(mean, covariance) of its training rows, on rows that neither has seen.
 
@@ -155,13 +172,13 @@ def gain_over_gaussian(
         The model, the rows that it was trained on, and others.
     seed
         Of draws.
-    law
-        Of the codes: the VAE is then worth its importance-weighted bound under this or its prior, whichever is more.
+    laws
+        Of the codes, by name: the VAE is then worth its importance-weighted bound under the best of them and its prior.
 
     Returns
     -------
     Gain or None
-        None where the comparison says nothing: fewer than 20 unseen rows, more than 300 columns, conditions, gaps, or a
+        None where the comparison says nothing: fewer than 10 unseen rows, more than 300 columns, conditions, gaps, or a
         likelihood without a γ that is the same for all rows.
     """
     x = _rows_to_compare(vae, train, unseen)
@@ -172,18 +189,19 @@ def gain_over_gaussian(
     if int(failed):
         return None
     mean = x.mean(0)
-    gains = _worth(vae, unseen, seed, law) - _of_rows(unseen, lambda own: _log_normal(own, mean, factor))
-    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()))
+    worth, law = _worth(vae, unseen, seed, laws)
+    gains = worth - _of_rows(unseen, lambda own: _log_normal(own, mean, factor))
+    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()), law=law, count=len(gains))
 
 
 def mixture_beside(
-    vae: VAE, train: Batches, unseen: Batches | None, *, seed: int, law: LatentDensity | None = None
+    vae: VAE, train: Batches, unseen: Batches | None, *, seed: int, laws: Mapping[str, LatentDensity] = NONE
 ) -> Rival | None:
     """Compare a VAE of a table with a full-covariance mixture of 1, 2, 4, 8 or 16 Gaussians, the best by BIC.
 
     Parameters
     ----------
-    vae, train, unseen, seed, law
+    vae, train, unseen, seed, laws
         As for `gain_over_gaussian`.
 
     Returns
@@ -207,7 +225,7 @@ def mixture_beside(
         fits.append((one.bic(rows), one))
     best = min(fits, key=lambda each: each[0])[1]
     gains = _of_rows(unseen, lambda own: torch.from_numpy(best.score_samples(own.numpy())))
-    return Rival(best.n_components, *_mean(gains - _worth(vae, unseen, seed, law)))
+    return Rival(best.n_components, *_mean(gains - _worth(vae, unseen, seed, laws)[0]), len(gains))
 
 
 def _mixed(vae: VAE) -> bool:
@@ -217,8 +235,14 @@ def _mixed(vae: VAE) -> bool:
 
 
 def _mean(gains: Tensor) -> tuple[float, float]:
-    """Mean, and its standard error."""
-    return float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
+    """Mean, and its standard error, of few rows a little more: as often within twice that as of many (Student's t)."""
+    wider = float(student.ppf(norm.cdf(2), len(gains) - 1)) / 2
+    return float(gains.mean()), wider * float(gains.std() / math.sqrt(len(gains)))
+
+
+def _unseen(count: int) -> str:
+    """Name unseen rows, with their number where they are few."""
+    return f"{count} unseen rows" if 0 < count < _FEW_ROWS else "unseen rows"
 
 
 def _is_unused(vae: VAE, unseen: Batches) -> bool:
@@ -277,19 +301,22 @@ def _of_rows(unseen: Batches, log_density: Callable[[Tensor], Tensor]) -> Tensor
     return torch.cat([log_density(block.x.double()) for block in blocks(unseen.to("cpu"), "cpu")])
 
 
-def _worth(vae: VAE, unseen: Batches, seed: int, law: LatentDensity | None = None) -> Tensor:
-    """(n,) ELBO; with a law of the codes the importance-weighted bound."""
+def _worth(
+    vae: VAE, unseen: Batches, seed: int, laws: Mapping[str, LatentDensity] = NONE
+) -> tuple[Tensor, str]:
+    """(n,) ELBO, or with laws of the codes the importance-weighted bound, and under which law that is."""
     device = next(vae.parameters()).device
     unseen = unseen.to(device)
-    if law is not None:
-        laws = {"prior": PriorDensity(vae.prior), "law": law}
-        found = importance_weighted_bounds(vae, unseen, densities=laws, draws=_DRAWS, seed=seed).bound
-        return max(found.values(), key=lambda rows: float(rows.mean()))
+    if laws:
+        both = {PRIOR: PriorDensity(vae.prior), **laws}
+        found = importance_weighted_bounds(vae, unseen, densities=both, draws=_DRAWS, seed=seed).bound
+        name = max(found, key=lambda each: float(found[each].mean()))
+        return found[name], name
     parts = []
     for _, own, _, generator in blocks(unseen, device, draws=lambda start: stream(device, seed, "baseline", start)):
         with torch.no_grad():
             parts.append(_elbo(vae, own, generator))
-    return torch.cat(parts)
+    return torch.cat(parts), PRIOR
 
 
 def _elbo(vae: VAE, x: Tensor, generator: torch.Generator | None) -> Tensor:

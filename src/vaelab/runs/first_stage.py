@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, Site, law_of
 from vaelab.model import VAE
-from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear, whitening
-from vaelab.runs.baseline import Gain, gain_over_gaussian, gain_over_simple
+from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear, set_gamma, whitening
+from vaelab.runs.baseline import NONE, Gain, gain_over_gaussian, gain_over_simple
 from vaelab.specs import MLP, FitSettings, Profiled, Settings, build_vae
 from vaelab.specs import Gaussian as GaussianSpec
 from vaelab.specs.densities import ordered
@@ -48,8 +48,8 @@ class Kept(NamedTuple):
         The training that it is of, as its records name it.
     dropped_from
         Latent dimensions of the training, where idle ones were dropped after it.
-    law
-        Of its codes, with which it was compared; None where that was its prior alone.
+    laws
+        Of its codes, by name, with which it was compared; none where that was its prior alone.
     lossless
         Whether it is no training's, but the whitening of the rows.
     """
@@ -59,7 +59,7 @@ class Kept(NamedTuple):
     gain: Gain | None
     stage: str
     dropped_from: int | None = None
-    law: LatentDensity | None = None
+    laws: Mapping[str, LatentDensity] = NONE
     lossless: bool = False
 
     @property
@@ -95,18 +95,22 @@ class FirstStage:
     resume: bool
 
     def trained(self, settings: Settings, stage: str = FIRST) -> Kept:
-        """Train from random weights, and again from another start where unseen rows may prefer that."""
-        *linear, kept = self._from(settings, stage)
-        for how, another in ((BELOW, _from_below), (LINEAR, _from_linear)):
-            other = another(settings, kept.vae, kept.gain)
-            if other is not None:
-                *before, last = self._from(other, f"{stage} {how}")
-                linear += before
-                kept = max(kept, last, key=lambda each: each.value)
-        for simple in linear:  # what training cannot clearly better is better left
-            if kept.gain is not None and simple.gain is not None and not kept.gain.clearly_above(simple.gain):
-                kept = simple
-        return self._or_lossless(settings, kept)._replace(settings=settings)
+        """Train from random weights, and again from another start where unseen rows may prefer that.
+
+        A γ per column begins with what one γ ends with, and stays that unless it is clearly better.
+        """
+        poorer = _with_one_variance(settings)
+        if poorer is None:
+            return self._or_lossless(settings, self._tried(settings, stage))._replace(settings=settings)
+        one = self._tried(poorer, f"{stage} {ONE}")
+        kept = self._tried(settings, stage, begin=one.vae)._replace(settings=settings)
+        least = self._or_lossless(poorer, one)
+        if kept.gain is None or least.gain is None or kept.gain.clearly_above(least.gain):
+            return kept
+        vae, variance = self._around(settings, least.vae), least.vae.likelihood.variance
+        assert variance is not None
+        set_gamma(vae, variance.gamma.double().expand(self.event_shape))
+        return least._replace(settings=settings, vae=vae)
 
     def grown(self, settings: Settings) -> Kept:
         """Train with larger and larger codes until at least half of one is idle, and drop what is idle."""
@@ -123,29 +127,45 @@ class FirstStage:
             smaller, active = without_idle(kept.vae, self.batches)
             if 2 * active <= size or size == most:
                 sized = sized.model_copy(update={"latent_dim": smaller.latent_dim})
-                return kept._replace(
-                    settings=sized, vae=smaller, dropped_from=size if smaller.latent_dim < size else None
-                )
+                dropped = size if smaller.latent_dim < size else None
+                return self._judged(sized, smaller, kept.stage)._replace(dropped_from=dropped)
             size *= 2
 
-    def _from(self, settings: Settings, stage: str) -> Iterator[Kept]:
+    def _tried(self, settings: Settings, stage: str, begin: VAE | None = None) -> Kept:
+        """Train from every start that unseen rows may prefer; what is not clearly above a simpler one is left."""
+        *simple, kept = self._from(settings, stage, begin)
+        for how, another in ((BELOW, _from_below), (LINEAR, _from_linear)):
+            other = another(settings, kept.vae, kept.gain)
+            if other is not None:
+                *before, last = self._from(other, f"{stage} {how}")
+                simple += before
+                kept = max(kept, last, key=lambda each: each.value)
+        best = max(*simple, kept, key=lambda each: each.value) if simple else kept
+        for each in simple:  # the same best for all, so that small losses do not add up
+            if best.gain is not None and each.gain is not None and not best.gain.clearly_above(each.gain):
+                return each
+        return best
+
+    def _from(self, settings: Settings, stage: str, begin: VAE | None = None) -> Iterator[Kept]:
         """Train a VAE, of the same seed always, so that only the settings differ; a linear one comes before."""
         batches, rest = self.batches, self.rest
-        vae, poorer = self._built(settings), _with_one_variance(settings)
+        if begin is None:
+            vae = self._built(settings)
+        else:
+            vae = self._around(settings, begin)
+            _calibrate(vae, batches, rest, settings.seed, f"{stage} {ONE}")
+            yield self._judged(settings, copy.deepcopy(vae), f"{stage} {ONE}")
         if getattr(settings.network, "start", None) == "linear":
             _begin_linear(vae, batches, rest)
             yield self._judged(settings, copy.deepcopy(vae), stage)
-        elif poorer is not None:
-            one = self._built(poorer)
-            before = f"{stage} {ONE}"
-            fit_stage(
-                one, batches, rest, poorer, settings.training, before, self.hooks, self.states, resume=self.resume
-            )
-            vae.encoder, vae.decoder = one.encoder, one.decoder
-            _calibrate(vae, batches, rest, settings.seed, before)
-            yield self._judged(settings, copy.deepcopy(vae), before)
         fit_stage(vae, batches, rest, settings, settings.training, stage, self.hooks, self.states, resume=self.resume)
         yield self._judged(settings, vae, stage)
+
+    def _around(self, settings: Settings, vae: VAE) -> VAE:
+        """Build a VAE around copies of the networks of another."""
+        new = self._built(settings).to(next(vae.parameters()).device)
+        new.encoder, new.decoder = copy.deepcopy(vae.encoder), copy.deepcopy(vae.decoder)
+        return new.eval()
 
     def _or_lossless(self, settings: Settings, kept: Kept) -> Kept:
         """Return a VAE that whitens the rows, where laws are fitted to codes and unseen rows clearly prefer it.
@@ -154,7 +174,7 @@ class FirstStage:
         no law that is fitted to them later gets it back. The unseen rows have also chosen the weights and the γ of the
         training, but nothing of the whitening, whose γ is at its floor.
         """
-        if kept.law is None or kept.gain is None or not _may_begin_linear(settings, kept.vae):
+        if not kept.laws or kept.gain is None or not _may_begin_linear(settings, kept.vae):
             return kept
         if can_begin_linear(kept.vae) < math.prod(self.event_shape):
             return kept
@@ -177,15 +197,16 @@ class FirstStage:
 
     def _judged(self, settings: Settings, vae: VAE, stage: str) -> Kept:
         """Compare a VAE on unseen rows, with the law that its codes get where that costs no training."""
-        law, seed = None, settings.seed
+        seed, fitted = settings.seed, NONE
         laws = ordered(each for each in settings.densities if not each.gradient)
         gain = gain_over_simple(vae.eval(), self.batches, self.rest, seed=seed)
         if gain is not None and gain.beside != "columns" and laws:  # of numbers, without conditions
             few = torch.linspace(0, len(self.batches) - 1, min(len(self.batches), _MOST_FOR_LAW), dtype=torch.float64)
             codes = Codes.of(vae, self.batches.subset(few.long()))
             law = law_of(laws[-1]).fit(laws[-1], codes, Site(settings), lambda model, length, stage: model)
-            gain = gain_over_gaussian(vae, self.batches, self.rest, seed=seed, law=law)
-        return Kept(settings, vae, gain, stage, law=law)
+            fitted = {laws[-1].name: law}
+            gain = gain_over_gaussian(vae, self.batches, self.rest, seed=seed, laws=fitted)
+        return Kept(settings, vae, gain, stage, laws=fitted)
 
 
 def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:

@@ -15,7 +15,16 @@ from vaelab.data import split as split_rows
 from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite, warn_of_wild_entries
 from vaelab.data.mapped import blocks
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.latent import Codes, LatentDensity, PriorDensity, Site, compare_on_codes, law_of
+from vaelab.latent import (
+    Codes,
+    LatentDensity,
+    PriorDensity,
+    Site,
+    compare_on_codes,
+    law_of,
+    row_scores,
+    simplest_of_best,
+)
 from vaelab.latent.mixtures import FEW
 from vaelab.model import VAE, gap_patterns, variance_ratios_of
 from vaelab.model.contexts import own_state
@@ -23,14 +32,15 @@ from vaelab.runs.baseline import mixture_beside
 from vaelab.runs.first_stage import FirstStage, fit_stage
 from vaelab.runs.trained import Facts, Trained
 from vaelab.specs import FitSettings, Mixed, Settings
-from vaelab.specs.densities import Density, ordered
+from vaelab.specs.densities import PRIOR, Density, ordered
 from vaelab.specs.likelihoods import WithVariance
 from vaelab.training import Hook, stream
 from vaelab.types import Batches, Trainable
 
 SECOND = "stage two"
-_MOST_HELD_OUT = 5_000
+_LEAST_HELD_OUT, _MOST_HELD_OUT = 10, 5_000
 _ENOUGH = 20  # rows, of which the usual tenth is two
+_FEW_TO_CHOOSE, _FOLDS = 100, 5  # held-out codes, below which all are scored, in parts
 T = TypeVar("T", bound=Trainable)
 _MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
 
@@ -102,9 +112,9 @@ def train(
         gaps = facts.gaps or ()
         first = FirstStage(batches, rest, *sizes, ordered=ordered, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
-        settings, vae, gain, facts.stage, facts.trained_latent_dim, law, facts.lossless = kept
+        settings, vae, gain, facts.stage, facts.trained_latent_dim, laws, facts.lossless = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
-        facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed, law=law)
+        facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed, laws=laws)
         if gain is not None and gain.doubt:
             warnings.warn(gain.doubt, VaelabWarning, stacklevel=3)
         _warn_of_blank(vae, settings, facts.data_variance)
@@ -184,7 +194,8 @@ def fit_densities(
 ) -> None:
     """Fit every density that the settings name, and score all of them on held-out codes.
 
-    Where codes are few, those that are fitted in closed form or by EM are fitted once more in the end, to all of them.
+    Where codes are few, those that are fitted in closed form or by EM are fitted once more in the end, to all of them;
+    where fewer than 100 are held out, five of such fits, each without a fifth of all codes, choose between these.
     """
     settings, facts = trained.settings, trained.facts
     facts.code_variance = float(codes.moments()[1].square().mean())
@@ -194,9 +205,28 @@ def fit_densities(
     facts.code_scores, facts.best_density = compare_on_codes(trained.densities, held_out or codes, seed=settings.seed)
     if held_out is None or len(codes) >= FEW or not isinstance(codes.c, Tensor | None):
         return
+    if len(held_out) < _FEW_TO_CHOOSE:
+        facts.best_density = _best_of_few(trained, codes, held_out)
     for law in ordered(settings.densities):
         if not law.gradient:
             trained.densities[law.name] = fit_density(law, trained, codes.joined(held_out), None)
+
+
+def _best_of_few(trained: Trained, codes: Codes, held_out: Codes) -> str:
+    """Choose as `compare_on_codes` does, but between laws without gradient, which are fitted in no time, on all codes."""
+    settings, everything = trained.settings, codes.joined(held_out)
+    order = torch.randperm(len(everything), generator=stream("cpu", settings.seed, "folds"))
+    parts: list[dict[str, Tensor]] = []
+    for fold in order.to(codes.loc.device).chunk(_FOLDS):
+        rest = order.to(fold)[~torch.isin(order.to(fold), fold)]
+        fitted: dict[str, LatentDensity] = {PRIOR: trained.densities[PRIOR]}
+        for law in ordered(settings.densities):
+            if not law.gradient:
+                fitted[law.name] = fit_density(law, trained, everything.subset(rest), None)
+        parts.append(row_scores(fitted, everything.subset(fold), seed=settings.seed))
+    best = simplest_of_best({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    others = {law.name: trained.densities[law.name] for law in ordered(settings.densities) if law.gradient}
+    return compare_on_codes({best: trained.densities[best], **others}, held_out, seed=settings.seed).best
 
 
 def fit_density(
@@ -282,6 +312,8 @@ def _warn_of_share(n: int, settings: Settings) -> None:
 def held_out_rows(n: int, settings: Settings) -> int:
     """Return how many of n training rows are set aside."""
     rows = min(round(settings.held_out * n), _MOST_HELD_OUT)
+    if rows:  # on fewer nothing can be chosen
+        rows = max(rows, min(_LEAST_HELD_OUT, n // 5))
     return rows if rows >= 2 and n - rows >= 2 else 0
 
 

@@ -181,7 +181,7 @@ class Trained:
         return (
             "The code is the whitened columns: with the law of its codes that explains unseen rows better than what "
             "training found. All of them are active, whatever the dimension of the data, for which see "
-            "estimate_dimension."
+            "estimate_dimension, or `vaelab dimension` of the data."
         )
 
     @property
@@ -275,7 +275,7 @@ class Trained:
         noise
             (draws, κ) standard normals, the same for every row, so that a row's score depends on that row alone.
         """
-        parts, caveat, law = [], None, self._law()
+        parts, caveat, law = [], None, self.law()
         for vae, own, conditions, shared in self._scored(x, noise, c):
             caveat = caveat or vae.likelihood.caveat(own)
             parts.append(vae.elbo(own, conditions, noise=shared, law=law))
@@ -293,7 +293,7 @@ class Trained:
         InputError
             The likelihood has no terms per entry.
         """
-        scored, law = self._scored(x, noise, c), self._law()
+        scored, law = self._scored(x, noise, c), self.law()
         parts = [vae.costs(own, conditions, noise=shared, law=law) for vae, own, conditions, shared in scored]
         entries, divergence = (torch.cat(each).cpu().double() for each in zip(*parts, strict=True))
         return entries + self.scaling.log_volumes_of(x), divergence
@@ -309,7 +309,7 @@ class Trained:
                 own = own.clamp(-_FARTHEST, _FARTHEST)
             yield vae, own, conditions, noise[:, None].to(self.device)
 
-    def _law(self) -> Callable[[Tensor], Tensor] | None:
+    def law(self) -> Callable[[Tensor], Tensor] | None:
         """Return the log-density that a lossless code was chosen with; None for others, whose law is the prior."""
         if not self.facts.lossless:
             return None

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from vaelab.arguments import check_count, check_seed
-from vaelab.diagnostics.diagnosis import Diagnosis, Examples, Measures, Verdict
+from vaelab.diagnostics.diagnosis import Diagnosis, Examples, Measures
 from vaelab.diagnostics.measures import (
+    CodeUse,
     Continuation,
     Generalisation,
     aggregated,
@@ -33,16 +34,15 @@ from vaelab.diagnostics.verdicts import Context, verdicts_of
 from vaelab.errors import InputError
 from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.metrics.interpolation import linear
-from vaelab.model import VAE, FixedVariance, Gaussian, Mixed
+from vaelab.model import VAE, FixedVariance, Gaussian, Mixed, count_active
 from vaelab.model.contexts import own_state
 from vaelab.runs.folder import METRICS
-from vaelab.runs.trained import Facts
+from vaelab.runs.trained import Facts, Trained
 from vaelab.training import read_records, stream
 from vaelab.types import Batches
 from vaelab.verbs.subject import Subject, left_as_it_is, subject_of
 
 _LEAST_ROWS = 100
-_OF_IDLE = {"some-idle-dimensions", "superfluous-dimensions"}
 _SHOWN = {"image": 16, "table": 300}  # rows of a picture
 _PAIRS, _STEPS = 4, 9  # of interpolations shown
 _EMBEDDED = 1000  # codes of a t-SNE, and half as many draws
@@ -143,19 +143,20 @@ def diagnose(
             sampler=context.sampler,
             gamma_known=subject.gamma_known,
             measures=measures,
-            verdicts=_said(verdicts_of(measures, context), subject),
+            verdicts=verdicts_of(measures, context),
             examples=examples,
             history=[record for record in history if record.get("stage") == subject.trained.facts.stage],
-            notes=(*measured.notes, *filter(None, [subject.trained.whitened])),
+            notes=tuple(measured.notes),
             seconds=time.perf_counter() - start,
+            active=_active(subject.trained, measures.code_use),
         )
 
 
-def _said(verdicts: tuple[Verdict, ...], subject: Subject) -> tuple[Verdict, ...]:
-    """Leave out what idle dimensions say where the code is the whitened columns, whose dimensions say nothing."""
-    if not subject.trained.whitened:
-        return verdicts
-    return tuple(each for each in verdicts if each.name not in _OF_IDLE) or verdicts
+def _active(trained: Trained, use: CodeUse | None) -> int | None:
+    """Count active dimensions as the training did, on its rows; of what has none, on those that were measured."""
+    if use is None or use.ratios is None:
+        return None
+    return trained.active_dimensions if trained.facts.variance_ratios else count_active(use.ratios)
 
 
 @torch.no_grad()
@@ -196,6 +197,7 @@ def _context(subject: Subject) -> Context:
         conditional=trained.conditioning is not None,
         epochs=trained.settings.training.epochs if subject.origin == "training" else None,
         shape=shape,
+        whitened=trained.facts.lossless,
         keeps_to=_keeps_to(trained.vae, subject.batches),
         units_known=subject.origin == "training" and _as_in_training(subject.batches, trained.facts),
     )

@@ -45,7 +45,7 @@ def variances(diagnosis: Diagnosis) -> Picture | None:
         axis.set_ylabel("latent dimensions")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     total = len(values)
-    title = f"{found.used} of {total} latent dimensions are in use, {total - found.used} idle"
+    title = f"{found.used} of {total} latent dimensions carry something, {total - found.used} idle"
     alt = f"Histogram of {total} posterior variances, from {number(values.min())} to {number(values.max())}: {title}."
     text = (
         "At an optimum there are two clusters, dimensions in use near 0 and idle ones near 1; what lies between has "

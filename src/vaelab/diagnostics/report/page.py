@@ -40,6 +40,7 @@ _PICTURES: tuple[Callable[[Diagnosis], Picture | None], ...] = (
 _BEARING = {
     "decoder-confined": ("rows", "residual-map"),
     "data-mis-scaled": ("rows", "residual-map"),
+    "whitened-columns": ("rates", "plane"),
     "loss-mis-scaled": ("gammas", "posterior"),
     "posterior-collapse": ("variances", "noise", "perturbed"),
     "over-fit": ("held-out", "course"),
@@ -123,8 +124,9 @@ def _facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     if measures.reconstruction is not None:
         found.append(("of the variance is rebuilt", rows.explained(measures.reconstruction)))
     use = measures.code_use
-    if use is not None and use.used is not None:
-        found.append(("latent dimensions in use", f"{use.used} of {diagnosis.latent_dim}"))
+    if use is not None and use.used is not None and diagnosis.active is not None:
+        weak = f", {use.used - diagnosis.active} weak" if use.used > diagnosis.active else ""
+        found.append(("latent dimensions active", f"{diagnosis.active} of {diagnosis.latent_dim}{weak}"))
     if measures.reconstruction is not None and measures.reconstruction.gamma is not None and diagnosis.gamma_known:
         found.append(("decoder variance γ declared", number(measures.reconstruction.gamma)))
     if measures.reconstruction is not None:
