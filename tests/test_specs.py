@@ -402,7 +402,7 @@ def own_values():
             super().__init__()
             self.register_buffer("spread", torch.full((size,), spread))
 
-        def sample(self, n, c=None, *, generator=None):
+        def sample(self, n, c=None, *, generator=None, temperature=1.0):
             return self.spread * torch.randn(n, len(self.spread), generator=generator)
 
         def log_prob(self, z, c=None):

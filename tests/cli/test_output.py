@@ -13,7 +13,7 @@ import vaelab
 from vaelab.cli import main, output
 from vaelab.data import MappedArray, Scaling, arrays, dataset
 from vaelab.errors import InputError
-from vaelab.runs import Trained
+from vaelab.runs import Draws, Trained
 from vaelab.specs import MLP, Compute
 
 FAST = "--latent-dim 2 --network mlp --network.hidden 8 --epochs 1 --compute.accelerator cpu"
@@ -151,10 +151,10 @@ def test_rows_on_disk_are_read_and_written_in_blocks(table, tmp_path, monkeypatc
 def test_samples_are_written_in_blocks_and_are_those_of_one_draw(kind, suffix, request, tmp_path, monkeypatch):
     made = request.getfixturevalue(kind)
     folder = made[0] if kind == "table" else made
-    monkeypatch.setattr("vaelab.runs.trained._LEAST_DRAWN", 10)
-    monkeypatch.setattr("vaelab.runs.trained._DRAWN", 1)
+    monkeypatch.setattr("vaelab.runs.drawing._LEAST_DRAWN", 10)
+    monkeypatch.setattr("vaelab.runs.drawing._DRAWN", 1)
     trained, blocks, from_net = vaelab.runs.read_run(folder), [], Scaling.from_net
-    expected = trained.sample(65, seed=4)
+    expected = trained.sample(65, how=Draws(seed=4))
 
     def recorded(self, x):
         found = from_net(self, x)
@@ -174,10 +174,10 @@ def test_samples_are_written_in_blocks_and_are_those_of_one_draw(kind, suffix, r
 
 
 def test_more_samples_begin_with_the_same_blocks_and_each_block_has_its_own_stream(table, monkeypatch):
-    monkeypatch.setattr("vaelab.runs.trained._LEAST_DRAWN", 10)
-    monkeypatch.setattr("vaelab.runs.trained._DRAWN", 1)
+    monkeypatch.setattr("vaelab.runs.drawing._LEAST_DRAWN", 10)
+    monkeypatch.setattr("vaelab.runs.drawing._DRAWN", 1)
     trained = vaelab.runs.read_run(table[0])
-    few, many, other = trained.sample(20, seed=1), trained.sample(30, seed=1), trained.sample(20, seed=2)
+    few, many, other = (trained.sample(n, how=Draws(seed=seed)) for n, seed in ((20, 1), (30, 1), (20, 2)))
     assert torch.equal(few, many[:20])
     assert not (few[:10] == few[10:]).any()
     assert not (few == other).any()

@@ -41,7 +41,7 @@ class Normal(LatentDensity):
         self.kappa, self.std, self.conditional = kappa, std, conditional
         self.dropout = nn.Dropout().eval()
 
-    def sample(self, n, c=None, *, generator=None):
+    def sample(self, n, c=None, *, generator=None, temperature=1.0):
         assert not self.training
         z = self.std * torch.randn(n, self.kappa, generator=generator)
         return z + c if self.conditional else z

@@ -51,7 +51,7 @@ class Ring(LatentDensity):
 
     name = "ring"
 
-    def sample(self, n, c=None, *, generator=None):
+    def sample(self, n, c=None, *, generator=None, temperature=1.0):
         angle = 2 * math.pi * torch.rand(n, generator=generator)
         noise = WIDTH * torch.randn(n, 2, generator=generator)
         return torch.stack([angle.cos(), angle.sin()], 1) + noise
@@ -63,7 +63,7 @@ class Ring(LatentDensity):
 class Still(Ring):
     """One point of the ring, always."""
 
-    def sample(self, n, c=None, *, generator=None):
+    def sample(self, n, c=None, *, generator=None, temperature=1.0):
         return torch.tensor([[1.0, 0.0]]).expand(n, -1)
 
 

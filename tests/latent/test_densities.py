@@ -114,6 +114,38 @@ def test_density_contract(name, kind, tmp_path):
     assert torch.equal(rebuilt.sample(9, c, generator=torch.Generator().manual_seed(1)), first)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_one_is_the_law_itself_and_next_to_none_leaves_no_noise(name, kind):
+    """At T → 0 draws with one condition are few points: the means, or where the flows carry 0 to."""
+    density, c = build(name, kind).eval(), conditions(kind, 40)
+    c = None if c is None else c[:1].expand(40, -1)
+    usual = density.sample(40, c, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(density.sample(40, c, generator=torch.Generator().manual_seed(1), temperature=1.0), usual)
+    cold = density.sample(40, c, generator=torch.Generator().manual_seed(1), temperature=1e-9)
+    points = (cold[:, None] - cold).abs().amax(2) < 1e-2
+    assert len(points.unique(dim=0)) <= (6 if name == "mixture" else 1)
+    assert len(usual.unique(dim=0)) == 40
+
+
+@pytest.mark.parametrize("name", ["flow", "flow_matching"])
+@torch.no_grad()
+def test_flows_carry_less_noise(name):
+    """Carried back, draws at T are T times the normals of draws at 1."""
+    law = build(name, "none").eval()
+
+    def normals(z):
+        y = (z - law.loc) / law.scale
+        return law.carry(y, back=True, steps=200) if name == "flow_matching" else law._bend(y, None)[0]
+
+    usual, cool = (
+        normals(law.sample(40, generator=torch.Generator().manual_seed(1), temperature=t)) for t in (1.0, 0.4)
+    )
+    torch.testing.assert_close(cool, 0.4 * usual, atol=1e-2 if name == "flow_matching" else 1e-4, rtol=0)
+    assert float(usual.std()) > 0.7
+
+
 @pytest.mark.parametrize("kind", ["one-hot", "vector"])
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
@@ -176,7 +208,7 @@ def test_a_generator_decodes_with_the_condition_and_checks_it_before_it_draws():
     drawn = []
 
     class Spy(LatentDensity):
-        def sample(self, n, c=None, *, generator=None):
+        def sample(self, n, c=None, *, generator=None, temperature=1.0):
             drawn.append(n)
             return density.sample(n, c, generator=generator)
 

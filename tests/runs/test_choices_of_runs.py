@@ -11,6 +11,7 @@ from vaelab.data import Dataset, TestSplit, TrainSplit
 from vaelab.latent import Codes, LatentDensity, simplest_of_best
 from vaelab.latent.densities import clearly_better
 from vaelab.latent.mixtures import choose
+from vaelab.runs import Draws
 from vaelab.specs import Settings
 
 training = sys.modules[runs.train.__module__]
@@ -27,7 +28,7 @@ class Memory(LatentDensity):
         super().__init__()
         self.register_buffer("z", z)
 
-    def sample(self, n, c=None, *, generator=None):
+    def sample(self, n, c=None, *, generator=None, temperature=1.0):
         return self.z[:n]
 
     def log_prob(self, z, c=None):
@@ -117,6 +118,6 @@ def test_scores_and_samples_are_in_the_units_of_the_data(scale):
     one, other = trained(y), trained(scale * y)
     change = one.bound(y[:20], noise) - other.bound(scale * y[:20], noise)
     torch.testing.assert_close(change, torch.full((20,), 3 * math.log(scale)).double(), atol=1e-3, rtol=1e-3)
-    drawn = other.sample(50, density="prior", seed=3)
-    torch.testing.assert_close(drawn, scale * one.sample(50, density="prior", seed=3), rtol=1e-3, atol=1e-3 * scale)
+    drawn = other.sample(50, how=Draws("prior", seed=3))
+    torch.testing.assert_close(drawn, scale * one.sample(50, how=Draws("prior", seed=3)), rtol=1e-3, atol=1e-3 * scale)
     assert (drawn.mean(0) / scale - 5).abs().max() < 1

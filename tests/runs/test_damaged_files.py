@@ -19,6 +19,7 @@ from helpers import sealed
 from vaelab import GaussianVAE, TwoStageVAE, load, runs, storage
 from vaelab.data import from_arrays
 from vaelab.errors import InputError, RunFolderError, VaelabError
+from vaelab.runs import Draws
 from vaelab.specs import MLP, Compute, FitSettings, Settings
 
 X = np.random.default_rng(0).normal(size=(120, 3)).astype(np.float32)
@@ -47,7 +48,7 @@ def copy(run, tmp_path):
 
 def _numbers(folder):
     trained = runs.read_run(folder)
-    return trained.sample(5, seed=1), trained.bound(torch.from_numpy(X[:5]), torch.zeros(1, 2))
+    return trained.sample(5, how=Draws(seed=1)), trained.bound(torch.from_numpy(X[:5]), torch.zeros(1, 2))
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.campaign) for n in range(2, 26))])

@@ -13,7 +13,7 @@ from vaelab.data import ArrayBatches, Dataset, TestSplit, TrainSplit, from_array
 from vaelab.latent import Codes, LatentDensity
 from vaelab.metrics import energy_distance
 from vaelab.model import VAE
-from vaelab.runs import gallery, pruning
+from vaelab.runs import Draws, gallery, pruning
 from vaelab.runs.stages import held_out_rows, hold_out, mean_variance
 from vaelab.specs import Settings
 from vaelab.training import stream
@@ -43,7 +43,7 @@ def trained(data):
 class Elsewhere(LatentDensity):
     """All draws at one place far from 0, up to a little noise."""
 
-    def sample(self, n, c=None, *, generator=None):
+    def sample(self, n, c=None, *, generator=None, temperature=1.0):
         return 40 + torch.randn(n, 2, generator=generator)
 
     def log_prob(self, z, c=None):
@@ -67,9 +67,9 @@ def test_rows_are_those_of_the_networks_in_the_units_of_the_data(trained, data):
     torch.testing.assert_close(trained.reconstruct(x), rebuilt, **close)
     torch.testing.assert_close(trained.decode(randn(9, 2)), decoded, **close)
     for seed, wanted in zip((3, 4), drawn, strict=True):
-        means = trained.sample(50, density="elsewhere", observation_noise=False, seed=seed)
+        means = trained.sample(50, how=Draws("elsewhere", observation_noise=False, seed=seed))
         torch.testing.assert_close(means, wanted, **close)
-        noise = (trained.scaling.to_net(trained.sample(50, density="elsewhere", seed=seed) - wanted)).double()
+        noise = (trained.scaling.to_net(trained.sample(50, how=Draws("elsewhere", seed=seed)) - wanted)).double()
         noise = noise - trained.scaling.to_net(torch.zeros_like(wanted)).double()
         assert float(noise.square().mean()) == pytest.approx(float(vae.likelihood.variance.gamma), rel=0.5)
     assert trained.generator().density is trained.densities[trained.facts.best_density]
@@ -174,7 +174,7 @@ def test_the_words_say_how_much_better_than_the_prior_the_best_is(trained, data)
 def test_pictures_show_the_density_that_they_name(trained, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        type(trained), "sample", lambda self, n, c=None, *, density, seed: asked.append((density, seed))
+        type(trained), "sample", lambda self, n, c=None, how=None: asked.append((how.density, how.seed))
     )
     other = copy.copy(trained)
     other.facts = trained.facts.model_copy(update={"best_density": "gaussian"})
@@ -211,4 +211,4 @@ def test_a_loaded_run_is_the_one_that_was_saved(trained, data, tmp_path):
     assert (again.settings, again.facts) == (saved.settings, saved.facts)
     torch.testing.assert_close(again.reconstruct(data.test.x[:9]), saved.reconstruct(data.test.x[:9]))
     for name in saved.densities:
-        torch.testing.assert_close(again.sample(5, density=name, seed=1), saved.sample(5, density=name, seed=1))
+        torch.testing.assert_close(again.sample(5, how=Draws(name, seed=1)), saved.sample(5, how=Draws(name, seed=1)))

@@ -18,6 +18,7 @@ from vaelab.errors import InputError, RunFolderError, VaelabError
 from vaelab.metrics import energy_distance
 from vaelab.presets import names
 from vaelab.presets import preset as preset
+from vaelab.runs import Draws
 from vaelab.runs.execution import execute, prepare
 from vaelab.specs import MLP, Compute, FitSettings, Settings, build_vae
 from vaelab.training import checkpoint
@@ -60,7 +61,7 @@ def test_a_run_leaves_all_its_files(make, tmp_path):
     assert found.nelbo == pytest.approx(found.distortion + found.kl)
     assert any("dimensions" in line for line in runs.findings(trained, found))
     again = runs.read_run(folder)
-    torch.testing.assert_close(again.sample(4, seed=3), trained.sample(4, seed=3))
+    torch.testing.assert_close(again.sample(4, how=Draws(seed=3)), trained.sample(4, how=Draws(seed=3)))
     torch.testing.assert_close(again.encode(data.test.x), trained.encode(data.test.x))
 
 
@@ -104,8 +105,8 @@ def test_flow_matching_is_a_law_of_a_run_like_any_other(coupling, tmp_path, monk
     whole, resumed = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
     assert whole.read_bytes() == resumed.read_bytes()
     again = runs.read_run(tmp_path / "cut")
-    drawn = again.sample(5, density="flow_matching", seed=3)
-    assert torch.equal(drawn, trained.sample(5, density="flow_matching", seed=3))
+    drawn = again.sample(5, how=Draws("flow_matching", seed=3))
+    assert torch.equal(drawn, trained.sample(5, how=Draws("flow_matching", seed=3)))
     assert np.isfinite(found.code_log_density["flow_matching"])
     assert again.densities["flow_matching"].coupling == coupling
 
@@ -269,7 +270,7 @@ def test_every_network_trains_with_every_variance_on_any_image_size(network, var
         build_vae(settings.resolve(12, (3, 30, 45)), (3, 30, 45), data_variance=0.1)
         return
     trained = runs.train(data, settings)
-    assert trained.sample(2, density="prior").shape == (2, 3, 30, 45)
+    assert trained.sample(2, how=Draws("prior")).shape == (2, 3, 30, 45)
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.campaign)])
@@ -290,7 +291,7 @@ def test_second_stage_samples_are_closer_to_curved_data_than_the_prior_s(seed):
     )
     trained = runs.train(data, settings)
     distance = {
-        name: energy_distance(data.test.x, trained.sample(1000, density=name)) for name in ("prior", "second_stage")
+        name: energy_distance(data.test.x, trained.sample(1000, how=Draws(name))) for name in ("prior", "second_stage")
     }
     assert distance["second_stage"] < distance["prior"] / 2, distance
 

@@ -11,6 +11,7 @@ from vaelab import ConditionalVAE, GaussianVAE, compare_densities, runs
 from vaelab.data import from_arrays
 from vaelab.errors import InputError, MissingExtraError
 from vaelab.latent import Codes, Mixture
+from vaelab.runs import Draws
 from vaelab.runs.stages import hold_out
 from vaelab.specs import MLP, Settings
 
@@ -69,7 +70,7 @@ def test_what_is_fitted_can_be_drawn_from(model):
     assert isinstance(found.generator("gaussian").density, Mixture)
     assert found.generator().density is found.trained.densities["mixture_10"]
     assert drawn.shape == (2000, 4)
-    rows = found.trained.sample(5, density="mixture_10")
+    rows = found.trained.sample(5, how=Draws("mixture_10"))
     assert rows.shape == (5, 4)
     assert found.trained.facts.best_density == found.best
     assert {law.name for law in found.trained.settings.densities} == {"gaussian", "mixture_10"}
@@ -131,7 +132,7 @@ def test_models_from_folders_and_arrays(model, tmp_path):
     runs.save(by_data.trained, tmp_path / "better")
     again = runs.read_run(tmp_path / "better")
     assert set(again.densities) == set(FAST)
-    assert torch.equal(again.sample(3, density="mixture_10"), by_data.trained.sample(3, density="mixture_10"))
+    assert torch.equal(again.sample(3, how=Draws("mixture_10")), by_data.trained.sample(3, how=Draws("mixture_10")))
 
 
 def test_conditions_come_with_the_rows():

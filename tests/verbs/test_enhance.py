@@ -13,6 +13,7 @@ from vaelab.data import ArrayBatches, from_arrays
 from vaelab.errors import InputError
 from vaelab.metrics import energy_distance
 from vaelab.model import VAE, Deterministic, FixedVariance, Gaussian
+from vaelab.runs import Draws
 from vaelab.specs import MLP
 from vaelab.verbs import densities as comparing
 from vaelab.verbs.densities import seconds_of
@@ -170,7 +171,7 @@ def test_an_estimator_keeps_its_units_and_comes_back_from_disk(estimator, tmp_pa
     found.save(tmp_path / "run")
     again = load(tmp_path / "run")
     assert again.trained_.facts.best_density == found.best
-    assert torch.equal(again.trained_.sample(5, seed=1), found.trained.sample(5, seed=1))
+    assert torch.equal(again.trained_.sample(5, how=Draws(seed=1)), found.trained.sample(5, how=Draws(seed=1)))
     assert np.array_equal(again.transform(X), model.transform(X))
 
 

@@ -141,6 +141,7 @@ def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments, p
 
     from vaelab.cli.foreign import to_unit
     from vaelab.cli.output import write_rows
+    from vaelab.runs import Draws
     from vaelab.training import stream
 
     trained, own, index = found.trained, found.subject.batches, None
@@ -152,6 +153,6 @@ def _write_samples(found: Enhanced, targets: list[Path], arguments: Arguments, p
         return None if index is None else own.take(index[rows])[1]
 
     for target in targets:
-        parts = trained.draws(arguments.n, conditions, density=found.best, seed=arguments.seed)
+        parts = trained.draws(arguments.n, conditions, Draws(density=found.best, seed=arguments.seed))
         shown = (to_unit(part, pixels) for part in parts)
         write_rows(target, trained, shown if target.suffix == ".png" else parts, arguments.n)

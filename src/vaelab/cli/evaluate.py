@@ -51,6 +51,10 @@ class Arguments:
     """latent densities to sample from; left out: all of the run's"""
     draws: int = 5
     """independent generated sets per density"""
+    temperature: float = 1.0
+    """of the codes that samples are made of: below 1 they are more typical and less various than the data"""
+    on_manifold: tyro.conf.FlagCreatePairsOff[bool] = False
+    """draw codes again whose rows are unlike any reconstruction of the training rows, and report their share"""
     likelihood_draws: int = 500
     """draws of z per row in the importance-weighted bound"""
     likelihood_rows: int = 1000
@@ -121,7 +125,7 @@ def _refuse_idle(arguments: Arguments) -> None:
 
     default = Arguments()
     of_sets = ("train", "target", "image_size", "grey", "separator", "missing", "label_column")
-    of_runs = ("densities", "draws", "likelihood_draws", "likelihood_rows")
+    of_runs = ("densities", "draws", "temperature", "on_manifold", "likelihood_draws", "likelihood_rows")
     idle = [
         name for name in (of_sets if arguments.runs else of_runs) if getattr(arguments, name) != getattr(default, name)
     ]
@@ -140,6 +144,8 @@ def _options(arguments: Arguments, watch: Watch) -> Options:
         likelihood_draws=arguments.likelihood_draws,
         likelihood_rows=arguments.likelihood_rows,
         inception=arguments.inception,
+        temperature=arguments.temperature,
+        on_manifold=arguments.on_manifold,
         watch=watch,
     )
 
@@ -147,7 +153,7 @@ def _options(arguments: Arguments, watch: Watch) -> Options:
 def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Options) -> Report:
     from vaelab import runs
     from vaelab.verbs import evaluate
-    from vaelab.verbs.evaluation import beside_rows
+    from vaelab.verbs.evaluation import beside_rows, drawn_as
     from vaelab.verbs.gallery import draw_interpolations
 
     data = runs.data_of(runs.source_of(run)[1], home=arguments.home)
@@ -158,7 +164,8 @@ def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Op
         _write(folder, report)
     if arguments.html is not None:
         trained = runs.read_run(run)
-        beside_rows(trained, trained.conditioned(data)).save_html(arguments.html)
+        data = trained.conditioned(data)
+        beside_rows(trained, data, drawn_as(trained, data, options, "auto")).save_html(arguments.html)
     return report
 
 

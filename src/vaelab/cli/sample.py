@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vaelab.data import Conditioning
+    from vaelab.latent import Rejection
+    from vaelab.runs import Trained
 
 
 def sample(
@@ -26,6 +28,8 @@ def sample(
     observation_noise: bool | None = None,
     balance: str | None = None,
     with_gaps: tyro.conf.FlagCreatePairsOff[bool] = False,
+    temperature: float = 1.0,
+    on_manifold: tyro.conf.FlagCreatePairsOff[bool] = False,
     seed: int = 0,
 ) -> None:
     """Draw new data from a run.
@@ -43,11 +47,12 @@ def sample(
             means.
         balance: column of a table whose levels have equal shares in what is drawn.
         with_gaps: leave entries of a mixed table out, as its rows did.
+        temperature: of the codes: below 1 rows are more typical and less various than the data.
+        on_manifold: draw codes again whose rows are unlike any reconstruction of the training rows, and say how many.
         seed: of the draws.
     """
     from vaelab import runs
     from vaelab.cli.output import write_rows
-    from vaelab.runs.given import Wanted, sample_wanted
 
     check_count("-n", n)
     check_seed(seed, "--seed")
@@ -57,17 +62,25 @@ def sample(
     def conditions(rows: slice) -> Tensor | None:
         return trained.conditions(spread(rows), rows.stop - rows.start, spread=True)
 
-    how: dict[str, Any] = {
-        "density": density,
-        "observation_noise": observation_noise,
-        "missing": with_gaps,
-        "seed": seed,
-    }
-    if balance is None:
-        parts = trained.draws(n, conditions, **how)
-    else:  # of levels that are rare, few rows are kept: not a block after the other
-        parts = iter([sample_wanted(trained, n, Wanted(balance=balance), conditions(slice(0, n)), **how)])
-    write_rows(out, trained, parts, n)
+    how = runs.Draws(
+        density=density,
+        observation_noise=observation_noise,
+        missing=with_gaps,
+        balance=balance,
+        temperature=temperature,
+        rejection=_rejection(run, trained) if on_manifold else None,
+        seed=seed,
+    )
+    write_rows(out, trained, trained.draws(n, conditions, how), n)
+    if how.rejection is not None:
+        print(how.rejection.said)
+
+
+def _rejection(run: Path, trained: Trained) -> Rejection:
+    """Read the rows that a run was trained on."""
+    from vaelab import runs
+
+    return runs.rejection_of(trained, trained.conditioned(runs.data_of(runs.source_of(run)[1])).train)
 
 
 def _spread(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -31,9 +33,9 @@ from vaelab.data.checks import (
 )
 from vaelab.data.frames import polars_dtypes
 from vaelab.diagnostics.prune import Pruned
-from vaelab.errors import InputError, NotNumbersError
+from vaelab.errors import InputError, NotNumbersError, VaelabWarning
 from vaelab.estimators.specified import Specified, drawn_seed, seed_of, unchanged_by_failure
-from vaelab.runs.given import Wanted, sample_wanted
+from vaelab.runs.drawing import Draws
 from vaelab.runs.trained import Trained
 from vaelab.specs import Likelihood
 from vaelab.training import Progress
@@ -333,31 +335,22 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         return float(self.score_samples(X, y if self.conditional else None).mean())
 
     def _draw(
-        self,
-        n: int,
-        y: Any,
-        density: str,
-        random_state: int | np.random.RandomState | None,
-        observation_noise: bool | None,
-        wanted: Wanted | None = None,
-        *,
-        missing: bool = False,
+        self, n: int, y: Any, how: Draws, random_state: int | np.random.RandomState | None, on_manifold: Any = None
     ) -> Any:
+        """Draw rows; say how many were rejected."""
         check_is_fitted(self)
         check_count("n", n)
         remedy = "Draw them in parts, each with its own random_state."
         check_memory(f"n={n:,}", 12 * int(n) * math.prod(self.trained_.facts.event_shape), remedy)
+        rejection = None
+        if on_manifold is not None:
+            rows = on_manifold if isinstance(on_manifold, tuple) and self.conditional else (on_manifold,)
+            rejection = runs.rejection_of(self.trained_, self.as_dataset(*rows).train)
         source = self.random_state if random_state is None else random_state
-        drawn = sample_wanted(
-            self.trained_,
-            n,
-            wanted or Wanted(),
-            self.trained_.conditions(y, n, spread=True),
-            density=density,
-            observation_noise=observation_noise,
-            missing=missing,
-            seed=drawn_seed(source),
-        )
+        how = dataclasses.replace(how, rejection=rejection, seed=drawn_seed(source))
+        drawn = self.trained_.sample(n, self.trained_.conditions(y, n, spread=True), how)
+        if rejection is not None:
+            warnings.warn(rejection.said, VaelabWarning, stacklevel=3)
         return self.trained_.returned(drawn)
 
     def prune(self, X: Any, y: Any = None, *, keep: Sequence[int] | None = None, tolerance: float = 0.1) -> Self:

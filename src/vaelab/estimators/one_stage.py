@@ -9,7 +9,7 @@ import numpy as np
 
 from vaelab.estimators.base import Estimator
 from vaelab.estimators.specified import keep_arguments
-from vaelab.runs.given import Wanted
+from vaelab.runs.drawing import Draws
 from vaelab.specs import Compute, Condition, FitSettings, Likelihood, Network, Penalty, Posterior
 
 
@@ -88,6 +88,8 @@ class GaussianVAE(Estimator):
         balance: str | int | None = None,
         missing: bool = False,
         observation_noise: bool | None = None,
+        temperature: float = 1.0,
+        on_manifold: Any = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
         """Draw n new rows, like X in fit, with z from the prior.
@@ -107,10 +109,18 @@ class GaussianVAE(Estimator):
             rows are complete.
         observation_noise
             Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
+        temperature
+            Of z: below 1 rows are more typical and less various than the data, above 1 the reverse. The normals that z
+            is made of are multiplied by it, so covariances of the prior become T²Σ.
+        on_manifold
+            Rows like X in fit. Where its decoded mean is farther
+            from their reconstructions than 95 % of reconstructions are, as `vaelab.diagnose` counts, z is drawn again.
+            A warning says how many were; None keeps all.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, None, "prior", random_state, observation_noise, Wanted(given, balance), missing=missing)
+        how = Draws("prior", observation_noise, missing, given, balance, temperature)
+        return self._draw(n, None, how, random_state, on_manifold)
 
 
 @final
@@ -172,6 +182,8 @@ class ConditionalVAE(Estimator):
         *,
         missing: bool = False,
         observation_noise: bool | None = None,
+        temperature: float = 1.0,
+        on_manifold: Any = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
         """Draw n new rows, like X in fit, with z from the prior.
@@ -187,7 +199,15 @@ class ConditionalVAE(Estimator):
             rows are complete.
         observation_noise
             Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
+        temperature
+            Of z: below 1 rows are more typical and less various than the data, above 1 the reverse. The normals that z
+            is made of are multiplied by it, so covariances of the prior become T²Σ.
+        on_manifold
+            Pair of rows and conditions like those of fit. Where its decoded mean is farther
+            from their reconstructions than 95 % of reconstructions are, as `vaelab.diagnose` counts, z is drawn again.
+            A warning says how many were; None keeps all.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, y, "prior", random_state, observation_noise, missing=missing)
+        how = Draws("prior", observation_noise, missing, temperature=temperature)
+        return self._draw(n, y, how, random_state, on_manifold)

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from vaelab.estimators.base import Estimator
 from vaelab.estimators.specified import keep_arguments
+from vaelab.runs.drawing import Draws
 from vaelab.specs import (
     CodeNorm,
     Compute,
@@ -104,7 +105,13 @@ class RegularizedAutoencoder(Estimator):
         return -float((rebuilt - scaling.to_net(x)).double().square().mean())
 
     def sample(
-        self, n: int = 1, *, density: str = "auto", random_state: int | np.random.RandomState | None = None
+        self,
+        n: int = 1,
+        *,
+        density: str = "auto",
+        temperature: float = 1.0,
+        on_manifold: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> Any:
         """Draw n new rows, like X in fit.
 
@@ -114,7 +121,15 @@ class RegularizedAutoencoder(Estimator):
             How many.
         density
             Where z comes from; ``"auto"`` is the density that explains held-out codes best.
+        temperature
+            Of z: below 1 rows are more typical and less various than the data, above 1 the reverse. The normals that z
+            is made of are multiplied by it, so covariances of the prior and components become T²Σ.
+        on_manifold
+            Rows like X in fit. Where its decoded mean is farther
+            from their reconstructions than 95 % of reconstructions are, as `vaelab.diagnose` counts, z is drawn again.
+            A warning says how many were; None keeps all.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, None, density, random_state, False)
+        how = Draws(density, observation_noise=False, temperature=temperature)
+        return self._draw(n, None, how, random_state, on_manifold)

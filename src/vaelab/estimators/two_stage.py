@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
 from vaelab.estimators.specified import keep_arguments
-from vaelab.runs.given import Wanted
+from vaelab.runs.drawing import Draws
 from vaelab.specs import Compute, Condition, Density, FitSettings, Likelihood, Network, Penalty, Posterior, Settings
 
 
@@ -94,6 +94,8 @@ class TwoStageVAE(Estimator):
         balance: str | int | None = None,
         missing: bool = False,
         observation_noise: bool | None = None,
+        temperature: float = 1.0,
+        on_manifold: Any = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Any:
         """Draw n new rows, like X in fit.
@@ -117,7 +119,15 @@ class TwoStageVAE(Estimator):
             rows are complete.
         observation_noise
             Draw from p(x | z), or take decoder means; by default tables are drawn, and images are means.
+        temperature
+            Of z: below 1 rows are more typical and less various than the data, above 1 the reverse. The normals that z
+            is made of are multiplied by it, so covariances of the prior and components become T²Σ.
+        on_manifold
+            Rows like X in fit; of a conditional model a pair with their conditions. Where its decoded mean is
+            farther from their reconstructions than 95 % of reconstructions are, as `vaelab.diagnose` counts, z is drawn
+            again. A warning says how many were; None keeps all.
         random_state
             Seed or generator; ``self.random_state`` if None.
         """
-        return self._draw(n, y, density, random_state, observation_noise, Wanted(given, balance), missing=missing)
+        how = Draws(density, observation_noise, missing, given, balance, temperature)
+        return self._draw(n, y, how, random_state, on_manifold)

@@ -10,6 +10,7 @@ from vaelab.latent.joint import JointMixture
 from vaelab.latent.laws import LAWS, Law, Site, law_of
 from vaelab.latent.mixtures import Covariance, Mixture
 from vaelab.latent.per_class import ClassMixture
+from vaelab.latent.rejection import Rejection
 
 __all__ = [
     "LAWS",
@@ -26,6 +27,7 @@ __all__ = [
     "Law",
     "Mixture",
     "PriorDensity",
+    "Rejection",
     "SecondStage",
     "Site",
     "build_flow",

@@ -33,7 +33,14 @@ class LatentDensity(nn.Module, ABC):
     slow: ClassVar[bool] = False
 
     @abstractmethod
-    def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Draw (n, κ).
 
         Parameters
@@ -44,6 +51,10 @@ class LatentDensity(nn.Module, ABC):
             (n, *condition_shape); densities that do not depend on it do not look at it.
         generator
             Source of randomness, on the density's device.
+        temperature
+            T, which multiplies the standard normals that draws are made of; 1 draws from the law. Covariances of the
+            prior, a Gaussian and each component of a mixture become T²Σ, with means and weights as they are. Of stage
+            two both noises are scaled, that of u and that of z given u; of the flows the noise that is carried to z.
 
         Raises
         ------
@@ -72,12 +83,19 @@ class PriorDensity(LatentDensity):
         super().__init__()
         self.prior = prior
 
-    def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Draw (n, κ)."""
         check_one_each(c, n)
         p = self.prior(c)
         noise = torch.randn(n, p.event_shape[0], generator=generator, device=p.mean.device, dtype=p.mean.dtype)
-        return draw(p, noise)
+        return draw(p, temperature * noise)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) nats."""
@@ -103,10 +121,22 @@ class SecondStage(LatentDensity):
         super().__init__()
         self.vae = vae
 
-    def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Draw (n, κ)."""
         check_one_each(c, n)
-        return self.vae.sample(n, c, generator=generator, observation_noise=True)
+        if temperature == 1:
+            return self.vae.sample(n, c, generator=generator, observation_noise=True)
+        u = PriorDensity(self.vae.prior).sample(n, c, generator=generator, temperature=temperature)
+        parameters, law = self.vae.decoder(u, c), self.vae.likelihood
+        mean = law.mean(parameters)
+        return mean + temperature * (law.sample(parameters, generator=generator) - mean)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) the second VAE's ELBO with one draw of u per code, nats; the draws are the same at every call."""

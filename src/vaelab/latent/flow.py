@@ -98,10 +98,17 @@ class Flow(LatentDensity, Trainable):
         """
         return Objective(-self._score(x, self._checked(c, len(x))), {}, {})
 
-    def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Draw (n, κ); an unexpected c is refused, as networks do."""
         c = self._checked(c, n)
-        u = torch.randn(n, self.latent_dim, generator=generator, device=self.loc.device).to(self.loc)
+        u = temperature * torch.randn(n, self.latent_dim, generator=generator, device=self.loc.device).to(self.loc)
         parts = []
         for start in range(0, n, _BLOCK):
             rows = slice(start, start + _BLOCK)

@@ -134,12 +134,13 @@ class FlowMatching(LatentDensity, Trainable):
         c: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
+        temperature: float = 1.0,
         steps: int | None = None,
         guidance: float | None = None,
     ) -> Tensor:
         """Draw (n, κ); an unexpected c is refused, as networks do. `steps` and `guidance` in place of its own."""
         c = self._checked(c, n)
-        u = torch.randn(n, self.latent_dim, generator=generator, device=self.loc.device).to(self.loc)
+        u = temperature * torch.randn(n, self.latent_dim, generator=generator, device=self.loc.device).to(self.loc)
         return self.loc + self.scale * self.carry(u, c, steps=steps, guidance=guidance)
 
     @torch.no_grad()

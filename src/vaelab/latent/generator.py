@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vaelab.latent.codes import Codes
 from vaelab.latent.densities import LatentDensity, check_one_each, clearly_better
+from vaelab.latent.rejection import Rejection
 from vaelab.model import VAE
 from vaelab.model.contexts import evaluating
 
@@ -32,6 +33,8 @@ class Generator(nn.Module):
         generator: torch.Generator | None = None,
         observation_noise: bool = False,
         missing: bool = False,
+        temperature: float = 1.0,
+        rejection: Rejection | None = None,
     ) -> Tensor:
         """Draw (n, *event), in evaluation mode.
 
@@ -47,18 +50,27 @@ class Generator(nn.Module):
             Add the decoder's noise of variance γ; without it, the decoder's mean, as in the paper.
         missing
             Draw gaps too, for a likelihood that has them.
+        temperature
+            Of the law of z, as for `LatentDensity.sample`; the decoder's noise stays as it is.
+        rejection
+            Draws codes again that are off.
 
         Raises
         ------
         InputError
-            c is missing, not expected, of another width, or not one condition per row; nothing is drawn.
+            c is missing, not expected, of another width, or not one condition per row; nothing is drawn. Or next to
+            nothing is left by the rejection.
         """
         check_one_each(c, n)
         kind = next(self.vae.parameters())
         with evaluating(self.vae, self.density):
             # one row through the decoder, which refuses a wrong condition
             self.vae.decode(kind.new_zeros(min(n, 1), self.vae.latent_dim), None if c is None else c[:1])
-            z = self.density.sample(n, c, generator=generator).to(kind.dtype)
+
+            def law(n: int, c: Tensor | None) -> Tensor:
+                return self.density.sample(n, c, generator=generator, temperature=temperature).to(kind.dtype)
+
+            z = law(n, c) if rejection is None else rejection.draw(law, n, c)
             rows = []
             for start in range(0, n, _BLOCK):
                 part = slice(start, start + _BLOCK)

@@ -156,10 +156,17 @@ class JointMixture(LatentDensity):
     def _mean(self, k: int, c: Tensor) -> Tensor:
         return self.z_means[k] + (c - self.c_means[k]) @ self.gains[k].T
 
-    def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Draw (n, κ) for c (n, w)."""
         c = check_condition(c, n, self.condition_shape).to(self.weights)
-        noise = torch.randn(n, self.z_means.shape[1], generator=generator, device=c.device).to(c)
+        noise = temperature * torch.randn(n, self.z_means.shape[1], generator=generator, device=c.device).to(c)
         if not n:
             return noise
         which = torch.multinomial(self.log_weights(c).exp(), 1, generator=generator)[:, 0]

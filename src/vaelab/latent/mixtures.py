@@ -209,12 +209,20 @@ class Mixture(LatentDensity):
         parts = MultivariateNormal(self.means, scale_tril=self.scale_trils, validate_args=False)
         return MixtureSameFamily(Categorical(self.weights, validate_args=False), parts, validate_args=False)
 
-    def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Draw (n, κ)."""
         if not n:
             return self.means.new_empty(0, self.means.shape[1])
         which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = torch.randn(n, self.means.shape[1], generator=generator, device=self.means.device).to(self.means)
+        noise = temperature * noise
         out = torch.empty_like(noise)
         for k in range(self.components):  # one factor at a time, instead of n copies of κ × κ
             chosen = which == k

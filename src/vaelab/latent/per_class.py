@@ -94,14 +94,21 @@ class ClassMixture(LatentDensity):
             owned.setdefault(int(label), {})[name] = value
         return cls(Mixture.from_state(owned[label]) for label in sorted(owned))
 
-    def sample(self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Draw (n, κ) for c (n, classes)."""
         labels = _labels(check_condition(c, n, self.condition_shape))
         parts = self._parts()
         out = parts[0].means.new_empty(n, parts[0].means.shape[1])
         for label in labels.unique().tolist():
             chosen = labels == label
-            out[chosen] = parts[label].sample(int(chosen.sum()), generator=generator)
+            out[chosen] = parts[label].sample(int(chosen.sum()), generator=generator, temperature=temperature)
         return out
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:

@@ -57,6 +57,10 @@ class Reading:
         Fingerprint of the features.
     reference
         Fingerprint of the reference rows.
+    temperature
+        Of the law of z that generated rows are from; 1 for the law itself, and for other rows.
+    rejected
+        Share of its draws that were off the manifold, and drawn again; None where none was looked at.
     """
 
     row: str
@@ -74,6 +78,15 @@ class Reading:
     hash: str
     extractor: str
     reference: str
+    temperature: float = 1.0
+    rejected: float | None = None
+
+    @property
+    def label(self) -> str:
+        """What was measured, and how it was drawn where that is not as usual."""
+        altered = [] if self.temperature == 1 else [f"T = {self.temperature:g}"]
+        altered += [] if self.rejected is None else [f"{self.rejected:.1%} rejected"]
+        return f"{self.row} ({', '.join(altered)})" if altered else self.row
 
     @property
     def comparable(self) -> tuple[str, str, str, int, int]:
@@ -238,8 +251,8 @@ def _readings_table(readings: Sequence[Reading], style: str) -> str:
     rows: list[list[str]] = []
     notes: list[str] = []
     for mark, group in groups:
-        for name in dict.fromkeys(reading.row for reading in group):
-            cells = {r.title: _with_interval(r.value, r.low, r.high) for r in group if r.row == name}
+        for name in dict.fromkeys(reading.label for reading in group):
+            cells = {r.title: _with_interval(r.value, r.low, r.high) for r in group if r.label == name}
             rows.append([name + mark, *(cells.get(heading, "") for heading in headings)])
         floors = {r.title: _number(r.floor) for r in group if r.floor is not None}
         some = next((r for r in group if r.floor is not None), group[0])

@@ -6,6 +6,7 @@ from vaelab.lazy import attach
 
 if TYPE_CHECKING:
     from vaelab.runs.assessment import Assessment, assess, findings
+    from vaelab.runs.drawing import Draws, rejection_of
     from vaelab.runs.execution import data_of, execute, first_process, prepare, reading_of, source_of
     from vaelab.runs.first_stage import FIRST
     from vaelab.runs.folder import read_config, read_run, save, save_new, versions, write_config
@@ -17,6 +18,7 @@ __all__ = [
     "FIRST",
     "SECOND",
     "Assessment",
+    "Draws",
     "Facts",
     "Trained",
     "assess",
@@ -29,6 +31,7 @@ __all__ = [
     "read_config",
     "read_run",
     "reading_of",
+    "rejection_of",
     "save",
     "save_new",
     "source_of",
@@ -41,6 +44,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "Assessment": "vaelab.runs.assessment",
+        "Draws": "vaelab.runs.drawing",
         "FIRST": "vaelab.runs.first_stage",
         "Facts": "vaelab.runs.trained",
         "SECOND": "vaelab.runs.stages",
@@ -55,6 +59,7 @@ __getattr__, __dir__ = attach(
         "read_config": "vaelab.runs.folder",
         "read_run": "vaelab.runs.folder",
         "reading_of": "vaelab.runs.execution",
+        "rejection_of": "vaelab.runs.drawing",
         "save": "vaelab.runs.folder",
         "save_new": "vaelab.runs.folder",
         "source_of": "vaelab.runs.execution",

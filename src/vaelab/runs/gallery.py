@@ -14,6 +14,7 @@ from vaelab.data.mapped import in_memory
 from vaelab.diagnostics import pictures
 from vaelab.diagnostics.variance_pictures import decoder_variance
 from vaelab.runs.assessment import Assessment
+from vaelab.runs.drawing import Draws
 from vaelab.runs.folder import METRICS
 from vaelab.runs.stages import SECOND
 from vaelab.runs.trained import Trained
@@ -78,9 +79,9 @@ def _restored(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
 def _sampled(trained: Trained, plain: Trained | None, shown: Split) -> dict[str, torch.Tensor]:
     """Title → as many draws as rows shown, under their conditions: of the plain VAE, and from each density."""
     seed, n = trained.settings.seed, len(shown)
-    drawn = {} if plain is None else {"a plain VAE (γ = 1)": plain.sample(n, density="prior", seed=seed)}
+    drawn = {} if plain is None else {"a plain VAE (γ = 1)": plain.sample(n, how=Draws("prior", seed=seed))}
     return drawn | {
-        f"from {title_of(name)}": trained.sample(n, shown.c, density=name, seed=seed) for name in _shown(trained)
+        f"from {title_of(name)}": trained.sample(n, shown.c, Draws(density=name, seed=seed)) for name in _shown(trained)
     }
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from vaelab.arguments import check_kind
-from vaelab.data import Conditions, Schema
+from vaelab.data import Schema
 from vaelab.errors import InputError
-from vaelab.runs.trained import Trained
 from vaelab.training import stream
+
+if TYPE_CHECKING:
+    from vaelab.runs.trained import Trained
 
 _MOST_ROWS = 2_000_000  # that are drawn, and
 _MOST_TIMES = 2_000  # how many for each that is asked for
@@ -21,60 +22,43 @@ _BLOCK = 5_000
 _MOST_VALUES = 20  # of a number that is taken for a class
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which rows of a table are wanted.
-
-    Attributes
-    ----------
-    given
-        Column, by name or place → a value, a pair (low, high), or a list of values; all rows match.
-    balance
-        Column, by name or place, whose levels have equal shares; None leaves them as they are.
-    """
-
-    given: Mapping[Any, Any] | None = None
-    balance: str | int | None = None
-
-
-def sample_wanted(
+def draw_wanted(
     trained: Trained,
     n: int,
-    wanted: Wanted,
-    c: Conditions | None = None,
+    given: Mapping[Any, Any],
+    balance: str | int | None,
+    draw: Callable[[int, int], Tensor],
     *,
-    density: str = "auto",
-    observation_noise: bool | None = None,
-    missing: bool = False,
     seed: int = 0,
 ) -> Tensor:
-    """Return n rows as `Trained.sample` draws them, of which those are kept that are wanted.
+    """Return n rows of a table, of which those are kept that are wanted.
+
+    Parameters
+    ----------
+    trained
+        The model.
+    n
+        How many.
+    given, balance
+        As for `vaelab.runs.drawing.Draws`.
+    draw
+        Of a number of rows, and which block of them it is, from 0.
+    seed
+        Of the order of balanced rows.
 
     Raises
     ------
     InputError
-        As `Trained.sample`; columns are given or balanced for images or a conditional model; too few rows match.
+        Columns or levels that are none, or too few rows match.
     """
-
-    def draw(rows: int, block: int = 0) -> Tensor:
-        return trained.sample(
-            rows, c, density=density, observation_noise=observation_noise, missing=missing, seed=seed + block
-        )
-
-    if wanted == Wanted():
-        return draw(n)
-    if trained.facts.kind != "table" or c is not None:
-        raise InputError("given or balanced columns for images or a conditional model", "a table without conditions")
     marginals = trained.scaling.marginals
     schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
-    matches = matcher(wanted.given or {}, schema, densities=marginals is None)
-    if wanted.balance is None:
+    matches = matcher(given, schema, densities=marginals is None)
+    if balance is None:
         return draw_given(draw, n, matches)
-    place = place_of(wanted.balance, schema)
+    place = place_of(balance, schema)
     codes = _codes(trained, schema, place)
-    for name, value in (
-        wanted.given or {}
-    ).items():  # of the same column: levels that are not given are none to balance
+    for name, value in given.items():  # of the same column: levels that are not given are none to balance
         if place_of(name, schema) == place:
             alone = torch.zeros(len(codes), len(schema.names), dtype=torch.float64)
             alone[:, place] = codes

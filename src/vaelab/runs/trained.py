@@ -30,9 +30,10 @@ from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
 from vaelab.model import ACTIVE_BELOW, UNUSED, VAE, count_active
-from vaelab.rows import check_drawn, rows_at_once, spans
+from vaelab.rows import rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
 from vaelab.runs.containers import in_container
+from vaelab.runs.drawing import DRAWS, Draws, drawn_blocks, drawn_rows
 from vaelab.specs import Settings
 from vaelab.specs.densities import ordered
 from vaelab.training import stream
@@ -42,7 +43,6 @@ _CARRIES = math.exp(-0.2)  # ratio of variances at which a dimension carries a t
 _MOST_DRAWS = 20_000  # of z, decoded at once
 _FEW_DRAWS = 16  # of z per row, for which blocks are as large as for one
 _FARTHEST = 1e100  # deviations from the mean, beyond which rows score alike: what networks make of it has a square
-_DRAWN, _LEAST_DRAWN = 2**20, 1000  # numbers, and rows at least, that are drawn from one stream
 
 
 class Facts(BaseModel):
@@ -217,7 +217,7 @@ class Trained:
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield blocks of rows and conditions in the network's units, on the device; small ones for many draws each."""
         for rows in self._spans(x, draws):
-            own = self._taken(c, rows)
+            own = self.taken(c, rows)
             yield self.scaling.to_net(x[rows], dtype=dtype).to(self.device), None if own is None else own.to(dtype)
 
     def _spans(self, rows: Tensor, draws: int = 1) -> Iterator[slice]:
@@ -229,7 +229,7 @@ class Trained:
         event = self.facts.event_shape
         return event if len(event) > 1 else max(event, self.vae.likelihood.parameter_shape(event), key=math.prod)
 
-    def _taken(self, c: Conditions | None, rows: slice) -> Tensor | None:
+    def taken(self, c: Conditions | None, rows: slice) -> Tensor | None:
         """Take some conditions to the device."""
         if c is None:
             return None
@@ -251,7 +251,7 @@ class Trained:
     def decode(self, z: Tensor, c: Conditions | None = None) -> Tensor:
         """(n, *event) decoder means, floating point, in the data's units; of categories the most likely level."""
         parts = [
-            self.vae.decode(z[rows].to(self.device, torch.float32), self._taken(c, rows)) for rows in self._spans(z)
+            self.vae.decode(z[rows].to(self.device, torch.float32), self.taken(c, rows)) for rows in self._spans(z)
         ]
         return self.scaling.from_net(torch.cat(parts))
 
@@ -385,56 +385,33 @@ class Trained:
             raise InputError(f"density {name!r}", f"one of {known}", "Name it in `densities` when training.")
         return Generator(self.vae, self.densities[name])
 
-    def sample(
-        self,
-        n: int,
-        c: Conditions | None = None,
-        *,
-        density: str = "auto",
-        observation_noise: bool | None = None,
-        missing: bool = False,
-        seed: int = 0,
-    ) -> Tensor:
+    def sample(self, n: int, c: Conditions | None = None, how: Draws = DRAWS) -> Tensor:
         """(n, *event) new data in the data's units, floating point.
 
         Parameters
         ----------
         n, c
             How many, and their conditions.
-        density
-            Of z.
-        observation_noise
-            Draw x from p(x | z), or take the decoder's means. None draws for tables, whose noise is part of them (a
-            mean never shows a rare level), and takes means for images, and where the posterior is a point.
-        missing
-            Leave entries of a mixed table out as the training rows did: given the row's z, and each other's gaps.
-        seed
-            Of the draws.
+        how
+            They are drawn.
 
         Raises
         ------
         InputError
-            No such density, conditions that do not fit, gaps of a model that has learned none, or more rows than there
-            is memory for; `draws` needs less.
+            No such density, conditions that do not fit, gaps of a model that has learned none, columns given or
+            balanced for images or a conditional model, too few rows that match or are on the manifold, or more rows
+            than there is memory for; `draws` needs less.
         """
-        check_drawn(n, self.facts.event_shape)
-        how: dict[str, Any] = {"density": density, "observation_noise": observation_noise, "missing": missing}
-        return torch.cat(list(self.draws(n, lambda rows: self._taken(c, rows), **how, seed=seed)))
+        return drawn_rows(self, n, c, how)
 
     def draws(
-        self,
-        n: int,
-        conditions: Callable[[slice], Tensor | None] = lambda rows: None,
-        *,
-        density: str = "auto",
-        observation_noise: bool | None = None,
-        missing: bool = False,
-        seed: int = 0,
+        self, n: int, conditions: Callable[[slice], Tensor | None] = lambda rows: None, how: Draws = DRAWS
     ) -> Iterator[Tensor]:
         """Yield what `sample` returns, a block of rows after the other; it is drawn when it is asked for.
 
         A block has about a million numbers and at least a thousand rows, whatever memory there is. It depends on the
-        seed and its place alone, so that more rows begin with the same full blocks.
+        seed and its place alone, so that more rows begin with the same full blocks. Rows with columns given or balanced
+        are one block.
 
         Parameters
         ----------
@@ -442,29 +419,15 @@ class Trained:
             How many rows in all.
         conditions
             Of some consecutive rows, in the network's units; None for a model without.
-        density, observation_noise, missing, seed
-            As for `sample`.
+        how
+            They are drawn.
 
         Raises
         ------
         InputError
-            No such density, conditions that do not fit, or gaps of a model that has learned none.
+            As `sample`, but for memory.
         """
-        if missing and self.facts.gaps is None:
-            remedy = "Train it with likelihood='mixed'; models that were trained before gaps were learned, once more."
-            raise InputError("gaps from a model that has learned none", "a model of a mixed table", remedy)
-        noise = observation_noise
-        if noise is None:
-            noise = self.facts.kind == "table" and not self.vae.posterior.degenerate
-        generator = self.generator(density)
-        size = max(_LEAST_DRAWN, _DRAWN // math.prod(self.facts.event_shape))
-        for rows in spans(n, size) if n else [slice(0, 0)]:
-            source = stream(self.device, seed, "sample", *([rows.start] if rows.start else []))
-            own = conditions(rows)
-            own = None if own is None else own.to(self.device)
-            count = rows.stop - rows.start
-            drawn = generator.sample(count, own, generator=source, observation_noise=noise, missing=missing)
-            yield self.scaling.from_net(drawn)
+        return drawn_blocks(self, n, conditions, how)
 
     def returned(self, values: Tensor, *, like: Any = None) -> Any:
         """Turn rows into the container and dtypes that the data came in; identifiers are those of `like`, or new."""

@@ -24,7 +24,7 @@ from vaelab.errors import InputError
 from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.model.contexts import evaluating
 from vaelab.rows import check_drawn, rows_at_once, spans
-from vaelab.runs import Trained
+from vaelab.runs import Draws, Trained
 from vaelab.specs.densities import PRIOR, named
 from vaelab.training import stream
 from vaelab.verbs.densities import DensityComparison, apart, check_comparison, compare_on
@@ -100,7 +100,7 @@ class Enhanced:
         if n < 1:
             raise InputError(f"n={n}", "at least 1")
         c = self.trained.conditions(y, n, spread=True)
-        return self.trained.returned(self.trained.sample(n, c, density=self.best, seed=seed))
+        return self.trained.returned(self.trained.sample(n, c, Draws(density=self.best, seed=seed)))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write a run folder that `vaelab.load` reads, for models of vaelab's; `overwrite` replaces another run's.

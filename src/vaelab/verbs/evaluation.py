@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,8 @@ from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.reconstruction import psnr, squared_error, ssim
 from vaelab.metrics.report import TITLES, Reading, Report, RowMean
 from vaelab.metrics.tabular import FEWEST
-from vaelab.runs import Trained
+from vaelab.runs import Draws, Trained, rejection_of
+from vaelab.runs.drawing import DRAWS
 from vaelab.specs.densities import title_of
 from vaelab.training import stream
 from vaelab.verbs.comparison import few
@@ -141,12 +143,13 @@ def _beside_rows(trained: Trained, data: Dataset, options: Options) -> list[str]
         return []
     lines = []
     for name in options.densities or tuple(trained.densities):
-        found = beside_rows(trained, data, density=name)
+        how = drawn_as(trained, data, options, name)
+        found = beside_rows(trained, data, how)
         area = found.told_apart
         lines.append(
-            f"Samples from {title_of(name)}: told apart by trees {area.value:.3f} ± {1.96 * area.error:.3f} (0.5 is "
-            f"best), columns agree {found.shape:.3f}, pairs {found.pair:.3f} (1 is best), "
-            f"copies of training rows {100 * found.copies:.1f} % (of test rows {100 * found.copies_real:.1f} %)."
+            f"Samples from {title_of(name)}{_altered(how)}: told apart by trees {area.value:.3f} ± "
+            f"{1.96 * area.error:.3f} (0.5 is best), columns agree {found.shape:.3f}, pairs {found.pair:.3f} (1 is "
+            f"best), copies of training rows {100 * found.copies:.1f} % (of test rows {100 * found.copies_real:.1f} %)."
         )
         if not math.isnan(found.membership.value):
             low, high = found.membership.interval
@@ -157,7 +160,19 @@ def _beside_rows(trained: Trained, data: Dataset, options: Options) -> list[str]
     return [*lines, "vaelab.compare_tables has these column by column, and a page (--html page.html)."]
 
 
-def beside_rows(trained: Trained, data: Dataset, *, density: str = "auto", seed: int = 0) -> TableComparison:
+def drawn_as(trained: Trained, data: Dataset, options: Options, density: str) -> Draws:
+    """Return how rows of a density are drawn that are measured."""
+    rejection = rejection_of(trained, data.train) if options.on_manifold else None
+    return Draws(density=density, temperature=options.temperature, rejection=rejection)
+
+
+def _altered(how: Draws) -> str:
+    """Say how draws differ from those of the law itself."""
+    parts = [] if how.temperature == 1 else [f" at a temperature of {how.temperature:g}"]
+    return ",".join([*parts, *([] if how.rejection is None else [f" {how.rejection.share:.1%} of them rejected"])])
+
+
+def beside_rows(trained: Trained, data: Dataset, how: Draws = DRAWS) -> TableComparison:
     """Compare samples of a table with its test rows, as many, with gaps where the training rows had any.
 
     Raises
@@ -172,13 +187,8 @@ def beside_rows(trained: Trained, data: Dataset, *, density: str = "auto", seed:
     splits = data.test, data.train
     real, train = (schema.to_frame(torch.cat([x for x, _ in split.parts()])) for split in splits)
     c = data.test.c
-    drawn = trained.sample(
-        len(data.test),
-        None if c is None else c.to(trained.device),
-        density=density,
-        missing=any(trained.facts.gaps or ()),
-        seed=seed,
-    )
+    how = dataclasses.replace(how, missing=any(trained.facts.gaps or ()))
+    drawn = trained.sample(len(data.test), None if c is None else c.to(trained.device), how)
     return compare_tables(real, schema.to_frame(drawn), train=train)
 
 
@@ -232,8 +242,11 @@ class _Samples:
         unfinished = f"{chosen.hash}-{hash_of(*trained.vae.state_dict().values())[:16]}"  # of this model alone
         with FeatureStore.passing(options.folder / "unfinished" / unfinished) as store:
             for name in (options.densities or tuple(trained.densities)) if measures else ():
-                draws = [self._generated(name, draw) for draw in range(options.draws)]
-                found += evaluator.score(name, draws, store=store)
+                how = drawn_as(trained, self.data, options, name)
+                draws = [self._generated(how, draw) for draw in range(options.draws)]
+                read = evaluator.score(name, draws, store=store)
+                share = None if how.rejection is None else how.rejection.share
+                found += [dataclasses.replace(one, temperature=how.temperature, rejected=share) for one in read]
             if "reconstruction" in metrics:
                 found += evaluator.score("reconstructions", [self._rebuilt()], measures=_OF_PAIRS, store=store)
             if "interpolation" in metrics:
@@ -248,9 +261,9 @@ class _Samples:
     def _real(self, rows: Rows, text: str) -> Blocks:
         return watched(blocks_of(rows, self.trained.scaling), self.options.watch, text, len(rows))
 
-    def _generated(self, density: str, draw: int) -> Blocks:
+    def _generated(self, how: Draws, draw: int) -> Blocks:
         """Rows from one density, under the reference's conditions; every block has a random stream of its own."""
-        generator, device, chosen = self.trained.generator(density), self.trained.device, self.chosen
+        generator, device, chosen = self.trained.generator(how.density), self.trained.device, self.chosen
         c = self.reference.c
 
         def blocks() -> Iterator[Tensor]:
@@ -260,12 +273,14 @@ class _Samples:
                 rows = generator.sample(
                     size,
                     own,
-                    generator=stream(device, chosen.seed, "evaluate", density, draw, start),
+                    generator=stream(device, chosen.seed, "evaluate", how.density, draw, start),
                     observation_noise=chosen.observation_noise and not self.trained.vae.posterior.degenerate,
+                    temperature=how.temperature,
+                    rejection=how.rejection,
                 )
                 yield shown(self.trained, rows)
 
-        return watched(blocks, self.options.watch, f"{density}, draw {draw + 1} of {self.options.draws}", self.n)
+        return watched(blocks, self.options.watch, f"{how.density}, draw {draw + 1} of {self.options.draws}", self.n)
 
     def _rebuilt(self) -> Blocks:
         def blocks() -> Iterator[Tensor]:

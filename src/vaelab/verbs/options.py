@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vaelab.arguments import check_count, check_draws, check_kind, names_of
+from vaelab.arguments import check_count, check_draws, check_kind, check_number, names_of
 from vaelab.data import Kind
 from vaelab.data.cache import cache_folder
 from vaelab.errors import InputError
@@ -52,6 +52,10 @@ class Options:
     extractor
         Features of your own instead of a protocol's: a callable of images in pixel values 0 … 255, or of table rows.
         Numbers then carry a protocol of their own. Give it a ``fingerprint`` that changes with it.
+    temperature
+        Of the laws of z that rows are drawn from; likelihoods are of the laws as they are.
+    on_manifold
+        Whether z is drawn again where its row is unlike any reconstruction of the training split.
     watch
         Told of progress.
     """
@@ -64,12 +68,15 @@ class Options:
     inception: Path | None = None
     cache: Path | None = None
     extractor: Extractor | None = None
+    temperature: float = 1.0
+    on_manifold: bool = False
     watch: Watch = field(default=silent, repr=False)
 
     def __post_init__(self) -> None:
         check_count("draws", self.draws, most=_MOST_SETS)
         check_draws("likelihood_draws", self.likelihood_draws)
         check_count("likelihood_rows", self.likelihood_rows, 0)
+        check_number("temperature", self.temperature, "a finite number above 0")
         for name in ("metrics", "densities"):
             object.__setattr__(self, name, names_of(name, getattr(self, name)))
 

@@ -13,6 +13,7 @@ from vaelab.diagnostics.measures.continuation import continuation as continuatio
 from vaelab.diagnostics.measures.generalisation import Generalisation as Generalisation
 from vaelab.diagnostics.measures.generalisation import Terms as Terms
 from vaelab.diagnostics.measures.generalisation import generalisation as generalisation
+from vaelab.diagnostics.measures.manifold import Manifold as Manifold
 from vaelab.diagnostics.measures.manifold import OffManifold as OffManifold
 from vaelab.diagnostics.measures.manifold import off_manifold as off_manifold
 from vaelab.diagnostics.measures.optimality import Optimality as Optimality

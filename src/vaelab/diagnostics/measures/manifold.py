@@ -104,16 +104,15 @@ def off_manifold(
         z, c = drawn_codes(vae, batches, rows=rows, seed=seed)
         half = len(z) // 2
         held, conditions = z[half:], None if c is None else c[half:]
-        near = _Neighbourhood(vae, z[:half], None if c is None else c[:half])
-        usual = near.distances(held, conditions)
-        threshold = max(float(usual.quantile(1 - FLOOR)), near.rounding)
+        known = Manifold(vae, z, c)
+        near, threshold = known.near, known.threshold
         rates = {}
         for name, density in with_prior(vae, densities).items():
             drawn = density_draws(density, held, conditions, stream(z.device, seed, "draws", name))
-            rates[name] = _share(near.distances(drawn, conditions), threshold)
+            rates[name] = float(known.off(drawn, conditions).double().mean())
         count = min(_PAIRS, max(_FEWEST_PAIRS, _WALKED // math.prod(batches.event_shape)))
         pairs = interpolation.pairs(len(held), count, stream("cpu", seed, "pairs")).to(z.device)
-        scale = max(float(usual.median()), near.rounding)
+        scale = max(float(known.usual.median()), near.rounding)
         straight, great = (
             _along(near, path, held, conditions, pairs) for path in (interpolation.linear, interpolation.spherical)
         )
@@ -131,7 +130,58 @@ def off_manifold(
 
 
 @final
-class _Neighbourhood:
+class Manifold:
+    """The manifold of reconstructions: those of some codes, and how far the others' are from it.
+
+    Parameters
+    ----------
+    vae
+        In evaluation mode.
+    z, c
+        (n, κ) codes in random order, of which the first half stands for the manifold, and their conditions or None.
+
+    Attributes
+    ----------
+    near
+        Distances from the first half.
+    usual
+        (n − n // 2,) those of the second.
+    threshold
+        Distance beyond which an output is off: 95 % of these are within.
+
+    Raises
+    ------
+    InputError
+        Outputs are not finite.
+    """
+
+    @torch.no_grad()
+    def __init__(self, vae: VAE, z: Tensor, c: Tensor | None) -> None:
+        half = len(z) // 2
+        self.near = Neighbourhood(vae, z[:half], None if c is None else c[:half])
+        self.usual = self.near.distances(z[half:], None if c is None else c[half:])
+        self.threshold = max(float(self.usual.quantile(1 - FLOOR)), self.near.rounding)
+
+    @classmethod
+    def of(cls, vae: VAE, batches: Batches, *, rows: int = 2000, seed: int = 0) -> Manifold:
+        """Take the codes of some rows, as `off_manifold` does.
+
+        Raises
+        ------
+        InputError
+            Fewer than 4 rows, or outputs that are not finite.
+        """
+        with evaluating(vae):
+            return cls(vae, *drawn_codes(vae, batches, rows=rows, seed=seed))
+
+    @torch.no_grad()
+    def off(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """(n,) whether what the decoder makes of codes is off the manifold."""
+        return self.near.distances(z, c) > self.threshold
+
+
+@final
+class Neighbourhood:
     """Decoder means of reference codes, and distances of other codes' to the nearest of them."""
 
     def __init__(self, vae: VAE, z: Tensor, c: Tensor | None) -> None:
@@ -164,7 +214,7 @@ class _Neighbourhood:
         return self._vae.decode(z, c).flatten(1)
 
 
-def _along(near: _Neighbourhood, path: _Path, z: Tensor, c: Tensor | None, pairs: Tensor) -> Tensor:
+def _along(near: Neighbourhood, path: _Path, z: Tensor, c: Tensor | None, pairs: Tensor) -> Tensor:
     """Return (steps, pairs) distances along paths between codes."""
     start, end = z[pairs[:, 0]], z[pairs[:, 1]]
     own = None if c is None else c[pairs[:, 0]]
