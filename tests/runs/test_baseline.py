@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import t as student
 from sklearn.covariance import ledoit_wolf
 from sklearn.mixture import GaussianMixture
-from scipy.stats import t as student
 from torch.distributions import MultivariateNormal
 
 from helpers import small_vae

@@ -12,6 +12,7 @@ from vaelab.model.distributions import (
     variance_ratio,
 )
 from vaelab.model.gaps import Gaps, gap_patterns
+from vaelab.model.imputation import Completion, complete, completed, impute, quantiles
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
 from vaelab.model.pixels import Bernoulli, ContinuousBernoulli, DiscretizedLogisticMixture
@@ -69,10 +70,14 @@ __all__ = [
     "Variance",
     "WeightNorm",
     "absorb_prior",
+    "complete",
+    "completed",
     "count_active",
     "draw",
     "gap_patterns",
+    "impute",
     "kl",
+    "quantiles",
     "reconstruction_error",
     "row_terms",
     "variance_ratio",

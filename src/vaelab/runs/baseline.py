@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
-from sklearn.covariance import ledoit_wolf
 from scipy.stats import norm
 from scipy.stats import t as student
+from sklearn.covariance import ledoit_wolf
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
