@@ -46,7 +46,7 @@ def _job(posterior: Posterior, variance: Variance, scale: Scale, seed: int, cell
     data = images("mnist", scale)
     x = training_rows(data, scale)
     shape = data.event_shape
-    network = {"base_width": scale.hidden, "kernel": 4}
+    network = {"base_width": scale.width, "kernel": 4}
     with forked("cpu", seed, "takida", cell.name):
         model = VAE(
             ARELBOEncoder(shape, posterior.parameter_count(_SIZE), **network, norm=False),
@@ -164,6 +164,7 @@ TABLE_1 = Table(
     cells=(*_NOISY, *_PLAIN),
     scales=_SCALES,
     build=_fixed_pixels,
+    data=("mnist",),
     measure=measure_smoothness,
     orderings=(
         Ordering(
@@ -192,6 +193,7 @@ TABLE_E8 = Table(
     cells=_GIVEN,
     scales=_SCALES,
     build=_fixed_codes,
+    data=("mnist",),
     measure=measure_smoothness,
     claims=_along(
         {"mse": True, "mi": False, "gap_2": False, "gap_3": False, "els": False}, _GIVEN, _Z, "as σ_z² grows"

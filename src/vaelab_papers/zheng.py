@@ -23,6 +23,7 @@ from vaelab_papers.synthetic import sigmoid_manifold, union_of_manifolds, varyin
 from vaelab_papers.table import Cell, Scale, ScaleName, Table
 
 _PAPER = "Zheng et al., NeurIPS 2022"
+SYNTHETIC = "sigmoid(G u), u of five Gaussians of equal weight"
 CONVENTION = (
     "KL and −ELBO are twice their value in nats, as in the paper; the squared error is summed over dimensions. A "
     "dimension is active below the threshold 0.05; where the widest gap between the dimensions gives another count, it "
@@ -75,7 +76,7 @@ def _vae(d: int, size: int, hidden: int, *, log_gamma: float = 0.0) -> VAE:
 def _sigmoid_job(cell: Cell, scale: Scale, seed: int) -> Job:
     d, r, size = (int(cell.number(axis)) for axis in ("d", "r", "κ"))
     with forked("cpu", seed, "zheng", cell.name):
-        model = _vae(d, size, scale.hidden)
+        model = _vae(d, size, scale.width)
     return Job(model, ArrayBatches(sigmoid_manifold(scale.rows, d, r, seed=seed).x))
 
 
@@ -94,6 +95,7 @@ TABLE_1 = Table(
     ),
     scales=_SCALES,
     build=_sigmoid_job,
+    synthetic=SYNTHETIC,
     checks=(Check("active", "equal"), Check("nelbo", "at most")),
     together=("r",),
 )
@@ -141,7 +143,7 @@ def _known_coordinates(cell: Cell, scale: Scale, seed: int) -> Job:
     t = int(cell.number("t"))
     data = sigmoid_manifold(scale.rows, 20, 10, t=t, condition="coordinates", seed=seed)
     with forked("cpu", seed, "zheng", cell.name):
-        return Job(_cvae(20, 20, t, scale.hidden, prior=True), ArrayBatches(data.x, _standardised(data.c)))
+        return Job(_cvae(20, 20, t, scale.width, prior=True), ArrayBatches(data.x, _standardised(data.c)))
 
 
 TABLE_3 = Table(
@@ -155,6 +157,7 @@ TABLE_3 = Table(
     ),
     scales=_SCALES,
     build=_known_coordinates,
+    synthetic=SYNTHETIC,
     checks=(Check("active", "equal"), Check("nelbo", "at most")),
     together=(),
 )
@@ -165,8 +168,8 @@ def _attentive(cell: Cell, scale: Scale, size: int, width: int, activation: Acti
 
     A wider one tells the decoder's hidden layer enough to switch dimensions off without attention.
     """
-    gate, embedding = bool(cell.axes["attention"]), (scale.hidden, width)
-    return _cvae(20, size, width, scale.hidden, prior=False, gate=gate, activation=activation, embedding=embedding)
+    gate, embedding = bool(cell.axes["attention"]), (scale.width, width)
+    return _cvae(20, size, width, scale.width, prior=False, gate=gate, activation=activation, embedding=embedding)
 
 
 def _union(cell: Cell, scale: Scale, seed: int) -> Job:
@@ -182,8 +185,9 @@ TABLE_5 = Table(
     source=f"{_PAPER}, Table 5",
     convention=CONVENTION,
     cells=tuple(Cell({"attention": gate}, {f"active r={r}": r if gate else 4 for r in range(1, 6)}) for gate in (0, 1)),
-    scales=_scales(Scale(500_000, 32, _one_cycle(50_000, 500_000)), hidden=32),
+    scales=_scales(Scale(100_000, 32, _one_cycle(50_000, 100_000)), hidden=32),
     build=_union,
+    synthetic=SYNTHETIC,
     checks=tuple(Check(f"active r={r}", "equal") for r in range(1, 6)),
     together=(),
 )
@@ -204,8 +208,9 @@ TABLE_6 = Table(
     source=f"{_PAPER}, Table 6",
     convention=CONVENTION,
     cells=tuple(Cell({"attention": gate}, {f"active t={t}": 12 - t if gate else 10 for t in _TS}) for gate in (0, 1)),
-    scales=_scales(Scale(500_000, 64, _one_cycle(50_000, 500_000).model_copy(update={"lr": 1e-3})), epochs=200),
+    scales=_scales(Scale(100_000, 64, _one_cycle(50_000, 100_000).model_copy(update={"lr": 1e-3})), epochs=200),
     build=_varying,
+    synthetic=SYNTHETIC,
     checks=tuple(Check(f"active t={t}", "equal") for t in _TS),
     together=(),
 )
@@ -219,8 +224,8 @@ def _started(cell: Cell, scale: Scale, seed: int) -> Job:
     kind, log_gamma = _KINDS.index(str(cell.axes["model"])), cell.number("log γ")
     with forked("cpu", seed, "zheng", cell.name):
         if not kind:
-            return Job(_vae(20, 20, scale.hidden, log_gamma=log_gamma), ArrayBatches(data.x))
-        model = _cvae(20, 20, 5, scale.hidden, prior=kind == 2, log_gamma=log_gamma)
+            return Job(_vae(20, 20, scale.width, log_gamma=log_gamma), ArrayBatches(data.x))
+        model = _cvae(20, 20, 5, scale.width, prior=kind == 2, log_gamma=log_gamma)
     return Job(model, ArrayBatches(data.x, _standardised(data.c)))
 
 
@@ -237,6 +242,7 @@ TABLE_7 = Table(
     # from log γ = −20 Adam takes over 20,000 steps to forget its first gradients, which are of the size of 1/γ
     scales=_scales(Scale(100_000, 16, _one_cycle(50_000, 100_000)), epochs=250),
     build=_started,
+    synthetic=SYNTHETIC,
     checks=(Check("active", "equal"),),
     together=("log γ",),
 )
