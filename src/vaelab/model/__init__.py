@@ -12,6 +12,7 @@ from vaelab.model.distributions import (
     variance_ratio,
 )
 from vaelab.model.gaps import Gaps, gap_patterns
+from vaelab.model.kl_schedules import Controlled, KLSchedule, Rising
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
 from vaelab.model.pixels import Bernoulli, ContinuousBernoulli, DiscretizedLogisticMixture
@@ -42,6 +43,7 @@ __all__ = [
     "CodeNorm",
     "Conditional",
     "ContinuousBernoulli",
+    "Controlled",
     "DecodedVariance",
     "Deterministic",
     "Diagonal",
@@ -55,6 +57,7 @@ __all__ = [
     "Importance",
     "Isotropic",
     "JacobianPenalty",
+    "KLSchedule",
     "LearnedVariance",
     "Likelihood",
     "Mixed",
@@ -62,6 +65,7 @@ __all__ = [
     "Prior",
     "ProfiledVariance",
     "Regularizer",
+    "Rising",
     "RowTerms",
     "Standard",
     "StandardNormal",
