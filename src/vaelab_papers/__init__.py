@@ -9,7 +9,7 @@ from vaelab_papers.rendering import markdown, page
 from vaelab_papers.runner import Result, read, run
 from vaelab_papers.scope import statement
 from vaelab_papers.table import Cell, Effort, Scale, Table
-from vaelab_papers.takida import CELEBA_4, CELEBA_5, CELEBA_7
+from vaelab_papers.takida import CELEBA_4, CELEBA_5, CELEBA_7, HQ_6, HQ_7
 from vaelab_papers.takida import TABLE_4 as TAKIDA_4
 from vaelab_papers.takida import TABLE_5 as TAKIDA_5
 from vaelab_papers.takida import TABLE_7 as TAKIDA_7
@@ -42,6 +42,8 @@ _ALL = (
     CELEBA_4,
     CELEBA_5,
     CELEBA_7,
+    HQ_6,
+    HQ_7,
     DAI_WIPF_1,
     CIFAR_1,
     CELEBA_1,

@@ -91,7 +91,7 @@ def columns(table: Table, results: Sequence[Result]) -> list[Column]:
     scale = scale_of(table, results)
     found = []
     for name in table.measures:
-        plain = _HEADS.get(name, name)
+        plain = _head(name)
         published = any(name in cell.published for cell in table.cells)
         if not published or compares(table, scale, name):
             rules = [f" ({check.rule})" for check in table.checks if check.measure == name]
@@ -134,6 +134,11 @@ def _entry(table: Table, cell: Cell, column: Column, trials: Sequence[dict[str, 
     return Entry(measured, None if gap == measured.mean else gap, published, passed)
 
 
+def _head(measure: str) -> str:
+    """Name a measure; of one of a class, as ``nelbo r=1``, the symbol stands before the class."""
+    return _HEADS.get(measure, measure.replace("nelbo ", "−ELBO "))
+
+
 class Verdict(NamedTuple):
     """A claim, the numbers that it is about, and whether it holds; None where they are not to be judged."""
 
@@ -165,7 +170,7 @@ def ranks(table: Table, results: Sequence[Result]) -> str:
                 pairs.append((fmean(values), mean_of(cell.published[name])))
         if len(pairs) > 2 and compares(table, scale, name):
             value = rank_correlation([one for one, _ in pairs], [other for _, other in pairs])
-            texts.append(f"{_HEADS.get(name, name)} {number(round(value, 2))} ({len(pairs)} cells)")
+            texts.append(f"{_head(name)} {number(round(value, 2))} ({len(pairs)} cells)")
     return f"Rank correlation of measured with published: {', '.join(texts)}." if texts else ""
 
 

@@ -10,6 +10,7 @@ from vaelab.errors import InputError
 from vaelab.metrics.inception import PUBLISHED_FILE, load_inception
 from vaelab.metrics.protocols import protocol
 from vaelab.verbs.options import INCEPTION
+from vaelab_papers.sampling import folder_of
 from vaelab_papers.table import Scale, Table
 
 _SMALLER = "or take a smaller --scale."
@@ -46,13 +47,14 @@ def _data(table: Table, scale: Scale, *, download: bool) -> list[tuple[str, str,
     present = {entry.name: entry.present for entry in catalogue()}
     missing = []
     for name in table.data:
-        if present.get(name):
+        if present.get(name) or (name not in present and folder_of(name) is not None):
             continue
         if download and name in present:
             load(name, download=True)
             continue
-        remedy = f"Set VAELAB_DATA to the folder that holds {name}, give --download, {_SMALLER}"
-        missing.append((f"the data set {name}", "its files", remedy))
+        fetch = "give --download, " if name in present else ""
+        remedy = f"Set VAELAB_DATA to the folder that holds {name}, {fetch}{_SMALLER}"
+        missing.append((f"the data set {name}", "its files" if fetch else "a folder of its images", remedy))
     return missing
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from torch import Tensor
 
 from vaelab.data import ArrayBatches, Dataset, Scaling, load
+from vaelab.data.named import homes
 from vaelab.errors import InputError
 from vaelab.latent import Codes, PriorDensity
 from vaelab.metrics.report import Report
@@ -36,10 +39,22 @@ DISTANCES = tuple(name for name, (_, measure) in _COLUMNS.items() if measure == 
 """Measures that a protocol makes."""
 
 
+CELEBA_HQ = "celeba_hq"
+"""A data set without a name of the library's: a folder of images that is called so, where data sets lie."""
+
+_HQ_SIDE = 128
+
+
+def folder_of(name: str) -> Path | None:
+    """Return the folder of a data set that is one of images; None where there is none."""
+    return next((home / name for home in homes(None) if (home / name).is_dir()), None)
+
+
 def images(name: str, scale: Scale, *, channels: int = 1) -> Dataset:
     """Load a data set of images, or the bundled digits in as many channels where the scale asks for a stand-in."""
     if not scale.stand_in:
-        return load(name)
+        folder = folder_of(name) if name == CELEBA_HQ else None
+        return load(name) if folder is None else load(folder, image_size=_HQ_SIDE, memory_map=False)
     side, grey = _STAND_INS[channels]
     return load("digits", image_size=side, grey=grey)
 

@@ -17,7 +17,7 @@ computes in its place. The paper has numbers for one, which stand at the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -27,9 +27,9 @@ from vaelab.specs import Settings
 from vaelab.training import FitSettings
 from vaelab_papers.claims import Ordering, Quantity
 from vaelab_papers.job import Job
-from vaelab_papers.sampling import DISTANCES, at_scale, images, job_of, measure_samples
+from vaelab_papers.sampling import CELEBA_HQ, DISTANCES, at_scale, images, job_of, measure_samples
 from vaelab_papers.table import Cell, Effort, Scale, ScaleName, Table
-from vaelab_papers.takida_data import SAMPLES_CELEBA, SAMPLES_MNIST, Row
+from vaelab_papers.takida_data import SAMPLES_CELEBA, SAMPLES_CELEBAHQ, SAMPLES_MNIST, Row
 
 PAPER: Final = "Takida et al., Neurocomputing 2022"
 
@@ -54,7 +54,7 @@ PRESETS: Final = {
     **{f"trainable {shape}": f"learned-{shape.lower()}" for shape in _SHAPES},
     **{f"MLE {shape}": shape.lower() for shape in _SHAPES},
 }
-"""Model → preset, behind ``takida/mnist-`` or ``takida/celeba-``."""
+"""Model → preset, behind ``takida/mnist-``, ``takida/celeba-`` or ``takida/celebahq-``."""
 
 
 class _Images(NamedTuple):
@@ -70,6 +70,8 @@ class _Images(NamedTuple):
         Model → measure → number.
     without
         Models that the paper does not have on these data.
+    tables
+        Numbers of its tables of samples, interpolations and likelihoods; None for one that the paper does not have.
     """
 
     prefix: str
@@ -77,11 +79,20 @@ class _Images(NamedTuple):
     channels: int
     published: Mapping[str, Row]
     without: tuple[str, ...] = ()
+    tables: tuple[int, int | None, int] = (4, 5, 7)
 
 
 _MNIST = _Images("mnist", "mnist", 1, SAMPLES_MNIST)
 # colours are no probabilities, so that the paper has no Bernoulli there
 _CELEBA = _Images("celeba", "celeba140", 3, SAMPLES_CELEBA, ("VAE, Bernoulli",))
+_HQ = _Images(
+    "celebahq",
+    CELEBA_HQ,
+    3,
+    SAMPLES_CELEBAHQ,
+    ("VAE, Bernoulli", "RAE-GP, program", *(f"trainable {shape}" for shape in _SHAPES)),
+    (6, None, 7),
+)
 
 
 def _settings(data: _Images, cell: Cell, scale: Scale, seed: int) -> Settings:
@@ -120,6 +131,7 @@ _SMALL = Scale(
 )
 _MNIST_PAPER = Scale(60_000, effort=Effort("takida-2022"))
 _CELEBA_PAPER = Scale(162_770, effort=Effort("takida-2022"))
+_HQ_PAPER = Scale(30_000, effort=Effort("takida-2022"))
 _MNIST_SCALES: dict[ScaleName, Scale] = {"smoke": _SMOKE, "small": _SMALL, "paper": _MNIST_PAPER}
 _CELEBA_SCALES: dict[ScaleName, Scale] = {"smoke": _SMOKE, "paper": _CELEBA_PAPER}
 
@@ -149,6 +161,12 @@ def _cells(data: _Images, measures: tuple[str, ...]) -> tuple[Cell, ...]:
     )
 
 
+def _of_these(table: Table, claims: Sequence[Ordering]) -> Table:
+    """Give a table those claims that are about its cells."""
+    there = {cell.name for cell in table.cells}
+    return replace(table, orderings=tuple(one for one in claims if {q.cell for q in one.quantities} <= there))
+
+
 def _densities(data: _Images) -> tuple[Ordering, ...]:
     """Return the claims of section 6.1."""
     fixed = [
@@ -175,21 +193,22 @@ def _densities(data: _Images) -> tuple[Ordering, ...]:
     return (*fixed, *trained, *fitted, *(best if data is _MNIST else ()))
 
 
-def _tables(data: _Images, scales: dict[ScaleName, Scale], suffix: str, where: str) -> tuple[Table, Table, Table]:
-    """Return tables 4, 5 and 7 of one data set; one training of a model measures all three."""
+def _tables(data: _Images, scales: dict[ScaleName, Scale], suffix: str, where: str) -> tuple[Table, ...]:
+    """Return the tables of one data set; one training of a model measures all of them."""
+    of_samples, of_paths, of_bounds = data.tables
+    mixtures = ("gmm10",) if data is _MNIST else ("gmm10", "gmm100")
     samples = Table(
-        name=f"takida/table4{suffix}",
-        title=f"Samples from three densities of the codes of every autoencoder, {where}",
-        source=f"{PAPER}, Table 4",
+        name=f"takida/table{of_samples}{suffix}",
+        title=f"Samples from densities of the codes of every autoencoder, {where}",
+        source=f"{PAPER}, Table {of_samples}",
         convention=_GENERATED,
-        cells=_cells(data, ("mse", "prior", "second_stage", "gmm10", "gmm100")),
+        cells=_cells(data, ("mse", "prior", "second_stage", *mixtures)),
         scales=scales,
         build=partial(_build, data),
         settings=partial(_settings, data),
         data=(data.name,),
         measure=measure_samples,
-        orderings=_densities(data),
-        ranked=("mse", "prior", "second_stage", "gmm10", *(("gmm100",) if data is _CELEBA else ())),
+        ranked=("mse", "prior", "second_stage", *mixtures),
         distances=DISTANCES,
         shown=("gamma",),
     )
@@ -200,33 +219,37 @@ def _tables(data: _Images, scales: dict[ScaleName, Scale], suffix: str, where: s
     ]
     interpolations = replace(
         samples,
-        name=f"takida/table5{suffix}",
+        name=f"takida/table{of_paths}{suffix}",
         title=f"Interpolations between the codes of two images, half way and at a random point, {where}",
-        source=f"{PAPER}, Table 5",
+        source=f"{PAPER}, Table {of_paths}",
         cells=_cells(data, ("middle", "random")),
         results_of=samples.name,
-        orderings=tuple(between),
         ranked=("middle", "random"),
         shown=(),
     )
     bounds = replace(
         samples,
-        name=f"takida/table7{suffix}",
+        name=f"takida/table{of_bounds}{suffix}",
         title=f"Bounds on the negative log-likelihood with 500 draws, {where}",
-        source=f"{PAPER}, Table 7",
+        source=f"{PAPER}, Table {of_bounds}",
         convention=_BOUNDS,
         cells=_cells(data, ("nll",)),
         results_of=samples.name,
-        orderings=(
-            _below("MLE Iso-I", "VAE, σ² = 1", "nll", "Iso-I at its MLE is below σ² = 1"),
-            _below("MLE Diag-I", "MLE Iso-I", "nll", "Diag-I is below Iso-I"),
-            _below("MLE Diag-D", "MLE Iso-D", "nll", "Diag-D is below Iso-D"),
-        ),
         ranked=("nll",),
         shown=("gamma",),
     )
-    return samples, interpolations, bounds
+    likelier = (
+        _below("MLE Iso-I", "VAE, σ² = 1", "nll", "Iso-I at its MLE is below σ² = 1"),
+        _below("MLE Diag-I", "MLE Iso-I", "nll", "Diag-I is below Iso-I"),
+        _below("MLE Diag-D", "MLE Iso-D", "nll", "Diag-D is below Iso-D"),
+    )
+    return (
+        _of_these(samples, _densities(data)),
+        *([] if of_paths is None else [_of_these(interpolations, between)]),
+        _of_these(bounds, likelier),
+    )
 
 
 TABLE_4, TABLE_5, TABLE_7 = _tables(_MNIST, _MNIST_SCALES, "", "MNIST")
 CELEBA_4, CELEBA_5, CELEBA_7 = _tables(_CELEBA, _CELEBA_SCALES, "-celeba", "CelebA")
+HQ_6, HQ_7 = _tables(_HQ, {"smoke": _SMOKE, "paper": _HQ_PAPER}, "-celebahq", "CelebA-HQ, 128 × 128")

@@ -269,9 +269,19 @@ def test_smoothness_of_a_linear_decoder():
     assert found["kl"] == pytest.approx(float(divergence), rel=1e-3)
 
 
-def test_a_deterministic_code_has_no_divergence():
-    found = measure_smoothness(linear_job(Deterministic()))
-    assert set(found) == {"mse", "gap_2", "gap_3", "els", "gamma"}
+def test_a_deterministic_code_has_no_divergence_and_the_information_of_its_output():
+    job = linear_job(Deterministic())
+    found = measure_smoothness(job)
+    assert set(found) == {"mse", "mi", "gap_2", "gap_3", "els", "gamma"}
+    x = job.batches.take(torch.arange(1000))[0]
+    with torch.no_grad():
+        outputs = job.model.reconstruct(x).double()
+    # noise of variance 1 on the outputs: E ln N(x' | own) − ln mean of the others' densities
+    noisy = outputs + torch.randn(outputs.shape, dtype=torch.float64)
+    scores = -0.5 * torch.cdist(noisy, outputs).square()
+    others = scores.masked_fill(torch.eye(1000, dtype=torch.bool), -torch.inf)
+    wanted = (scores.diagonal() - others.logsumexp(1)).mean() + torch.tensor(999.0).log()
+    assert found["mi"] == pytest.approx(float(wanted), abs=0.1)
 
 
 def test_closeness_is_relative_to_the_sum():
