@@ -7,7 +7,7 @@ import torch
 from vaelab import GaussianVAE, specs
 from vaelab.data import ArrayBatches, Schema, from_arrays
 from vaelab.latent import Codes, Site, law_of
-from vaelab.model import KL
+from vaelab.model import KL, Rising
 from vaelab.runs.stages import hold_out, train
 from vaelab.specs import Settings, build_second_stage, build_vae
 from vaelab.training import FitSettings, devices
@@ -54,6 +54,11 @@ def gaussian(text):
 def penalty(text, event=ROW):
     (found,) = vae(event, posterior="deterministic", penalties=text, network="mlp([8])").regularizers
     return found
+
+
+def scheduled(text):
+    (found,) = vae(penalties=f"kl(schedule={text})").regularizers
+    return found.schedule
 
 
 def second(**options):
@@ -157,14 +162,14 @@ REACHES = {
             lambda kind=kind: type(vae(condition=f"{kind}(attention=false)", **CONDITIONED).decoder).__name__,
             "Embedded",
         )
-        for kind in ("standard", "conditional")
+        for kind in ("standard", "conditional", "tied")
     },
     **{
         ("condition", kind, "hidden"): (
             lambda kind=kind: 13 in widths(vae(condition=f"{kind}(hidden=[13])", **CONDITIONED).encoder),
             True,
         )
-        for kind in ("standard", "conditional")
+        for kind in ("standard", "conditional", "tied")
     },
     ("likelihood", "gaussian", "variance"): (lambda: type(gaussian("gaussian(learned)")).__name__, "LearnedVariance"),
     ("likelihood", "gaussian", "shape"): (lambda: gaussian("gaussian(shape=diag-i)").diagonal, True),
@@ -251,6 +256,13 @@ REACHES = {
         lambda: matching("flow_matching(coupling=optimal_transport)")[0].coupling,
         "optimal_transport",
     ),
+    ("penalties", "kl", "schedule"): (lambda: type(scheduled("rising")), Rising),
+    ("kl_schedule", "rising", "share"): (lambda: scheduled("rising(0.3)").share, 0.3),
+    ("kl_schedule", "cyclical", "cycles"): (lambda: scheduled("cyclical(3)").cycles, 3),
+    ("kl_schedule", "cyclical", "share"): (lambda: scheduled("cyclical(share=0.3)").share, 0.3),
+    ("kl_schedule", "controlled", "target"): (lambda: scheduled("controlled(7)").target, 7.0),
+    ("kl_schedule", "controlled", "kp"): (lambda: scheduled("controlled(7, kp=0.3)").kp, 0.3),
+    ("kl_schedule", "controlled", "ki"): (lambda: scheduled("controlled(7, ki=0.3)").ki, 0.3),
     ("densities", "flow_matching", "steps"): (lambda: matching("flow_matching(steps=3)")[0].steps, 3),
     ("densities", "flow_matching", "guidance"): (lambda: matching("flow_matching(guidance=2)")[0].guidance, 2.0),
     ("densities", "flow_matching", "training"): (
@@ -276,6 +288,7 @@ AXES = (
     specs.Column,
     specs.Variance,
     specs.Penalty,
+    specs.KLSchedule,
     specs.Density,
     specs.Schedule,
 )

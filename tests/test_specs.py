@@ -40,6 +40,7 @@ AXES = [
     specs.Column,
     specs.Variance,
     specs.Penalty,
+    specs.KLSchedule,
     specs.Density,
     specs.Schedule,
 ]
@@ -57,7 +58,7 @@ def built(condition_shape=(3,), event_shape=(5,), **values):
 @pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.axis)
 def test_every_value_comes_back_from_yaml_text_and_name(axis):
     for kind, leaf in axis.kinds().items():
-        needed = {"step": {"every": 2}}.get(kind, {})
+        needed = {"step": {"every": 2}, "controlled": {"target": 5}}.get(kind, {})
         value = axis.of({"kind": kind, **needed})
         assert type(value) is leaf
         assert axis.of(yaml.safe_load(yaml.safe_dump(value.model_dump(mode="json")))) == value
@@ -133,6 +134,8 @@ def test_changes_replace_and_leave_the_old_settings(changes, path, value):
         ({"training": {"schedule": "step"}}, "every"),
         ({"training": {"schedule": "cosine(3)"}}, "at most 0 settings"),
         ({"condition": "shared"}, "is for network='lstm'"),
+        ({"condition": "tied", "network": "lstm"}, "not for network='lstm'"),
+        ({"condition": "tied", "posterior": "full"}, "diagonal posterior"),
         ({"densities": ("mixture", "mixture")}, "twice"),
         ({"densities": ("gausian",)}, "Did you mean 'gaussian'"),
     ],
@@ -177,6 +180,9 @@ def test_attention_comes_with_a_condition_unless_told_otherwise():
     assert isinstance(built(condition="standard").decoder, Gated)
     assert isinstance(built(condition="standard(attention=false)").decoder, Embedded)
     assert not isinstance(built(()).decoder, Gated)
+    one = built(condition="standard(attention=vector)").decoder  # of the appendix of Zheng et al. 2022
+    assert one.weights(torch.eye(3)).shape == (4,)
+    assert one.vector.requires_grad
 
 
 def test_every_class_has_gate_logits_of_its_own():
@@ -195,6 +201,13 @@ def test_priors_by_name():
     assert isinstance(shared.encoder, LSTMEncoder)
     assert isinstance(shared.prior.network, SharedPrior)
     assert shared.prior.network.encoder is shared.encoder
+    tied = built((3,), condition="tied", network="mlp([8])")
+    c, x = torch.randn(5, 3), torch.randn(2, 5, 5)
+    q, p = tied.encode(x[0], c), tied.prior(c)
+    for each in (p, tied.encode(x[1], c)):
+        torch.testing.assert_close((each.mean, each.stddev), (q.mean, q.stddev))
+    assert tied(x[0], c).penalties["kl"].abs().max() < 1e-6
+    assert len({id(w) for w in tied.parameters()}) == len(list(tied.parameters()))
     with pytest.raises(InputError, match="SequenceVAE"):
         built((3,), condition="conditional(attention=false)", network="lstm(8)")
 

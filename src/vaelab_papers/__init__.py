@@ -7,14 +7,16 @@ from vaelab_papers.job import Job
 from vaelab_papers.measuring import measure
 from vaelab_papers.rendering import markdown, page
 from vaelab_papers.runner import Result, read, run
+from vaelab_papers.scope import statement
 from vaelab_papers.table import Cell, Effort, Scale, Table
-from vaelab_papers.takida import CELEBA_4, CELEBA_5, CELEBA_7
+from vaelab_papers.takida import CELEBA_4, CELEBA_5, CELEBA_7, HQ_6, HQ_7
 from vaelab_papers.takida import TABLE_4 as TAKIDA_4
 from vaelab_papers.takida import TABLE_5 as TAKIDA_5
 from vaelab_papers.takida import TABLE_7 as TAKIDA_7
 from vaelab_papers.takida_noise import TABLE_3 as TAKIDA_3
 from vaelab_papers.takida_smoothness import TABLE_1 as TAKIDA_1
 from vaelab_papers.takida_smoothness import TABLE_E8 as TAKIDA_E8
+from vaelab_papers.trials import Trials
 from vaelab_papers.zheng import TABLE_1, TABLE_1_16, TABLE_3, TABLE_5, TABLE_6, TABLE_7
 from vaelab_papers.zheng_images import DIGITS_BY_CLASS, TABLE_2, TABLE_4, TABLE_9
 from vaelab_papers.zheng_sequences import TABLE_8
@@ -40,6 +42,8 @@ _ALL = (
     CELEBA_4,
     CELEBA_5,
     CELEBA_7,
+    HQ_6,
+    HQ_7,
     DAI_WIPF_1,
     CIFAR_1,
     CELEBA_1,
@@ -60,9 +64,11 @@ __all__ = [
     "Scale",
     "Table",
     "Trend",
+    "Trials",
     "markdown",
     "measure",
     "page",
     "read",
     "run",
+    "statement",
 ]

@@ -17,18 +17,26 @@ def reproduce(
     scale: Literal["smoke", "small", "paper"] = "small",
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("tables"),
     processes: int | None = None,
+    inception: Path | None = None,
+    download: bool = False,
 ) -> None:
-    """Run a paper's table and print measured beside published numbers; finished cells are not run again.
+    """Run a paper's table and print measured beside published numbers.
+
+    What is finished is not run again, and what was killed goes on where it stopped.
 
     Args:
         table: its name, such as zheng/table1, or all; left out: list the tables.
         scale: smoke takes seconds, small minutes on two cores, paper what the paper took.
-        out: folder of results; for each table and scale a file of JSON lines, one of Markdown and one of HTML.
+        out: folder of results; for each table and scale a file of JSON lines, one of Markdown and one of HTML, and a
+            folder of the models.
         processes: groups of cells trained at the same time; left out: one per core, and one alone for smoke.
+        inception: Inception's published weights, for FIDs; left out: VAELAB_INCEPTION.
+        download: fetch data sets that are absent.
     """
     from vaelab import storage
     from vaelab.errors import InputError
     from vaelab_papers import TABLES, Table, markdown, page, run
+    from vaelab_papers.needs import check_needs
 
     if not table:
         print("\n".join(f"{name:<22} {known.title} ({known.source})" for name, known in TABLES.items()))
@@ -40,11 +48,21 @@ def reproduce(
         chosen = [TABLES[table]]
     else:
         raise InputError(f"table {table!r}", f"{_EVERY}, or one of {', '.join(TABLES)}")
+    for one in chosen:  # all of them before the first is trained
+        check_needs(one, scale, inception=inception, download=download)
     if processes is None:
         processes = 1 if scale == "smoke" else _cores()
     finished = []
     for one in chosen:
-        results = run(one, scale, out, processes=processes, note=lambda text: print(text, file=sys.stderr, flush=True))
+        results = run(
+            one,
+            scale,
+            out,
+            processes=processes,
+            note=lambda text: print(text, file=sys.stderr, flush=True),
+            inception=inception,
+            download=download,
+        )
         finished.append((one, results))
         stem, text = f"{one.name.replace('/', '-')}-{scale}", markdown(one, results)
         storage.write_text(out / f"{stem}.md", text)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
 from vaelab.data import Dataset
 from vaelab.model import VAE
-from vaelab.specs import Settings
+from vaelab.specs import FitSettings, Settings
 from vaelab.types import Batches
 from vaelab.verbs import Options
 
@@ -26,15 +28,12 @@ class Sampling(NamedTuple):
         What to measure, and how much of it.
     protocol
         How; see `vaelab.metrics.protocols`.
-    mixtures
-        Numbers of components of further mixtures.
     """
 
     data: Dataset
     settings: Settings
     options: Options
     protocol: str
-    mixtures: tuple[int, ...] = ()
 
 
 class Job(NamedTuple):
@@ -52,6 +51,10 @@ class Job(NamedTuple):
         Their names.
     sampling
         How its samples are measured; None where nothing is sampled.
+    length
+        How it is trained, where that is not the scale's.
+    folder
+        Where its model is kept, and the training states of its densities; None keeps nothing.
     """
 
     model: VAE
@@ -59,3 +62,12 @@ class Job(NamedTuple):
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
     sampling: Sampling | None = None
+    length: FitSettings | None = None
+    folder: Path | None = None
+
+    def placed(self, folder: Path, inception: Path | None) -> Job:
+        """Return the job with a folder of its own, and with Inception's weights."""
+        sampling = self.sampling
+        if sampling is not None:
+            sampling = sampling._replace(options=replace(sampling.options, inception=inception))
+        return self._replace(folder=folder, sampling=sampling)

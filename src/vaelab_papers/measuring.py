@@ -19,18 +19,21 @@ def measure(job: Job) -> dict[str, float]:
     -------
     dict
         ``nelbo`` and ``kl`` in nats, doubled; ``recon``, the squared error summed over dimensions; ``gamma``;
-        ``active`` dimensions, by the threshold 0.05, and ``by_gap``, by the gap between the clusters; both again for
-        every class.
+        ``active`` dimensions, by the threshold 0.05, and ``by_gap``, by the gap between the clusters; ``nelbo`` and
+        both counts again for every class.
     """
     model, batches = job.model.cpu(), job.batches  # trained on whichever device there was
     terms = mean_objective(model, batches)
     ratios = variance_ratios_of(model, batches)
     dimension = count_dimensions(ratios, resamples=0)
     classes: dict[str, float] = {}
+    every = torch.arange(len(batches))
     if job.labels is not None:
         for i, name in enumerate(job.classes):
-            own = count_dimensions(ratios[job.labels == i], resamples=0)
+            rows = every[job.labels == i]
+            own = count_dimensions(ratios[rows], resamples=0)
             classes |= {f"active {name}": own.count, f"by_gap {name}": own.by_gap}
+            classes[f"nelbo {name}"] = 2 * mean_objective(model, batches.subset(rows))["loss"]
     error = 0.0
     size = rows_at_once(batches.event_shape)
     for start in range(0, len(batches), size):

@@ -3,57 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
-from statistics import fmean
 from typing import Final
 
-from vaelab_papers.claims import Check, Claim, Quantity, rank_correlation
+from vaelab_papers.layout import Entry, Verdict, columns, number, ranks, rows, verdicts
 from vaelab_papers.runner import Result
-from vaelab_papers.table import Cell, Table
+from vaelab_papers.scope import statement
+from vaelab_papers.table import Table
 
-_HEADS: Final = {
-    "active": "active dimensions",
-    "recon": "squared error",
-    "kl": "KL",
-    "gamma": "γ",
-    "nelbo": "−ELBO",
-    "mse": "MSE",
-    "sigma2": "σ_z²",
-    "mi": "MI",
-    "gap_2": "gap 10⁻²",
-    "gap_3": "gap 10⁻³",
-    "els": "ELS",
-    "second_stage": "2nd VAE",
-    "gmm10": "GMM-10",
-    "gmm100": "GMM-100",
-    "nll": "NLL",
-    "all": "γ of all",
-}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One number of one row: measured, published if it is, and whether it passes the check on it, if there is one.
-
-    A count of dimensions has the count by the widest gap beside it, where that is another.
-    """
-
-    measured: float
-    by_gap: float | None
-    published: float | None
-    passed: bool | None
-
-    @property
-    def found(self) -> str:
-        """What was measured."""
-        gap = "" if self.by_gap is None else f" ({_number(self.by_gap)} by gap)"
-        return _number(self.measured) + gap
-
-    @property
-    def text(self) -> str:
-        """``measured / published``."""
-        return self.found + ("" if self.published is None else f" / {_number(self.published)}")
+_QUOTED: Final = "Published, and not trained here"
 
 
 def markdown(table: Table, results: Sequence[Result]) -> str:
@@ -64,31 +22,30 @@ def markdown(table: Table, results: Sequence[Result]) -> str:
     table
         What was run.
     results
-        Its results, in its order.
+        Its results.
 
     Returns
     -------
     str
-        A title, one line per result with a mark at every number that is checked, and the orderings below.
+        A title; what the numbers are of (`statement`); one line per cell with a mark at every number that is checked;
+        the claims; and published numbers of what is not trained here.
     """
-    head = ["cell", *(_head(table, name) for name in table.measures)]
+    head = ["cell", *(column.head for column in columns(table, results))]
     lines = [f"**{_flat(table.title)}** ({_flat(table.source)}); measured / published", ""]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for label, entries in _rows(table, results):
-        texts = ["" if entry is None else entry.text + _mark(entry.passed) for entry in entries]
-        lines.append("| " + " | ".join([_flat(label), *texts]) + " |")
-    judged = _judged(table, results)
-    lines += [""] * bool(judged)
-    for claim, found, passed in judged:
-        verdict = "holds" if passed else "does not hold"
-        lines.append(f"-{_mark(passed)} {_flat(claim.claim)}: {_numbers(found)}, {verdict}")
-    ranks = _ranks(table, results)
-    lines += ["", ranks] * bool(ranks)
-    every = (entry for _, entries in _rows(table, results) for entry in entries if entry is not None)
-    checks = [entry.passed for entry in every if entry.passed is not None]
+    lines += [f"{_flat(line)}  " for line in statement(table, results)]
+    lines += ["", *_grid(head, _texts(table, results))]
+    found = verdicts(table, results)
+    lines += [""] * bool(found)
+    lines += [f"-{_mark(one.passed)} {_flat(one.claim.claim)}: {_numbers(one.found)}, {_word(one)}" for one in found]
+    order = ranks(table, results)
+    lines += ["", order] * bool(order)
     lines += ["", _flat(table.convention)] * bool(table.convention)
+    every = (entry for _, entries in rows(table, results) for entry in entries if entry is not None)
+    checks = [entry.passed for entry in every if entry.passed is not None]
     if checks:
         lines += ["", f"{sum(checks)} of {len(checks)} checks agree with the paper."]
+    if table.quoted:
+        lines += ["", f"{_QUOTED}:", "", *_grid(["row", *_quoted_columns(table)], _quoted_texts(table))]
     return "\n".join(lines) + "\n"
 
 
@@ -113,107 +70,88 @@ def page(tables: Sequence[tuple[Table, Sequence[Result]]]) -> str:
 
 
 def _section(table: Table, results: Sequence[Result]) -> str:
-    head = "".join(f"<th scope=col>{escape(_head(table, name))}</th>" for name in table.measures)
-    rows = []
-    for label, entries in _rows(table, results):
-        cells = "".join("<td></td>" if entry is None else _cell(entry) for entry in entries)
-        rows.append(f"<tr><th scope=row>{escape(label)}</th>{cells}</tr>")
-    claims = []
-    for claim, found, passed in _judged(table, results):
-        word, kind = ("holds", "good") if passed else ("does not hold", "off")
-        claims.append(f"<li>{escape(claim.claim)}: {_numbers(found)} <b class={kind}>{word}</b></li>")
-    made = results[0] if results else None
-    facts = "" if made is None else f"scale {made.scale}, {sum(r.seconds for r in results):,.0f} s of training, "
-    facts += "" if made is None else ", ".join(f"{name} {value}" for name, value in made.versions.items())
+    head = [column.head for column in columns(table, results)]
+    body = [
+        (label, ["<td></td>" if entry is None else _cell(entry) for entry in entries])
+        for label, entries in rows(table, results)
+    ]
+    claims = [
+        f"<li>{escape(one.claim.claim)}: {_numbers(one.found)} {_verdict(one.passed, _word(one))}</li>"
+        for one in verdicts(table, results)
+    ]
+    seconds = f"{sum(result.seconds for result in results):,.0f} s of training"
+    made = [f"{name} {value}" for name, value in (results[0].versions if results else {}).items()]
+    scope = "".join(f"<p class=scope>{escape(line)}</p>\n" for line in statement(table, results))
+    quoted = [(name, [f"<td>{text}</td>" for text in texts]) for name, *texts in _quoted_texts(table)]
     return (
         f"<section>\n<h1>{escape(table.title)}</h1>\n<p class=source>{escape(table.source)}; measured / published</p>\n"
-        f"<div class=wide><table>\n<thead><tr><th scope=col>cell</th>{head}</tr></thead>\n"
-        "<tbody>\n" + "\n".join(rows) + "\n</tbody>\n"
-        "</table></div>\n"
+        + scope
+        + _html_grid("cell", head, body)
         + (f"<ul>{''.join(claims)}</ul>\n" if claims else "")
-        + (f"<p>{escape(ranks)}</p>\n" if (ranks := _ranks(table, results)) else "")
-        + f"<p class=note>{escape(facts)}</p>\n</section>"
+        + (f"<p>{escape(order)}</p>\n" if (order := ranks(table, results)) else "")
+        + (f"<h2>{_QUOTED}</h2>\n" + _html_grid("row", _quoted_columns(table), quoted) if quoted else "")
+        + f"<p class=note>{escape(', '.join([seconds, *made]) if results else '')}</p>\n</section>"
+    )
+
+
+def _html_grid(corner: str, head: Sequence[str], body: Sequence[tuple[str, list[str]]]) -> str:
+    names = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
+    lines = [f"<tr><th scope=row>{escape(label)}</th>{''.join(cells)}</tr>" for label, cells in body]
+    return (
+        f"<div class=wide><table>\n<thead><tr><th scope=col>{corner}</th>{names}</tr></thead>\n"
+        "<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table></div>\n"
     )
 
 
 def _cell(entry: Entry) -> str:
-    published = "" if entry.published is None else f"<span class=published>{_number(entry.published)}</span>"
-    verdict = ""
-    if entry.passed is not None:
-        word, kind = ("agrees", "good") if entry.passed else ("differs", "off")
-        verdict = f"<b class={kind}>{word}</b>"
-    return f"<td><span>{entry.found}</span>{published}{verdict}</td>"
+    measured = f"<span>{entry.found}</span>" if entry.found else ""
+    published = "".join(f"<span class={'published' if measured else 'alone'}>{text}</span>" for text in entry.printed)
+    return f"<td>{measured}{published}{_verdict(entry.passed, 'agrees' if entry.passed else 'differs')}</td>"
 
 
-def _head(table: Table, name: str) -> str:
-    """Name a column, with the rule that its numbers are checked by."""
-    rules = [f" ({check.rule})" for check in table.checks if check.measure == name]
-    return _HEADS.get(name, name) + "".join(rules)
+def _verdict(passed: bool | None, word: str) -> str:
+    if passed is None:
+        return f"<i>{word}</i>" if word == _UNJUDGED else ""
+    return f"<b class={'good' if passed else 'off'}>{word}</b>"
 
 
-def _rows(table: Table, results: Sequence[Result]) -> list[tuple[str, list[Entry | None]]]:
-    cells = {cell.name: cell for cell in table.cells}
-    checks = {check.measure: check for check in table.checks}
-    several = any(result.seed for result in results)
+_UNJUDGED: Final = "not judged"
+
+
+def _word(verdict: Verdict) -> str:
+    return _UNJUDGED if verdict.passed is None else "holds" if verdict.passed else "does not hold"
+
+
+def _texts(table: Table, results: Sequence[Result]) -> list[list[str]]:
     return [
-        (
-            f"{result.cell}, seed {result.seed}" if several else result.cell,
-            [_entry(result, cells[result.cell], name, checks.get(name)) for name in table.measures],
-        )
-        for result in results
+        [label, *("" if entry is None else entry.text + _mark(entry.passed) for entry in entries)]
+        for label, entries in rows(table, results)
     ]
 
 
-def _entry(result: Result, cell: Cell, name: str, check: Check | None) -> Entry | None:
-    if name not in result.measured:
-        return None
-    measured, published = result.measured[name], cell.published.get(name)
-    passed = None if check is None or published is None else check.passed(measured, published)
-    by_gap = (
-        result.measured.get(name.replace("active", "by_gap", 1), measured) if name.startswith("active") else measured
-    )
-    return Entry(measured, None if by_gap == measured else by_gap, published, passed)
+def _quoted_columns(table: Table) -> list[str]:
+    return list(dict.fromkeys(name for numbers in table.quoted.values() for name in numbers))
 
 
-def _judged(table: Table, results: Sequence[Result]) -> list[tuple[Claim, tuple[float, ...], bool]]:
-    """Return every claim whose cells are there with its numbers, and whether it holds."""
-
-    def measured(quantity: Quantity) -> float:
-        return fmean(result.measured[quantity.measure] for result in results if result.cell == quantity.cell)
-
-    there = {Quantity(result.cell, name) for result in results for name in result.measured}
-    known = [one for one in (*table.orderings, *table.claims) if there.issuperset(one.quantities)]
-    return [(one, one.found(measured), one.passed(measured)) for one in known]
+def _quoted_texts(table: Table) -> list[list[str]]:
+    names = _quoted_columns(table)
+    return [
+        [label, *(number(numbers[name]) if name in numbers else "" for name in names)]
+        for label, numbers in table.quoted.items()
+    ]
 
 
-def _ranks(table: Table, results: Sequence[Result]) -> str:
-    """Say how alike the orders of the cells are, measured and published."""
-    published = {cell.name: cell.published for cell in table.cells}
-    texts = []
-    for name in table.ranked:
-        pairs = [
-            (result.measured[name], published[result.cell][name])
-            for result in results
-            if name in result.measured and name in published[result.cell]
-        ]
-        if len(pairs) > 2:
-            value = rank_correlation([one for one, _ in pairs], [other for _, other in pairs])
-            texts.append(f"{_HEADS.get(name, name)} {_number(round(value, 2))} ({len(pairs)} cells)")
-    return f"Rank correlation of measured with published: {', '.join(texts)}." if texts else ""
+def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(map(_flat, head)) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(map(_flat, row)) + " |" for row in body]
 
 
 def _mark(passed: bool | None) -> str:
     return "" if passed is None else " ✓" if passed else " ✗"
 
 
-def _number(value: float) -> str:
-    """Three digits, or a whole number, with a true minus sign."""
-    text = f"{abs(value):,.0f}" if abs(value) >= 100 else f"{abs(value):.3g}"
-    return f"−{text}" if value < 0 else text
-
-
 def _numbers(values: Sequence[float]) -> str:
-    return " and ".join(_number(value) for value in values)
+    return " and ".join(number(value) for value in values)
 
 
 def _flat(text: str) -> str:
@@ -229,15 +167,18 @@ _STYLE: Final = """
 body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 84rem; margin: 0 auto; padding: 2.5rem 1.25rem; }
 section { margin-bottom: 3.5rem; }
+h2 { font-size: 1rem; font-weight: 600; margin: 1.5rem 0 .5rem; }
 h1 { font-size: 1.35rem; font-weight: 600; line-height: 1.3; margin: 0 0 .25rem; }
 .source, .note { color: var(--soft); font-size: .875rem; margin: 0 0 1rem; }
-.wide { overflow-x: auto; }
+.scope { margin: 0; border-left: 3px solid var(--line); padding-left: .8rem; }
+.wide { overflow-x: auto; margin-top: 1rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .4rem .9rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
 tbody tr:hover { background: var(--band); }
 th:first-child { text-align: left; font-weight: 500; padding-left: 0; }
-.published { color: var(--soft); margin-left: .3em; }
+.published, .alone { color: var(--soft); }
+.published { margin-left: .3em; }
 .published::before { content: "/ "; }
 b { font-weight: 600; font-size: .75rem; margin-left: .6em; }
 .good { color: var(--good); } .good::before { content: "✓ "; }

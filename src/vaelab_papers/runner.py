@@ -1,34 +1,31 @@
-"""Run a table's cells, those of equal shape together, side by side in processes; finished ones are read from disk."""
+"""Run a table's cells, those of equal shape together, side by side; finished ones are read from disk.
+
+Groups of cells go through joblib, and its backends send them to a cluster: ``joblib.parallel_config("dask")``.
+"""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import joblib
 import torch
 
 from vaelab import storage
 from vaelab.errors import InputError, VaelabError
 from vaelab.runs import versions
-from vaelab.training import FitSettings
+from vaelab_papers.job import Job
+from vaelab_papers.needs import check_needs
+from vaelab_papers.places import Places, Planned, completed, identity
 from vaelab_papers.stacked import fit_together
-from vaelab_papers.table import Cell, Effort, Scale, Table
+from vaelab_papers.table import Table
 
 _MOST_TOGETHER = 6  # beyond, a step's arithmetic outweighs its calls, and a group would keep other processes waiting
-
-
-class Planned(NamedTuple):
-    """One training: a cell and a seed."""
-
-    cell: Cell
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -58,12 +55,20 @@ class Result:
 
 
 def run(
-    table: Table, scale: str, folder: Path, *, processes: int = 1, note: Callable[[str], None] = lambda text: None
+    table: Table,
+    scale: str,
+    folder: Path,
+    *,
+    processes: int = 1,
+    note: Callable[[str], None] = lambda text: None,
+    inception: Path | None = None,
+    download: bool = False,
 ) -> list[Result]:
-    """Run what is not on disk yet.
+    """Run what is not on disk yet; a run that was killed goes on where it stopped, within a cell too.
 
     How cells are grouped does not depend on `processes`, and each group is trained on one thread, so the results do
-    not depend on it either.
+    not depend on it either. With more than one process the groups are a ``joblib.Parallel``: by default processes on
+    this machine, inside a ``joblib.parallel_config`` what that names.
 
     Parameters
     ----------
@@ -72,12 +77,14 @@ def run(
     scale
         Its budget: ``"smoke"``, ``"small"`` or ``"paper"``.
     folder
-        Results go to ``<table>-<scale>.jsonl`` there, after each group of cells; for a table that shows the results of
-        another one, to that one's.
+        Results go to ``<table>-<scale>.jsonl`` there, after each group of cells, and models to a folder for each cell
+        in ``<table>-<scale>``; for a table that shows the results of another one, to that one's.
     processes
         Groups trained at the same time; 1 trains them in this process.
     note
         Told what is being done.
+    inception, download
+        As for `check_needs`.
 
     Returns
     -------
@@ -87,33 +94,42 @@ def run(
     Raises
     ------
     InputError
-        There is no such scale, or no process.
+        There is no such scale, or no process; or something is missing that training or measuring needs.
     VaelabError
         Groups failed; raised when the others have finished and been written.
     """
     if processes < 1:
         raise InputError(f"processes={processes}", "at least 1")
-    budget = table.scale(scale)
-    path = folder / f"{table.results.replace('/', '-')}-{scale}.jsonl"
-    settings = _settings(budget)
-    found = {(r.cell, r.seed): r for r in read(path) if _completed(r.settings) == settings}
-    wanted = [Planned(cell, seed) for cell in table.cells for seed in range(budget.seeds)]
-    groups = _grouped(table, [one for one in wanted if (one.cell.name, one.seed) not in found])
-    failed: list[tuple[str, BaseException]] = []
-    for done, (group, outcome) in enumerate(_outcomes(table, scale, groups, min(processes, len(groups))), 1):
+    budget, places = table.scale(scale), Places(folder, table, scale)
+    wanted = {cell.name: identity(table, cell, budget) for cell in table.cells}
+    found = {
+        (r.cell, r.seed): r
+        for r in read(places.results)
+        if r.cell not in wanted or completed(r.settings) == wanted[r.cell]
+    }
+    planned = [Planned(cell, seed) for cell in table.cells for seed in range(budget.seeds)]
+    groups = [[one for one in group if (one.cell.name, one.seed) not in found] for group in _grouped(table, planned)]
+    groups = [group for group in groups if group]
+    if groups:
+        check_needs(table, scale, inception=inception, download=download)
+    failed: list[tuple[str, Exception]] = []
+    work = [joblib.delayed(_attempt)(table, scale, group, folder, inception) for group in groups]
+    for done, (group, outcome) in enumerate(_side_by_side(work, min(processes, len(groups))), 1):
         names = "; ".join(dict.fromkeys(cell.name for cell, _ in group))
-        if isinstance(outcome, BaseException):
+        if isinstance(outcome, Exception):
             failed.append((names, outcome))
             note(f"{table.name}, group {done} of {len(groups)} failed: {names}")
             continue
         found |= {(result.cell, result.seed): result for result in outcome}
-        storage.write_text(path, "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in found.values()))
+        lines = (json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in found.values())
+        storage.write_text(places.results, "".join(lines))
+        places.finish(group)
         seconds = sum(result.seconds for result in outcome)
         note(f"{table.name}, group {done} of {len(groups)}, {len(group)} cells in {seconds:.0f} s: {names}")
     if failed:
         reasons = " ".join(f"[{names}] {type(error).__name__}: {error}" for names, error in failed)
         raise VaelabError(f"{len(failed)} of {len(groups)} groups of {table.name} failed: {reasons}") from failed[0][1]
-    return [found[one.cell.name, one.seed] for one in wanted]
+    return [found[one.cell.name, one.seed] for one in planned]
 
 
 def read(path: Path) -> list[Result]:
@@ -123,28 +139,46 @@ def read(path: Path) -> list[Result]:
     return [Result(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def train_group(table: Table, scale: str, group: Sequence[Planned]) -> list[Result]:
+def train_group(
+    table: Table, scale: str, group: Sequence[Planned], folder: Path, inception: Path | None = None
+) -> list[Result]:
     """Train and measure models of equal shape, on one thread.
 
     Parameters
     ----------
-    table, scale
+    table, scale, folder, inception
         As for `run`.
     group
         What to train.
     """
-    budget = table.scale(scale)
+    budget, places = table.scale(scale), Places(folder, table, scale)
     with _one_thread():
         start = time.monotonic()
-        jobs = [table.build(cell, budget, seed) for cell, seed in group]
-        fit_together([job.model for job in jobs], [job.batches for job in jobs], budget.fit)
-        measured = [table.measure(job) for job in jobs]
+        places.begin(group)
+        jobs = [table.build(one.cell, budget, one.seed).placed(places.cell(one), inception) for one in group]
+        lengths = {job.length or budget.length for job in jobs}
+        if len(lengths) > 1:
+            raise InputError(f"{len(lengths)} lengths of training in one group", "cells that share one")
+        fit_together(
+            [job.model for job in jobs],
+            [job.batches for job in jobs],
+            lengths.pop(),
+            state_file=places.state(group),
+            resume=True,
+        )
+        measured = [_measured(table, job) for job in jobs]
     seconds = (time.monotonic() - start) / len(group)
-    made_with = (seconds, _settings(budget), versions())
     return [
-        Result(table.results, scale, cell.name, seed, numbers, *made_with)
+        Result(table.results, scale, cell.name, seed, numbers, seconds, identity(table, cell, budget), versions())
         for (cell, seed), numbers in zip(group, measured, strict=True)
     ]
+
+
+def _measured(table: Table, job: Job) -> dict[str, float]:
+    """Measure a trained model, and keep it; one whose samples are measured keeps its densities beside."""
+    if job.folder is not None and job.sampling is None:
+        storage.save_tensors(job.folder / "model.safetensors", job.model.state_dict())
+    return table.measure(job)
 
 
 def _grouped(table: Table, trainings: Sequence[Planned]) -> list[list[Planned]]:
@@ -162,25 +196,27 @@ def _grouped(table: Table, trainings: Sequence[Planned]) -> list[list[Planned]]:
     return sorted(groups, key=len, reverse=True)
 
 
-def _outcomes(
-    table: Table, scale: str, groups: Sequence[list[Planned]], processes: int
-) -> Iterator[tuple[list[Planned], list[Result] | BaseException]]:
-    """Yield each group with its results, or with what went wrong, as they finish."""
+Outcome = tuple[list[Planned], list[Result] | Exception]
+
+
+def _attempt(table: Table, scale: str, group: list[Planned], folder: Path, inception: Path | None) -> Outcome:
+    """Return a group with its results, or with what went wrong, which `run` raises when the others have finished."""
+    try:
+        return group, train_group(table, scale, group, folder, inception)
+    except Exception as error:
+        return group, error
+
+
+def _side_by_side(work: Sequence[Any], processes: int) -> Iterator[Outcome]:
+    """Yield outcomes as they come, where the backend hands over what is done; else all in the end."""
     if processes <= 1:
-        for group in groups:
-            try:
-                yield group, train_group(table, scale, group)
-            except Exception as error:  # raised by `run` when the other groups have finished
-                yield group, error
+        yield from (function(*arguments, **named) for function, arguments, named in work)
         return
-    # not forked: a copy of a process that runs threads may hang
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting: dict[Future[list[Result]], list[Planned]] = {
-            pool.submit(train_group, table, scale, group): group for group in groups
-        }
-        for future in as_completed(waiting):
-            wrong = future.exception()
-            yield waiting[future], future.result() if wrong is None else wrong
+    try:
+        parallel = joblib.Parallel(n_jobs=processes, return_as="generator_unordered")
+    except ValueError:  # such as Ray's
+        parallel = joblib.Parallel(n_jobs=processes)
+    yield from parallel(work)
 
 
 @contextmanager
@@ -192,25 +228,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _settings(scale: Scale) -> dict[str, Any]:
-    """Return what a result depends on, as it comes back from JSON."""
-    values: dict[str, Any] = {
-        "rows": scale.rows,
-        "hidden": scale.hidden,
-        "gamma": scale.gamma,
-        "stand_in": scale.stand_in,
-    }
-    values |= {} if scale.floor is None else {"floor": scale.floor}
-    values |= {} if scale.effort is None else {"effort": _effort(scale.effort)}
-    return json.loads(json.dumps(values | {"fit": scale.fit.model_dump(mode="json")}))  # type: ignore[no-any-return]
-
-
-def _completed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Fill in fields of a training that are newer than the result: it had what is now their default."""
-    return settings | {"fit": FitSettings().model_dump(mode="json") | settings["fit"]}
-
-
-def _effort(effort: Effort) -> dict[str, Any]:
-    return asdict(effort) | {"second": effort.second.model_dump(mode="json")}

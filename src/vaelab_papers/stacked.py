@@ -12,6 +12,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, final
 
 import torch
@@ -182,6 +183,8 @@ def fit_together(
     compute: Compute | None = None,
     hooks: Sequence[Hook] = (),
     stage: str = "training",
+    state_file: Path | None = None,
+    resume: bool = False,
 ) -> None:
     """Train models of one architecture in place, each on its own data set of one common shape.
 
@@ -191,17 +194,24 @@ def fit_together(
     ----------
     models, batches
         As many of each.
-    settings, compute, hooks, stage
+    settings, compute, hooks, stage, state_file, resume
         As for `fit`; nothing is held out.
     """
     if len(models) != len(batches) or not models:
         raise InputError(f"{len(models)} models and {len(batches)} data sets", "as many of each, at least one")
-    if len(models) == 1:
-        fit(models[0], batches[0], settings, compute=compute, hooks=hooks, stage=stage)
-        return
-    stack = Stack(models)
-    fit(stack, StackedBatches(tuple(batches)), settings, compute=compute, hooks=hooks, stage=stage)
-    stack.unstack()
+    stack = models[0] if len(models) == 1 else Stack(models)
+    fit(
+        stack,
+        batches[0] if len(models) == 1 else StackedBatches(tuple(batches)),
+        settings,
+        compute=compute,
+        hooks=hooks,
+        stage=stage,
+        state_file=state_file,
+        resume=resume,
+    )
+    if isinstance(stack, Stack):
+        stack.unstack()
 
 
 def _key(name: str) -> str:

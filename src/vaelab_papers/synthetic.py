@@ -1,8 +1,9 @@
 """Data on manifolds of known dimension, with the truth beside the rows.
 
 C. Zheng, T. He, Y. Qiu, D. Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS
-2022, sections 4.1 to 4.6: u ∈ R^r from a mixture of Gaussians, x = sigmoid(G_x u + b) ∈ R^d, and a condition c that
-determines the first t entries of u. x fills r dimensions, and r − t once c is known.
+2022, sections 4.1 to 4.6: u ∈ R^r from a mixture of Gaussians, x = sigmoid(G_x u) ∈ R^d, and a condition c that
+determines the first t entries of u. x fills r dimensions, and r − t once c is known. The authors' program differs from
+the text; `Law` says in what, and `PROGRAM` is the program's.
 
 The seed alone fixes the manifold and the law of u; n only says how many points are drawn. Points are independent: for
 a test set on the same manifold, draw all rows together and divide them. Everything is computed in float64 and rounded
@@ -24,9 +25,6 @@ from torch.nn.functional import one_hot
 from vaelab.data.manifolds import Manifold, balanced_labels, check_noise, check_size, generators
 from vaelab.errors import InputError
 
-WEIGHTS = (0.2, 0.3, 0.5, 0.3, 0.2)
-"""Of the mixture's components, up to their sum; from the authors' program (the paper says equal weights)."""
-
 AR = (1.0, -0.5, 0.25, -0.4)
 """Autoregressive polynomial in the lag operator: y_t − 0.5 y_{t−1} + 0.25 y_{t−2} − 0.4 y_{t−3} = …"""
 
@@ -37,12 +35,44 @@ _INNOVATION = 0.5  # standard deviation of e_t
 _BURN_IN = 500  # steps; the slowest mode of AR shrinks by 0.81 a step
 
 
-def mixture_coordinates(
-    n: int, r: int, *, noise: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """Draw u from a mixture of five Gaussians (Zheng et al. 2022, section 4.1).
+@final
+@dataclass(frozen=True)
+class Law:
+    """Of u, and of what is made of it.
 
-    Means and log standard deviations of each component are N(0, 1) for each dimension; `WEIGHTS` are its weights.
+    Attributes
+    ----------
+    weights
+        Of the mixture's components, up to their sum.
+    noise
+        Standard deviation of what is added to u.
+    bias
+        Whether x = sigmoid(G_x u + b) with a random b, rather than sigmoid(G_x u).
+    """
+
+    weights: tuple[float, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
+    noise: float = 0.0
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        check_noise(self.noise)
+        if not self.weights or min(self.weights) < 0 or not 0 < sum(self.weights) < math.inf:
+            raise InputError(f"weights={self.weights}", "numbers from 0, not all of them 0")
+
+
+PAPER = Law()
+"""Five components alike, as in section 4.1."""
+
+PROGRAM = Law((0.2, 0.3, 0.5, 0.3, 0.2), noise=1.0, bias=True)
+"""That of the authors' program."""
+
+
+def mixture_coordinates(
+    n: int, r: int, *, law: Law = PAPER, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Draw u from a mixture of Gaussians (Zheng et al. 2022, section 4.1).
+
+    Means and log standard deviations of each component are N(0, 1) for each dimension.
 
     Parameters
     ----------
@@ -50,8 +80,8 @@ def mixture_coordinates(
         Rows.
     r
         Dimensions.
-    noise
-        Standard deviation of what is added to u: 1 in the authors' program, 0 in the text of the paper.
+    law
+        Of u.
     seed
         Of components and rows.
     dtype
@@ -65,14 +95,13 @@ def mixture_coordinates(
     Raises
     ------
     InputError
-        n or r below 1, a negative noise, a dtype that is not floating.
+        n or r below 1, a dtype that is not floating.
     """
     check_size(n, dtype)
-    check_noise(noise)
     if r < 1:
         raise InputError(f"r={r}", "r ≥ 1")
     shape, rows = generators(seed, 2)
-    return _mixture(n, r, noise, shape, rows).to(dtype)
+    return _mixture(n, r, law, shape, rows).to(dtype)
 
 
 def sigmoid_manifold(
@@ -82,13 +111,14 @@ def sigmoid_manifold(
     *,
     t: int = 0,
     condition: Literal["linear", "coordinates"] = "linear",
+    law: Law = PAPER,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Manifold:
-    """Draw x = sigmoid(G_x u + b), with a condition on the first t entries of u (Zheng et al. 2022, Tables 1, 3, 7).
+    """Draw x = sigmoid(G_x u), with a condition on the first t entries of u (Zheng et al. 2022, Tables 1, 3, 7).
 
-    u is drawn as `mixture_coordinates` does. Entries of G_x, b and G_c are uniform on ±1/√(columns), the scale of a
-    linear layer in the authors' program.
+    u is drawn as `mixture_coordinates` does. Entries of G_x, G_c and a bias are uniform on ±1/√(columns), the scale of
+    a linear layer in the authors' program.
 
     Parameters
     ----------
@@ -102,6 +132,8 @@ def sigmoid_manifold(
         Effective dimension of c, at most r; 0 for no condition.
     condition
         ``"linear"``: c = G_c u_{1:t}, with G_c (t, t) invertible. ``"coordinates"``: c = u_{1:t} (Table 3).
+    law
+        Of u and x.
     seed
         Of the manifold, the law of u and the rows.
     dtype
@@ -124,20 +156,26 @@ def sigmoid_manifold(
     if condition not in ("linear", "coordinates"):
         raise InputError(f"condition={condition!r}", "'linear' or 'coordinates'")
     mapping, mixing, shape, rows = generators(seed, 4)
-    u = _mixture(n, r, 1.0, shape, rows)
+    u = _mixture(n, r, law, shape, rows)
     c = u[:, :t]
     if condition == "linear" and t:
         c = c @ _uniform((t, t), t, mixing).T
-    x = _affine(u, d, mapping).sigmoid()
+    x = _affine(u, d, mapping, bias=law.bias).sigmoid()
     return Manifold(x.to(dtype), u.to(dtype), c.to(dtype) if t else None, None, r, t)
 
 
 def union_of_manifolds(
-    n: int, d: int, dims: Sequence[int] = (1, 2, 3, 4, 5), *, seed: int = 0, dtype: torch.dtype = torch.float32
+    n: int,
+    d: int,
+    dims: Sequence[int] = (1, 2, 3, 4, 5),
+    *,
+    law: Law = PAPER,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> Manifold:
     """Draw from one sigmoid manifold for each class, c its one-hot label (Zheng et al. 2022, Table 5).
 
-    Every class has a G_x, a b and a mixture of its own; see `sigmoid_manifold`. Row i is of class i modulo the number
+    Every class has a G_x and a mixture of its own; see `sigmoid_manifold`. Row i is of class i modulo the number
     of classes, so they are as many of each, up to one.
 
     Parameters
@@ -148,6 +186,8 @@ def union_of_manifolds(
         Dimension of x.
     dims
         Dimension r of each class's manifold, at most d.
+    law
+        Of every class's u and x.
     seed
         Of manifolds and rows.
     dtype
@@ -172,9 +212,9 @@ def union_of_manifolds(
     for label, r in enumerate(dims):
         mapping, shape, rows = streams[3 * label : 3 * label + 3]
         own = labels == label
-        coordinates = _mixture(int(own.sum()), r, 1.0, shape, rows)
+        coordinates = _mixture(int(own.sum()), r, law, shape, rows)
         u[own, :r] = coordinates
-        x[own] = _affine(coordinates, d, mapping).sigmoid()
+        x[own] = _affine(coordinates, d, mapping, bias=law.bias).sigmoid()
     return Manifold(x.to(dtype), u.to(dtype), one_hot(labels, len(dims)).to(dtype), labels, dims)
 
 
@@ -184,6 +224,7 @@ def varying_condition(
     r: int = 12,
     ts: Sequence[int] = (2, 4, 6, 8, 10),
     *,
+    law: Law = PAPER,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Manifold:
@@ -202,6 +243,8 @@ def varying_condition(
         Dimension of the manifold, at most d.
     ts
         Effective dimensions of c, from 1 to r.
+    law
+        Of u and x.
     seed
         Of the manifold and the rows.
     dtype
@@ -222,7 +265,7 @@ def varying_condition(
     _check_dimensions(d, r)
     if not all(1 <= t <= r for t in ts):
         raise InputError(f"ts={ts} with r={r}", "1 ≤ t ≤ r for each")
-    whole = sigmoid_manifold(n, d, r, t=max(ts), condition="coordinates", seed=seed, dtype=dtype)
+    whole = sigmoid_manifold(n, d, r, t=max(ts), condition="coordinates", law=law, seed=seed, dtype=dtype)
     assert whole.c is not None  # since t > 0
     revealed = torch.arange(max(ts)) < torch.tensor(ts)[labels][:, None]
     return Manifold(whole.x, whole.u, whole.c * revealed, labels, r, ts)
@@ -309,7 +352,7 @@ def arma_sequences(
     mapping, innovations = generators(seed, 2)
     e = _INNOVATION * torch.randn(_BURN_IN + length, r, generator=innovations, dtype=torch.float64)
     y = arma(e)[_BURN_IN:]
-    series = _affine(y, d, mapping)
+    series = _affine(y, d, mapping, bias=True)
     x, u = (values.to(dtype).unfold(0, window, 1).mT.contiguous() for values in (series, y))
     return Sequences(x, u, r)
 
@@ -359,20 +402,20 @@ def _check_dimensions(d: int, *dims: int) -> None:
             raise InputError(f"r={r} with d={d}", "1 ≤ r ≤ d")
 
 
-def _mixture(n: int, r: int, noise: float, shape: torch.Generator, rows: torch.Generator) -> Tensor:
+def _mixture(n: int, r: int, law: Law, shape: torch.Generator, rows: torch.Generator) -> Tensor:
     """Draw (n, r) float64: components by `shape`, rows by `rows`."""
-    means, log_scales = torch.randn(2, len(WEIGHTS), r, generator=shape, dtype=torch.float64)
-    component = torch.multinomial(torch.tensor(WEIGHTS), n, replacement=True, generator=rows)
+    means, log_scales = torch.randn(2, len(law.weights), r, generator=shape, dtype=torch.float64)
+    component = torch.multinomial(torch.tensor(law.weights), n, replacement=True, generator=rows)
     within, added = torch.randn(2, n, r, generator=rows, dtype=torch.float64)
     scales = log_scales.exp()
-    return torch.addcmul(means[component], scales[component], within).add_(added, alpha=noise)
+    return torch.addcmul(means[component], scales[component], within).add_(added, alpha=law.noise)
 
 
-def _affine(u: Tensor, d: int, generator: torch.Generator) -> Tensor:
-    """(n, d) G u + b with a random G and b."""
+def _affine(u: Tensor, d: int, generator: torch.Generator, *, bias: bool) -> Tensor:
+    """(n, d) G u with a random G, or G u + b with a random b beside."""
     r = u.shape[1]
-    weight, bias = _uniform((d, r), r, generator), _uniform((d,), r, generator)
-    return u @ weight.T + bias
+    weight = _uniform((d, r), r, generator)
+    return u @ weight.T + (_uniform((d,), r, generator) if bias else 0)
 
 
 def _uniform(shape: tuple[int, ...], columns: int, generator: torch.Generator) -> Tensor:

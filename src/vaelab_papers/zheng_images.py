@@ -52,7 +52,7 @@ def _images(name: str, scale: Scale) -> tuple[Tensor, Tensor]:
 
 def _likelihood(scale: Scale) -> Gaussian:
     """Return N(μ, γI) with its mean through a sigmoid."""
-    return Gaussian(LearnedVariance(scale.gamma, lr_scale=1.0), link="sigmoid")
+    return Gaussian(LearnedVariance(1.0 if scale.gamma is None else scale.gamma, lr_scale=1.0), link="sigmoid")
 
 
 def _on_a_cpu(model: VAE) -> VAE:
@@ -65,8 +65,8 @@ def _unconditional(data: str, size: int, posterior: Posterior, scale: Scale, see
     shape = (1, _SIDE, _SIDE)
     with forked("cpu", seed, "zheng", cell):
         model = VAE(
-            ResidualEncoder(shape, posterior.parameter_count(size), base_width=scale.hidden),
-            ResidualDecoder(size, shape, base_width=scale.hidden),
+            ResidualEncoder(shape, posterior.parameter_count(size), base_width=scale.width),
+            ResidualDecoder(size, shape, base_width=scale.width),
             latent_dim=size,
             posterior=posterior,
             likelihood=_likelihood(scale),
@@ -109,6 +109,7 @@ TABLE_2 = Table(
     ),
     scales=_UNCONDITIONAL,
     build=_sized,
+    data=tuple(_TABLE_2),
     checks=(Check("active", "equal"), Check("nelbo", "at most")),
     orderings=tuple(
         ordering
@@ -147,6 +148,7 @@ TABLE_9 = Table(
     ),
     scales=_UNCONDITIONAL,
     build=_covariances,
+    data=("mnist",),
     checks=(Check("active", "equal"), Check("nelbo", "at most")),
     orderings=(
         Ordering(
@@ -171,8 +173,8 @@ def _labelled(cell: Cell, scale: Scale, seed: int) -> Job:
     x, labels = _images(str(cell.axes["data"]), scale)
     shape, size = (1, _SIDE, _SIDE), 32
     with forked("cpu", seed, "zheng", cell.name):
-        encoder = ResidualEncoder(shape, 2 * size, base_width=scale.hidden, condition_dim=_FEATURES)
-        decoder = ResidualDecoder(size, shape, base_width=scale.hidden, condition_dim=_FEATURES)
+        encoder = ResidualEncoder(shape, 2 * size, base_width=scale.width, condition_dim=_FEATURES)
+        decoder = ResidualDecoder(size, shape, base_width=scale.width, condition_dim=_FEATURES)
         model = VAE(
             Embedded(encoder, _CLASSES, _FEATURES, hidden=(16,), activation="prelu"),
             Embedded(decoder, _CLASSES, _FEATURES, hidden=(16,), activation="prelu"),
@@ -200,6 +202,7 @@ TABLE_4 = Table(
     ),
     scales=_CONDITIONAL,
     build=_labelled,
+    data=("mnist", "fashion_mnist"),
     checks=(Check("active", "equal"), Check("nelbo", "at most")),
 )
 
@@ -209,9 +212,9 @@ def _gated(cell: Cell, scale: Scale, seed: int) -> Job:
     x, labels = _images("mnist", scale)
     shape, size, width = (1, _SIDE, _SIDE), 64, 64
     with forked("cpu", seed, "zheng", cell.name):
-        encoder = MLPEncoder(shape, 2 * size, hidden=(scale.hidden,), condition_dim=width)
+        encoder = MLPEncoder(shape, 2 * size, hidden=(scale.width,), condition_dim=width)
         decoder = Embedded(
-            MLPDecoder(size, shape, hidden=(scale.hidden,), condition_dim=width), _CLASSES, width, hidden=(width,)
+            MLPDecoder(size, shape, hidden=(scale.width,), condition_dim=width), _CLASSES, width, hidden=(width,)
         )
         model = VAE(
             Embedded(encoder, _CLASSES, width, hidden=(width,)),
@@ -236,6 +239,7 @@ DIGITS_BY_CLASS = Table(
         "paper": Scale(60_000, 256, _fit(400, 512, 2e-3)),
     },
     build=_gated,
+    data=("mnist",),
     orderings=(
         Ordering(
             "a “1” has fewer dimensions than an “8”",

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 
 import pytest
 import torch
@@ -15,11 +16,13 @@ from vaelab.model import (
     VAE,
     Adversarial,
     CodeNorm,
+    Controlled,
     Deterministic,
     Draw,
     FixedVariance,
     Gaussian,
     JacobianPenalty,
+    Rising,
     Standard,
     WeightNorm,
     draw,
@@ -363,3 +366,64 @@ def test_mixed_precision_rounds_layers_only(name):
     else:
         expected = mmd(z, noise[:, 2:], torch.tensor(WAE_SCALES))
         torch.testing.assert_close(found.penalties["mmd"][0], expected, rtol=1e-5, atol=1e-6)
+
+
+def a_vae(schedule, weight=2.0):
+    torch.manual_seed(0)
+    return VAE(
+        MLPEncoder((4,), 4, hidden=(8,)),
+        MLPDecoder(2, (4,), hidden=(8,)),
+        latent_dim=2,
+        likelihood=Gaussian(FixedVariance(1.0)),
+        regularizers=[KL(weight, schedule=schedule)],
+    ).double()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        (Rising(0.5), {0.0: 0.0, 0.25: 0.5, 0.5: 1.0, 0.9: 1.0}),
+        (Rising(0.5, cycles=4), {0.0: 0.0, 0.0625: 0.5, 0.125: 1.0, 0.2: 1.0, 0.25: 0.0, 0.8125: 0.5, 0.99: 1.0}),
+    ],
+)
+def test_a_kl_rises_while_it_trains_and_is_whole_where_it_is_scored(schedule, factors):
+    model, x, noise = a_vae(schedule), torch.rand(5, 4), torch.randn(5, 2)
+    whole = model.eval()(x, noise=noise).penalties["kl"]
+    model.train()
+    for share, factor in factors.items():
+        model.begin_step(share)
+        torch.testing.assert_close(model(x, noise=noise).penalties["kl"], factor * whole)
+        torch.testing.assert_close(model.eval()(x, noise=noise).penalties["kl"], whole)
+        model.train()
+
+
+def test_a_controller_follows_its_equations():
+    """kp/(1 + exp e) − ki Σ e, of which the sum stops at the limits."""
+    control, total = Controlled(3.0, kp=0.2, ki=0.05).double(), 0.0
+    for kl in (2.0, 5.0, 9.0, 30.0, 4.0, 0.5, 1.0):
+        error = 3.0 - kl
+        part = 0.2 / (1 + math.exp(error))
+        if 0 <= part + total - 0.05 * error <= 1:
+            total -= 0.05 * error
+        wanted = min(max(part + total, 0.0), 1.0)
+        assert float(control(torch.full((4,), kl))) == pytest.approx(wanted)
+    assert float(control.integral) == pytest.approx(total)
+
+
+def test_a_controlled_kl_ends_where_it_is_asked_to():
+    """On rows for which the whole weight ends elsewhere; a resumed training has the same controller."""
+    x = 3 * torch.randn(400, 4, generator=torch.Generator().manual_seed(1))
+    ends = {}
+    for target in (1.0, 3.0):
+        model = a_vae(Controlled(target, kp=0.01, ki=1e-2), weight=20.0)
+        fit(model, Rows(x), FitSettings(epochs=150, batch_size=100, lr=1e-2), compute=Compute(precision="64-true"))
+        ends[target] = mean_objective(model, Rows(x))["kl"] / 20
+    assert ends[1.0] == pytest.approx(1, abs=0.3)
+    assert ends[3.0] == pytest.approx(3, abs=0.3)
+    assert "integral" in " ".join(model.state_dict())
+
+
+def test_schedules_refuse_what_makes_no_sense():
+    for made in (lambda: Rising(0.0), lambda: Rising(cycles=0), lambda: Controlled(0.0), lambda: Controlled(1, ki=0)):
+        with pytest.raises(InputError):
+            made()

@@ -20,7 +20,7 @@ def test_one_table_is_printed_and_written(tmp_path, capsys):
     assert "measured / published" in printed.out
     assert "group 5 of 5" in printed.err
     stem = "zheng-table3-smoke"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{stem}.html", f"{stem}.jsonl", f"{stem}.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [stem, f"{stem}.html", f"{stem}.jsonl", f"{stem}.md"]
     assert (tmp_path / f"{stem}.md").read_text() in printed.out
     assert (tmp_path / f"{stem}.html").read_text().startswith("<!doctype html>")
 
@@ -28,11 +28,12 @@ def test_one_table_is_printed_and_written(tmp_path, capsys):
 def test_all_runs_every_table_that_has_the_scale(tmp_path, monkeypatch, capsys):
     ran = []
 
-    def record(table, scale, folder, *, processes, note):
+    def record(table, scale, folder, *, processes, note, inception, download):
         ran.append((table.name, scale, processes))
         return []
 
     monkeypatch.setattr("vaelab_papers.run", record)
+    monkeypatch.setattr("vaelab_papers.needs.check_needs", lambda table, scale, **given: None)
     monkeypatch.setattr("vaelab_papers.markdown", lambda table, results: f"# {table.name}\n")
     monkeypatch.setattr("vaelab_papers.page", lambda tables: f"{len(tables)} tables")
     assert main(["reproduce", "all", "--scale", "smoke", "-o", str(tmp_path)]) == 0

@@ -13,6 +13,9 @@ from sklearn.datasets import make_s_curve, make_swiss_roll
 from vaelab.data.manifolds import MANIFOLDS, Manifold, circles, s_curve, sphere, swiss_roll, torus
 from vaelab.errors import InputError
 from vaelab_papers.synthetic import (
+    PAPER,
+    PROGRAM,
+    Law,
     arma,
     arma_sequences,
     mixture_coordinates,
@@ -141,7 +144,7 @@ def test_the_condition_does_not_change_the_points():
 
 
 def test_mixture_has_the_moments_of_its_law():
-    quiet, noisy = (mixture_coordinates(400, 3000, noise=noise, seed=3, dtype=F64) for noise in (0.0, 1.0))
+    quiet, noisy = (mixture_coordinates(400, 3000, law=Law(noise=noise), seed=3, dtype=F64) for noise in (0.0, 1.0))
     added = noisy - quiet
     assert float(added.std()) == pytest.approx(1, abs=0.01)
     assert float((added * quiet).mean()) == pytest.approx(0, abs=0.05)
@@ -150,11 +153,28 @@ def test_mixture_has_the_moments_of_its_law():
     assert float(quiet.square().mean()) == pytest.approx(1 + math.exp(2), rel=0.1)
 
 
-def test_mixture_components_have_the_stated_weights():
+@pytest.mark.parametrize(
+    ("law", "weights"),
+    [(PAPER, [0.2] * 5), (dataclasses.replace(PROGRAM, noise=0.0), np.array([0.2, 0.2, 0.3, 0.3, 0.5]) / 1.5)],
+)
+def test_mixture_components_have_the_stated_weights(law, weights):
     # rows of a component share its means in all 300 dimensions; squashed, no wide component drowns them
-    u = mixture_coordinates(6000, 300, noise=0.0, seed=1, dtype=F64).tanh()
+    u = mixture_coordinates(6000, 300, law=law, seed=1, dtype=F64).tanh()
     shares = np.bincount(KMeans(5, n_init=5, random_state=0).fit(u.numpy()).labels_) / len(u)
-    np.testing.assert_allclose(np.sort(shares), np.array([0.2, 0.2, 0.3, 0.3, 0.5]) / 1.5, atol=0.015)
+    np.testing.assert_allclose(np.sort(shares), weights, atol=0.015)
+
+
+@pytest.mark.parametrize("law", [PAPER, PROGRAM])
+def test_the_law_says_what_is_drawn(law):
+    """By the paper's law there is no noise on u and no bias: the affine fit of the logits is a linear one."""
+    data = sigmoid_manifold(400, 8, 3, law=law, seed=1, dtype=F64)
+    rows = unsaturated(data.x)
+    coefficients, residual = affine_fit(data.x[rows].logit(), data.u[rows])
+    assert float(residual.abs().max()) < 1e-8
+    assert (float(coefficients[-1].abs().max()) > 0.1) == law.bias
+    assert law.noise == (1.0 if law is PROGRAM else 0.0)
+    quiet = sigmoid_manifold(400, 8, 3, law=dataclasses.replace(law, noise=0.0), seed=1, dtype=F64)
+    assert torch.equal(data.u, quiet.u) == (law.noise == 0)
 
 
 def test_union_has_one_manifold_for_each_class():
@@ -363,7 +383,8 @@ def test_dimension_asks_for_a_class_where_classes_differ():
         (lambda: sigmoid_manifold(5, 4, 2, t=1, condition="cubic"), "cubic"),
         (lambda: sigmoid_manifold(5, 4, 2, dtype=torch.int64), "int64"),
         (lambda: mixture_coordinates(5, 0), "r=0"),
-        (lambda: mixture_coordinates(5, 2, noise=-1.0), "noise=-1"),
+        (lambda: Law(noise=-1.0), "noise=-1"),
+        (lambda: Law(weights=(1.0, -0.5)), "weights="),
         (lambda: union_of_manifolds(5, 4, ()), "no classes"),
         (lambda: union_of_manifolds(1, 4, (1, 2)), "each of 2 classes"),
         (lambda: union_of_manifolds(5, 4, (1, 5)), "r=5 with d=4"),

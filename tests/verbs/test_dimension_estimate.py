@@ -16,7 +16,7 @@ from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.specs import MLP, Compute, FitSettings, Settings
 from vaelab.verbs import Estimate, estimate_dimension, manifold_dimension
 from vaelab.verbs.search import Trial, unresolved
-from vaelab_papers.synthetic import sigmoid_manifold
+from vaelab_papers.synthetic import PROGRAM, sigmoid_manifold
 
 QUICK = Settings(
     latent_dim=2,
@@ -29,7 +29,7 @@ SHORT = QUICK.set_params(training__epochs=1, densities=())
 
 
 def test_a_code_that_is_full_is_doubled_until_the_count_settles():
-    x = sigmoid_manifold(3000, 8, 2, seed=1).x
+    x = sigmoid_manifold(3000, 8, 2, law=PROGRAM, seed=1).x
     notes = []
     found = estimate_dimension(x, settings=QUICK, seeds=1, note=notes.append)
     assert (found.dimension, found.counts, found.latent_dim) == (2, (2,), 4)

@@ -13,6 +13,7 @@ from vaelab.model.distributions import (
 )
 from vaelab.model.gaps import Gaps, gap_patterns
 from vaelab.model.imputation import Completion, complete, completed, impute, quantiles
+from vaelab.model.kl_schedules import Controlled, KLSchedule, Rising
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
 from vaelab.model.pixels import Bernoulli, ContinuousBernoulli, DiscretizedLogisticMixture
@@ -43,6 +44,7 @@ __all__ = [
     "CodeNorm",
     "Conditional",
     "ContinuousBernoulli",
+    "Controlled",
     "DecodedVariance",
     "Deterministic",
     "Diagonal",
@@ -56,6 +58,7 @@ __all__ = [
     "Importance",
     "Isotropic",
     "JacobianPenalty",
+    "KLSchedule",
     "LearnedVariance",
     "Likelihood",
     "Mixed",
@@ -63,6 +66,7 @@ __all__ = [
     "Prior",
     "ProfiledVariance",
     "Regularizer",
+    "Rising",
     "RowTerms",
     "Standard",
     "StandardNormal",

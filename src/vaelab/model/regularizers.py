@@ -22,6 +22,7 @@ from torch.distributions import Distribution
 from vaelab.errors import InputError
 from vaelab.model.distributions import draw as draw_from
 from vaelab.model.distributions import kl
+from vaelab.model.kl_schedules import KLSchedule
 from vaelab.model.likelihoods import Likelihood
 from vaelab.types import ParameterGroup, Step
 
@@ -86,6 +87,9 @@ class Regularizer(nn.Module, ABC):
         """Return how many standard normals per sample and step it needs; none by default."""
         return 0
 
+    def begin_step(self, share: float) -> None:
+        """Hear, before every step, which share of the training's steps is done; nothing by default."""
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """Parameters with a learning rate of their own; none by default."""
         return []
@@ -113,18 +117,34 @@ def _weight(name: str, weight: float, remedy: str = "") -> float:
 
 @final
 class KL(Regularizer):
-    """weight · KL[q(z | x) ‖ p(z)], nats; the weight is 1 for a bound on log p(x), else the β of a β-VAE."""
+    """weight · KL[q(z | x) ‖ p(z)], nats; the weight is 1 for a bound on log p(x), else the β of a β-VAE.
+
+    Parameters
+    ----------
+    weight
+        In the end, and wherever a model is scored.
+    schedule
+        Of the weight while the model trains; it stays by default.
+    """
 
     name = "kl"
     needs_density = True
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: float = 1.0, *, schedule: KLSchedule | None = None) -> None:
         super().__init__()
         self.weight = _weight("KL", weight, "Use 1 for the negative ELBO.")
+        self.schedule = schedule
+
+    def begin_step(self, share: float) -> None:
+        """Tell the schedule."""
+        if self.schedule is not None:
+            self.schedule.begin_step(share)
 
     def forward(self, draw: Draw) -> Tensor:
         """(B,) closed form where there is one."""
         value = kl(draw.q, draw.p, draw.z)
+        if self.schedule is not None and self.training:
+            return self.weight * self.schedule(value) * value
         return value if self.weight == 1 else self.weight * value
 
 

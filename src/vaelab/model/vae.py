@@ -223,9 +223,11 @@ class VAE(Trainable):
         return together
 
     def begin_step(self, share: float) -> None:
-        """Tell the likelihood's variance, which may start from a given value."""
+        """Tell the likelihood's variance and the regularisers, whose weights may move."""
         if self.likelihood.variance is not None:
             self.likelihood.variance.begin_step(share)
+        for each in self._regularizers():
+            each.begin_step(share)
 
     def steps_before(self) -> list[Step]:
         """Those of the regularisers, on the codes of the batch as they are before the networks move."""

@@ -5,7 +5,7 @@ know nothing of what their output means and apply no link to it.
 """
 
 from vaelab.nets.arelbo import ARELBODecoder, ARELBOEncoder
-from vaelab.nets.conditioning import ConditionReader, Embedded, Gated
+from vaelab.nets.conditioning import ConditionEncoder, ConditionReader, Embedded, Gated
 from vaelab.nets.infogan import InfoGANDecoder, InfoGANEncoder
 from vaelab.nets.mlp import MLP, MLPDecoder, MLPEncoder
 from vaelab.nets.network import Decoder, Encoder
@@ -20,6 +20,7 @@ __all__ = [
     "MLP",
     "ARELBODecoder",
     "ARELBOEncoder",
+    "ConditionEncoder",
     "ConditionReader",
     "Decoder",
     "Embedded",

@@ -1,4 +1,4 @@
-"""Ways for a condition into any network of the house: an embedding of its own, and a gate on the code.
+"""Ways for a condition into any network of the house: an embedding of its own, a gate on the code, or nothing else.
 
 A condition is a vector (B, width) or a sequence (B, T, channels); its shape without the batch is `condition_shape`.
 
@@ -124,6 +124,31 @@ class Embedded(nn.Module):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Map the input and c (B, *condition_shape) to what the network returns."""
         out: Tensor = self.network(x, self.embedding(None if c is None else c.to(x.dtype)))
+        return out
+
+
+@final
+class ConditionEncoder(nn.Module):
+    """An encoder that reads the condition alone: with the same reader in the prior, q(z | x, c) = p(z | c).
+
+    This is what sharing weights between encoder and prior comes to for data of fixed size (section 3.3). The KL is 0,
+    and nothing of x is in the code: it is for comparison.
+
+    Parameters
+    ----------
+    reader
+        c → 2κ numbers, means and then log σ.
+    out_features
+        2κ.
+    """
+
+    def __init__(self, reader: nn.Module, out_features: int) -> None:
+        super().__init__()
+        self.reader, self.out_features = reader, out_features
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """Map c to (B, 2κ), whatever x is."""
+        out: Tensor = self.reader(c if c is None else c.to(x.dtype))
         return out
 
 

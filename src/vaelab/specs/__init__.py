@@ -8,7 +8,20 @@ from vaelab.specs.conditions import Condition
 from vaelab.specs.densities import Density, Flow, FlowMatching, Mixture, SecondStage
 from vaelab.specs.likelihoods import Fixed, Gaussian, Learned, Likelihood, Mixed, Profiled, Variance, VarianceShape
 from vaelab.specs.networks import LSTM, MLP, RAE, InfoGAN, Network, Own, Shapes
-from vaelab.specs.penalties import KL, MMD, Adversarial, CodeNorm, Jacobian, Penalty, WeightNorm
+from vaelab.specs.penalties import (
+    KL,
+    MMD,
+    Adversarial,
+    CodeNorm,
+    Controlled,
+    Cyclical,
+    Jacobian,
+    KLSchedule,
+    Penalty,
+    Rising,
+    Steady,
+    WeightNorm,
+)
 from vaelab.specs.posteriors import Deterministic, Diagonal, Full, Isotropic, Posterior
 from vaelab.specs.settings import Settings
 from vaelab.training.settings import Compute, FitSettings, Halving, Plateau, Schedule
@@ -26,6 +39,8 @@ __all__ = [
     "Column",
     "Compute",
     "Condition",
+    "Controlled",
+    "Cyclical",
     "Density",
     "Deterministic",
     "Diagonal",
@@ -41,6 +56,7 @@ __all__ = [
     "InfoGAN",
     "Isotropic",
     "Jacobian",
+    "KLSchedule",
     "Learned",
     "Likelihood",
     "Mixed",
@@ -52,12 +68,14 @@ __all__ = [
     "Plateau",
     "Posterior",
     "Profiled",
+    "Rising",
     "Schedule",
     "Scores",
     "SecondStage",
     "Settings",
     "Shapes",
     "Standardised",
+    "Steady",
     "Variance",
     "VarianceShape",
     "WeightNorm",

@@ -59,7 +59,8 @@ def build_vae(
     mixed = settings.likelihood.takes == "columns"
     if mixed and not levels:
         levels = (0,) * event_shape[0]
-    posterior = settings.posterior.build(settings.network.scale)
+    tied = settings.condition is not None and settings.condition.kind == "tied"
+    posterior = settings.posterior.build("exp" if tied else settings.network.scale)  # as the prior's
     likelihood = settings.likelihood.build(DataFacts(event_shape, data_variance, levels, ordered=ordered, gaps=gaps))
     shapes = Shapes(
         event_shape=(table_width(levels),) if mixed else event_shape,
@@ -143,8 +144,11 @@ def _networks(settings: Settings, shapes: Shapes) -> tuple[nn.Module, nn.Module]
     if settings.network.embeds:
         encoder = _embedded(encoder, settings, shapes.condition_shape)
         decoder = _embedded(decoder, settings, shapes.condition_shape)
+    if settings.condition is not None and settings.condition.kind == "tied":
+        size, hidden = shapes.encoder_outputs, settings.condition.hidden
+        encoder = nets.ConditionEncoder(nets.ConditionReader(shapes.condition_shape, size, hidden=hidden), size)
     if settings.condition is not None and settings.condition.attention:
-        decoder = nets.Gated(decoder, shapes.condition_shape)
+        decoder = nets.Gated(decoder, () if settings.condition.attention == "vector" else shapes.condition_shape)
     return encoder, decoder
 
 
@@ -167,5 +171,7 @@ def _prior(settings: Settings, encoder: nn.Module, condition_shape: tuple[int, .
         return None
     if condition.kind == "shared":
         return Conditional(nets.SharedPrior(cast("nets.LSTMEncoder", encoder), size), size)
+    if isinstance(encoder, nets.ConditionEncoder):
+        return Conditional(encoder.reader, size)
     hidden = (settings.network.units,) if isinstance(settings.network, LSTM) else condition.hidden
     return Conditional(nets.ConditionReader(condition_shape, 2 * size, hidden=hidden), size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,9 @@ class Condition(Value):
     """Every network gets a condition c; the value is the prior that z has, given c."""
 
     axis: ClassVar[str] = "condition"
-    attention: bool = Field(True, description="let the decoder switch latent dimensions off, depending on c")
+    attention: bool | Literal["vector"] = Field(
+        True, description="let the decoder switch latent dimensions off: depending on c; vector: the same for every c"
+    )
     hidden: tuple[int, ...] = Field((64,), min_length=1, description="hidden widths of the networks that read c")
 
 
@@ -33,3 +35,9 @@ class Shared(Condition):
     """p(z | c) with the encoder's own weights; of a `SequenceVAE`."""
 
     kind: ClassVar[str] = "shared"
+
+
+class Tied(Condition):
+    """q(z | x, c) = p(z | c): codes of the condition alone, for comparison (Zheng et al. 2022, section 3.3)."""
+
+    kind: ClassVar[str] = "tied"

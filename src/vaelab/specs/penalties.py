@@ -29,17 +29,80 @@ class Penalty(Value):
         raise NotImplementedError
 
 
+class KLSchedule(Value):
+    """How the weight of the KL moves while a model trains."""
+
+    axis: ClassVar[str] = "kl_schedule"
+
+    def build(self) -> model.KLSchedule | None:
+        """Build it; None for a weight that stays."""
+        raise NotImplementedError
+
+
+class Steady(KLSchedule):
+    """The whole weight at every step."""
+
+    kind: ClassVar[str] = "steady"
+
+    def build(self) -> model.KLSchedule | None:
+        """Return None."""
+        return None
+
+
+class Rising(KLSchedule):
+    """From 0 to the weight over the first part of a training (KL annealing)."""
+
+    kind: ClassVar[str] = "rising"
+    share: float = Field(0.5, gt=0, le=1, description="of the steps that it rises over")
+
+    def build(self) -> model.KLSchedule | None:
+        """Build it."""
+        from vaelab import model
+
+        return model.Rising(self.share)
+
+
+class Cyclical(KLSchedule):
+    """From 0 to the weight, again and again (cyclical annealing)."""
+
+    kind: ClassVar[str] = "cyclical"
+    cycles: int = Field(4, ge=1, description="equal parts of the training")
+    share: float = Field(0.5, gt=0, le=1, description="of the steps of each that it rises over")
+
+    def build(self) -> model.KLSchedule | None:
+        """Build it."""
+        from vaelab import model
+
+        return model.Rising(self.share, cycles=self.cycles)
+
+
+class Controlled(KLSchedule):
+    """A controller that moves the weight, up to the whole one, until the KL is as asked for (ControlVAE)."""
+
+    kind: ClassVar[str] = "controlled"
+    target: float = Field(gt=0, description="KL, nats per row")
+    kp: float = Field(0.01, ge=0, description="of the proportional part")
+    ki: float = Field(1e-4, gt=0, description="of the integral part")
+
+    def build(self) -> model.KLSchedule | None:
+        """Build it."""
+        from vaelab import model
+
+        return model.Controlled(self.target, kp=self.kp, ki=self.ki)
+
+
 class KL(Penalty):
     """KL[q(z | x) ‖ p(z)]."""
 
     kind: ClassVar[str] = "kl"
     weight: float = Field(1.0, ge=0, description="1 for a bound on log p(x), else the β of a β-VAE")
+    schedule: KLSchedule = Field(Steady(), description="of the weight while it trains: steady, rising, cyclical, …")
 
     def build(self, latent_dim: int, dimensions: int) -> model.Regularizer:
         """Build it."""
         from vaelab import model
 
-        return model.KL(self.weight)
+        return model.KL(self.weight, schedule=self.schedule.build())
 
 
 class MMD(Penalty):

@@ -93,6 +93,9 @@ class Settings(Spec):
             raise ValueError("schedule='plateau' watches held-out rows; leave held_out above 0")
         if self.condition is not None and self.condition.kind == "shared" and self.network.kind != "lstm":
             raise ValueError("condition='shared' is for network='lstm'; use condition='conditional'")
+        tied = self.condition is not None and self.condition.kind == "tied"
+        if tied and (self.posterior.kind != "diagonal" or not self.network.embeds):
+            raise ValueError("condition='tied' is for a diagonal posterior, and not for network='lstm'")
         if self.latent_dim == "auto" and self.posterior.kind != "diagonal":
             raise ValueError(
                 f"latent_dim='auto' for posterior={self.posterior.kind!r}, of which no axes can be counted"
