@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 import vaelab
 from vaelab.arguments import check_count, check_kind, check_memory, check_number, check_seed, check_share, names_of
-from vaelab.errors import InputError, NotNumbersError
-from vaelab.estimators import GaussianVAE
+from vaelab.diagnostics.neighbour_dimension import two_nn
+from vaelab.errors import InputError, NotNumbersError, VaelabWarning
+from vaelab.estimators import GaussianVAE, SequenceVAE, TwoStageVAE
+from vaelab.spec import from_yaml, plain_value
 from vaelab.verbs import Options
 
 X = np.random.default_rng(0).normal(size=(120, 3))
@@ -121,3 +124,79 @@ def test_networks_that_no_memory_holds_are_refused_before_they_are_made():
         GaussianVAE(10**11, network="mlp([4])", epochs=1).fit(X)
     with pytest.raises(InputError, match="that fails"):
         GaussianVAE(2, network=len, epochs=1).fit(X)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda n: GaussianVAE(2, posterior=f"diagonal(draws={n})", epochs=1).fit(X),
+        lambda n: TwoStageVAE(2, network="mlp([4])", densities=f"second_stage(hidden=[{n}])", epochs=1).fit(X),
+        lambda n: TwoStageVAE(2, network="mlp([4])", densities=f"flow_matching(width={n})", epochs=1).fit(X),
+        lambda n: SequenceVAE(2, context=n, epochs=1).fit([X[:5], X[5:10]]),
+    ],
+    ids=["draws", "stage two", "flow matching", "context"],
+)
+def test_counts_beyond_memory_are_refused_with_the_bytes(call):
+    with pytest.raises(InputError, match="GB where the machine has"):
+        call(10**11)
+
+
+def test_counts_that_would_take_for_ever_have_an_end(fitted):
+    for call in (
+        lambda: GaussianVAE(2, score_draws=10**11, epochs=1).fit(X),
+        lambda: Options(likelihood_draws=10**11),
+        lambda: Options(draws=10**11),
+        lambda: vaelab.data.load("digits", image_size=10**11),
+        lambda: vaelab.estimate_dimension(X, seeds=10**11),
+    ):
+        with pytest.raises(InputError, match="at most"):
+            call()
+    with pytest.raises(InputError, match=r"samples=.*GB where the machine has"):
+        vaelab.enhance(fitted, X, densities=["gaussian"], samples=10**11)
+
+
+@pytest.mark.parametrize("value", ["5", b"5", np.array(5), torch.tensor(5), True])
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "lr", "score_draws", "held_out", "random_state"])
+def test_what_only_looks_like_a_number_is_refused_in_every_place(name, value):
+    with pytest.raises(InputError, match=f"{name}="):
+        GaussianVAE(2, network="mlp([4])", **{"epochs": 1, name: value}).fit(X)
+    with pytest.raises(InputError, match="hidden="):
+        vaelab.specs.MLP(hidden=(value,))
+
+
+def test_text_of_the_shell_and_of_files_is_read_as_numbers_first():
+    assert plain_value("1e-4") == 1e-4
+    assert from_yaml("lr: 1e-4\nname: e5") == {"lr": 1e-4, "name": "e5"}
+    assert vaelab.Settings(training="training(lr=1e-4)").training.lr == 1e-4
+
+
+def test_a_seed_of_64_bits_is_one_everywhere(fitted):
+    last = 2**64 - 1
+    assert np.isfinite(fitted.sample(2, random_state=last)).all()
+    assert vaelab.Settings(seed=last).seed == last
+    vaelab.enhance(fitted, X, densities=["gaussian"], samples=50, seed=last)
+    for call in (lambda: fitted.sample(2, random_state=2**64), lambda: vaelab.Settings(seed=2**64)):
+        with pytest.raises(InputError, match=r"random_state=|seed="):
+            call()
+    with pytest.raises(InputError, match="random_state="):
+        fitted.sample(2, random_state=True)
+
+
+def test_a_share_that_comes_to_no_row_is_said():
+    with pytest.warns(VaelabWarning, match=r"held_out=0\.001 of 120 rows is 0\.12 rows"):
+        GaussianVAE(2, network="mlp([4])", epochs=1, held_out=0.001, random_state=0).fit(X)
+
+
+def test_sets_in_other_units_are_refused_where_powers_of_distances_overflow():
+    for tiny in (1e-300, 1e-100):
+        with pytest.raises(InputError, match="the same units"):
+            vaelab.compare(X * tiny, X)
+
+
+def test_neighbours_count_the_same_in_the_tiniest_unit():
+    assert two_nn(X * 2.0**-1000) == two_nn(X)
+
+
+def test_epochs_without_a_training_are_refused(fitted):
+    with pytest.raises(InputError, match=r"epochs=5 for densities gaussian"):
+        vaelab.enhance(fitted, X, densities=["gaussian"], epochs=5)

@@ -14,6 +14,7 @@ from PIL import Image
 import vaelab
 from vaelab import VAEDetector, runs
 from vaelab.cli import VERBS, main
+from vaelab.cli.flags import in_flags
 from vaelab.metrics.conformal import conformal_p_values
 from vaelab.specs import Settings
 
@@ -328,3 +329,48 @@ def test_a_header_that_names_two_columns_alike_is_refused(tmp_path, capsys):
     (tmp_path / "x.csv").write_text("a,b,b\n" + "1,2,3\n4,5,6\n" * 30)
     assert main(["train", str(tmp_path / "x.csv")]) == 2
     assert "several columns named 'b'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--inception", "w.pth"], "--inception"),
+        (["--inception", "w.pth"], "wanted a protocol on Inception's features"),
+        (["--grey"], "--grey without image files"),
+        (["--home", "."], "--home without a named data set"),
+        (["--train", "other.csv"], "no column(s) 'c'"),
+    ],
+)
+def test_evaluate_refuses_what_it_would_ignore(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    np.savetxt("x.csv", rows, delimiter=",", header="a,b,c", comments="")
+    np.savetxt("other.csv", rows, delimiter=",", header="a,b,d", comments="")
+    assert run("evaluate", "--real", "x.csv", "--fake", "x.csv", "--quiet", *arguments) == 2
+    assert words in capsys.readouterr().err.replace("inception=", "--inception ")
+
+
+def test_info_refuses_broken_weights(digits, tmp_path, capsys):
+    shutil.copytree(digits, tmp_path / "broken")
+    content = bytearray((tmp_path / "broken" / "model.safetensors").read_bytes())
+    content[-5] ^= 1
+    (tmp_path / "broken" / "model.safetensors").write_bytes(content)
+    assert run("info", tmp_path / "broken") == 2
+    assert "broken/model.safetensors" in capsys.readouterr().err
+
+
+def test_messages_name_settings_by_their_flags():
+    assert in_flags("Use likelihood='mixed', or drop them.") == "Use --likelihood mixed, or drop them."
+    assert in_flags("Say columns={'x': 'category'} to keep it.").startswith("Say the line `x: category` in a file")
+    assert in_flags("Use held_out=0.01 or more.") == "Use --held-out 0.01 or more."
+    assert in_flags("FitSettings(epochs=5)") == "FitSettings(epochs=5)"
+
+
+def test_warnings_of_the_shell_show_no_source(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    np.savetxt(tmp_path / "x.csv", rows, delimiter=",")  # without names of columns, which is said
+    command = [sys.executable, "-m", "vaelab", "train", "x.csv", *FAST.split(), "--quiet", "--held-out", "0.001"]
+    said = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stderr
+    assert "! --held-out 0.001 of" in said
+    assert "Warning" not in said
+    assert ".py:" not in said

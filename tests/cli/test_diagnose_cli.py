@@ -188,7 +188,7 @@ def test_a_named_data_set_keeps_its_split(folder, asked):
         (("a", "--json", "report.txt"), (".json",)),
         (("a", "-o", "there.html"), ("is a folder", "--out there.html/x.html")),
         (("a", "-o", "table.npy/x.html"), ("table.npy is a file",)),
-        (("a", "--rows", 99), ("--rows 99", "at least 100")),
+        (("a", "--rows", 99), ("--rows=99", "at least 100")),
         (("a", "--seed", -1), ("--seed -1",)),
         (("gone",), ("no such folder",)),
         (("a", "--conditions", "y.csv"), ("--conditions without --data",)),

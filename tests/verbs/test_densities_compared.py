@@ -152,7 +152,7 @@ def test_conditions_come_with_the_rows():
         ({"densities": ("best",)}, "densities best"),
         ({"densities": ()}, "some of prior"),
         ({"X": None}, "without rows"),
-        ({"X": ring(3)}, "held out"),
+        ({"X": ring(3)}, "held_out=0.2 sets 1 aside"),
         ({"X": ring(50)[:, :3]}, "(shape|features)"),
         ({"X": from_arrays(ring(50)[:, :3])}, "shape"),
         ({"X": from_arrays(ring(50)), "y": np.ones(50)}, "beside a data set"),

@@ -51,9 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     0: done. 1: the output could not be written. 2: the input cannot be used, as the message says. 130, 141 and 143:
     interrupted, nobody reads the output, and asked to end.
     """
-    from vaelab.cli.terminal import plain_output
+    from vaelab.cli.terminal import plain_output, plain_warnings
 
-    with plain_output():
+    with plain_output(), plain_warnings():
         return _main(sys.argv[1:] if argv is None else argv)
 
 
@@ -80,7 +80,9 @@ def _main(arguments: list[str]) -> int:
         import_module(_ELSEWHERE.get(verb, f"vaelab.cli.{verb}")).run(rest)
         sys.stdout.flush()
     except VaelabError as error:
-        print(plain(f"vaelab {verb}: {error}"), file=sys.stderr)
+        from vaelab.cli.flags import in_flags
+
+        print(plain(f"vaelab {verb}: {in_flags(str(error))}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,6 +87,7 @@ def run(argv: list[str]) -> None:
     from vaelab.errors import InputError
 
     if arguments.list_protocols:
+        _refuse(arguments, [field.name for field in fields(arguments) if field.name != "list_protocols"], "with a list")
         print(_listed())
         return
     if bool(arguments.runs) == (arguments.real is not None) or (arguments.real is None) != (arguments.fake is None):
@@ -121,17 +122,38 @@ def run(argv: list[str]) -> None:
 
 def _refuse_idle(arguments: Arguments) -> None:
     """Refuse what would have no effect."""
+    from vaelab.data import names
+
+    of_sets = ("train", "target", "image_size", "grey", "separator", "missing", "label_column")
+    of_runs = ("densities", "draws", "temperature", "on_manifold", "likelihood_draws", "likelihood_rows")
+    if arguments.runs:
+        _refuse(arguments, of_sets, "with runs")
+        if arguments.metrics and not {"nll", "bits"} & set(arguments.metrics):
+            _refuse(arguments, ("likelihood_draws", "likelihood_rows"), f"with --metrics {' '.join(arguments.metrics)}")
+        return
+    _refuse(arguments, of_runs, "with --real")
+    sources = [each for each in (arguments.real, arguments.fake, arguments.train) if each is not None]
+    endings = {"" if each in names() else Path(each).suffix.lower() for each in sources}
+    for idle, kinds, found in (
+        (("separator", "missing"), "CSV file", {".csv"}),
+        (("image_size", "grey"), "image files", {"", ".parquet"}),
+        (("label_column",), "table", {"", ".csv", ".parquet"}),
+    ):
+        if not endings & found:
+            _refuse(arguments, idle, f"without {kinds}")
+    if not any(each in names() for each in sources):
+        _refuse(arguments, ("home",), "without a named data set")
+
+
+def _refuse(arguments: Arguments, idle: Sequence[str], why: str) -> None:
+    """Refuse those of these arguments that are given."""
     from vaelab.errors import InputError
 
     default = Arguments()
-    of_sets = ("train", "target", "image_size", "grey", "separator", "missing", "label_column")
-    of_runs = ("densities", "draws", "temperature", "on_manifold", "likelihood_draws", "likelihood_rows")
-    idle = [
-        name for name in (of_sets if arguments.runs else of_runs) if getattr(arguments, name) != getattr(default, name)
-    ]
-    if idle:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        raise InputError(f"{flags} with {'runs' if arguments.runs else '--real'}", "no such argument there")
+    given = [name for name in idle if getattr(arguments, name) != getattr(default, name)]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"{flags} {why}", "no such argument there", "Leave it out.")
 
 
 def _options(arguments: Arguments, watch: Watch) -> Options:
@@ -179,7 +201,7 @@ def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> 
     size, grey = arguments.image_size, arguments.grey or None
     known: dict[str, Any] = {"home": arguments.home, "image_size": size, "grey": grey}
     rows = known | {name: getattr(arguments, name) for name in ("label_column", "separator", "missing")}
-    train = load(arguments.train, **rows) if arguments.train else None
+    train = None if arguments.train is None else load(arguments.train, **_of_source(arguments.train, rows))
     if arguments.real in names():
         data = load(arguments.real, **known)
         real, columns, train = data.test.x, data.columns, train or data
@@ -187,6 +209,9 @@ def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> 
         real, columns = load_rows(arguments.real, **rows)
     fake, others = load_rows(arguments.fake, **rows)
     fake = arrange(fake, others, columns, arguments.fake)
+    if train is not None:
+        x = arrange(train.train.x, train.columns, columns, arguments.train or arguments.real)
+        train = replace(train, train=replace(train.train, x=x), columns=columns)
     fitted = real if train is None else train.train.x
     scaling = Scaling.fit(fitted, "table" if len(real.shape) == 2 else "image", columns=columns)
     subjects = arguments.real, arguments.fake
@@ -194,6 +219,14 @@ def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> 
     if arguments.out is not None:
         _write(arguments.out, report)
     return report
+
+
+def _of_source(source: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return those options that mean something for a source; the others are meant for the ones beside it."""
+    ending = Path(source).suffix.lower()
+    text, images = ending == ".csv", ending in ("", ".parquet")
+    means = {"separator": text, "missing": text, "image_size": images, "grey": images, "label_column": True}
+    return {name: value for name, value in options.items() if means.get(name, True)}
 
 
 def _frames(arguments: Arguments) -> list[Any]:
@@ -227,17 +260,10 @@ def _mixed(frames: list[Any]) -> bool:
 def _of_tables(arguments: Arguments, real: Any, fake: Any) -> None:
     """Compare two mixed tables, print what is found, and write it with a picture where asked to."""
     from vaelab import storage
-    from vaelab.errors import InputError
     from vaelab.verbs import compare_tables
 
-    default = Arguments()
-    others = ("metrics", "protocol", "label_column", "grey", "image_size")
-    idle = [name for name in others if getattr(arguments, name) != getattr(default, name)]
-    if idle:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        raise InputError(
-            f"{flags} for tables with categories or gaps", "--real, --fake, --train, --target, --html, --out"
-        )
+    others = ("metrics", "protocol", "inception", "label_column", "grey", "image_size")
+    _refuse(arguments, others, "for tables with categories or gaps")
     train = None if arguments.train is None else _read(Path(arguments.train), arguments)
     found = compare_tables(real, fake, train=train, target=arguments.target)
     print(found)

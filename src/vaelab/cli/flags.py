@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -201,3 +203,31 @@ def parser_of(kind: type[BaseModel], *, prog: str, text: str) -> argparse.Argume
             several = {"nargs": "+"} if get_origin(field.annotation) is tuple else {}
             parser.add_argument(f"--{_flag(name)}", dest=name, metavar=name.upper(), help=said, **several)  # type: ignore[arg-type]
     return parser
+
+
+def in_flags(text: str) -> str:
+    """Return a message with settings as the shell takes them: ``likelihood='mixed'`` is ``--likelihood mixed``."""
+    flags = _flags_of_settings()
+
+    def flag(found: re.Match[str]) -> str:
+        name, word, number = found.groups()
+        return f"{flags[name]} {word or number}" if name in flags and (word or number) else found[0]
+
+    return _SETTING.sub(flag, _COLUMN.sub(r"the line `\1: \2` in a file for --schema", text))
+
+
+_SETTING = re.compile(r"(?<![(\w.'])([a-z][a-z_0-9]*)=(?:'([\w.-]*)'|(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?!\w))")
+_COLUMN = re.compile(r"columns=\{'([^']*)': '(\w+)'\}")
+
+
+@cache
+def _flags_of_settings() -> dict[str, str]:
+    """Name of a setting → its flag; of settings inside others, those whose names no verb has for something else."""
+    inside = {
+        option: f"--{outer}.{option}"
+        for outer in ("training", "compute")
+        for option in _inner(Settings.model_fields[outer])
+    }
+    inside |= {option: f"--likelihood.{option}" for option in ("shape", "floor")}
+    short = {full.split(".")[1]: f"--{flag}" for flag, full in _SHORT.items()}
+    return inside | {name: f"--{_flag(name)}" for name in Settings.model_fields} | short

@@ -78,7 +78,9 @@ def describe(folder: Path) -> str:
         shape = "×".join(str(size) for size in facts["event_shape"])
         lines.append(f"rows      {facts['rows']:,} of {shape}, held-out ones apart")
     lines.append("settings  " + (", ".join(f"{k}={v!r}" for k, v in settings.__repr_args__()) or "all defaults"))
-    if not (folder / files.MODEL).is_file():
+    if (folder / files.MODEL).is_file() and files.MODEL in content.get("files", {}):
+        files.read_weights(folder)  # refuses those that are damaged
+    else:
         lines.append(f"state     unfinished; go on with `vaelab train --resume {folder}`")
     found = files.read_results(folder)
     if found is not None:

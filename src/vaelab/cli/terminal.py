@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,3 +47,21 @@ def plain_output() -> Iterator[None]:
                 stream.reconfigure(errors="replace")
     with contextlib.redirect_stdout(_Plain(sys.stdout)):
         yield
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print warnings when they come, without the file and the line of Python; settings are named by their flags."""
+    with warnings.catch_warnings():
+        usual = warnings.formatwarning
+        warnings.formatwarning = _formatted
+        try:
+            yield
+        finally:
+            warnings.formatwarning = usual
+
+
+def _formatted(message: object, *place: object, **line: object) -> str:
+    from vaelab.cli.flags import in_flags  # slow to import, and rarely needed
+
+    return plain(f"! {in_flags(str(message))}\n")

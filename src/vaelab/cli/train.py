@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +217,7 @@ def _execute(folder: Path, data: Any, network: str | None, *, quiet: bool, resum
         what = "images" if data.kind == "image" else "rows"
         _say(f"{len(data.train):,} training and {len(data.test):,} test {what} of {shape}; writing {folder}/")
     try:
-        with graceful(), _plain_warnings():
+        with graceful():
             trained, found = runs.execute(folder, data, network=network, hooks=hooks, resume=resume)
     except KeyboardInterrupt:
         if runs.first_process():
@@ -229,29 +227,6 @@ def _execute(folder: Path, data: Any, network: str | None, *, quiet: bool, resum
         _report(folder, trained, found)
     elif runs.first_process():
         _say(str(folder))
-
-
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Print vaelab's warnings when they come, without file and line; leave others as they are."""
-    from vaelab.cli.terminal import plain
-    from vaelab.errors import VaelabWarning
-
-    with warnings.catch_warnings():
-        usual = warnings.formatwarning
-
-        def plainly(message: Any, category: type[Warning], *place: Any, **line: Any) -> str:
-            return (
-                plain(f"! {message}\n")
-                if issubclass(category, VaelabWarning)
-                else usual(message, category, *place, **line)
-            )
-
-        warnings.formatwarning = plainly
-        try:
-            yield
-        finally:
-            warnings.formatwarning = usual
 
 
 def _report(folder: Path, trained: Any, found: Any) -> None:

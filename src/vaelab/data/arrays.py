@@ -19,7 +19,7 @@ from vaelab.data.conditions import Conditioning
 from vaelab.data.dataset import Dataset, TestSplit, TrainSplit
 from vaelab.data.labels import count_classes
 from vaelab.data.mapped import MappedArray
-from vaelab.data.options import LoadOptions
+from vaelab.data.options import OF_TEXT, LoadOptions
 from vaelab.data.scaling import Kind
 from vaelab.errors import InputError
 
@@ -35,7 +35,7 @@ _TRAIN = tuple(pattern.format(name) for name in ("x", "X", "images", "data") for
 
 def load_npy(path: Path, options: LoadOptions) -> Dataset:
     """Load one array of rows."""
-    options.refuse("a .npy file", "image_size", "grey", "label_column")
+    options.refuse("a .npy file", "image_size", "grey", "label_column", *OF_TEXT)
     mapped = options.memory_map if options.memory_map is not None else path.stat().st_size > MAP_FROM
     name = path.name
     if mapped:
@@ -72,7 +72,7 @@ def load_npz(path: Path, options: LoadOptions) -> Dataset:
 
     ``x_train`` and ``x_test`` (or ``train_images`` and ``test_images``, and so on) are the splits.
     """
-    options.refuse("a .npz file", "image_size", "grey", "label_column", "memory_map")
+    options.refuse("a .npz file", "image_size", "grey", "label_column", "memory_map", *OF_TEXT)
     with _read_npz(path) as archive:
         keys = list(archive.files)
         train = next((key for key in _TRAIN if key in keys and key.replace("train", "test") in keys), None)

@@ -23,7 +23,7 @@ _FEW, _MOST_OF = 0.005, 0.8  # share of the rows, and share of a column's varian
 _SENTINELS = (-9999.0, -999.0, 9999.0, -99999.0, 99999.0, -999999.0, 999999.0, -32768.0, 1e20, -1e20, 1e30, -1e30)
 _MOST_BYTES = 16_000_000  # of rows that are looked at for wild entries
 
-MIXED = "likelihood='mixed' (--likelihood mixed)"
+MIXED = "likelihood='mixed'"
 REMEDY = "Fill them in or drop those rows."
 GAPS_REMEDY = f"Fill them in, drop those rows, or use {MIXED}, which takes missing entries of a table."
 """What to do about rows of data that are not finite; other arrays have no place for missing entries."""

@@ -254,7 +254,9 @@ def _columns(y: object, name: str) -> tuple[list[str], list[np.ndarray[Any, Any]
 def _array(y: object, name: str) -> np.ndarray[Any, Any]:
     """Return (n,) or (n, k), neither of which is 0."""
     try:
-        array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y, dtype=_dtype_of(y))
+        array = (
+            plain_tensor(y, name).detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y, dtype=_dtype_of(y))
+        )
     except ValueError as error:
         raise InputError(f"{name} that is no regular array ({error})", "(n,) or (n, k)") from error
     if array.ndim not in (1, 2) or 0 in array.shape:

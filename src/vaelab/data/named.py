@@ -21,7 +21,7 @@ from vaelab.data.extras import require
 from vaelab.data.faces import faces
 from vaelab.data.folders import find_images, read_images
 from vaelab.data.images import Preparation, resize
-from vaelab.data.options import LoadOptions
+from vaelab.data.options import OF_TEXT, LoadOptions
 from vaelab.data.parquet import find_splits, image_table, label_splits
 from vaelab.errors import InputError
 from vaelab.storage import replace_file
@@ -150,7 +150,7 @@ def load_named(name: str, options: LoadOptions, *, home: Path | str | None, down
         The package for downloading is absent.
     """
     entry = NAMED[name]
-    options.refuse(f"the data set {name!r}", "label_column", "memory_map")
+    options.refuse(f"the data set {name!r}", "label_column", "memory_map", *OF_TEXT)
     expected = _ALIGNED if entry.crop is not None else None
     preparation = Preparation(expected, entry.crop, options.image_size or entry.size, options.grey)
     if not entry.folder:

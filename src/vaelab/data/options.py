@@ -10,6 +10,9 @@ from vaelab.data.checks import all_numbers
 from vaelab.data.columns import ColumnReader, Schema
 from vaelab.errors import InputError
 
+OF_TEXT = ("separator", "missing")
+"""Options of tables that are text."""
+
 
 @dataclass(frozen=True)
 class LoadOptions:
@@ -70,6 +73,6 @@ class LoadOptions:
 
     def refuse(self, source: str, *names: str) -> None:
         """Refuse options that mean nothing for this source, rather than ignore them."""
-        given = [name for name in names if getattr(self, name) not in (None, False)]
+        given = [name for name in names if getattr(self, name) not in (None, False, ())]
         if given and not self.whole:
             raise InputError(f"{' and '.join(given)} for {source}", "options that apply to it", "Leave them out.")

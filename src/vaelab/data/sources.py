@@ -101,6 +101,8 @@ def load(
         separator=separator,
         missing=tuple(missing or ()),
     )
+    if columns and not mixed:
+        raise InputError("columns without mixed=True", "it beside mixed=True", "A table of numbers has no kinds.")
     check_share("test_fraction", test_fraction)
     check_seed(seed)
     return _read(name_or_path, options, home=home, download=download)

@@ -15,7 +15,7 @@ from vaelab.data.dataset import Dataset
 from vaelab.data.delimited import read_csv
 from vaelab.data.images import Preparation
 from vaelab.data.labels import count_classes
-from vaelab.data.options import LoadOptions
+from vaelab.data.options import OF_TEXT, LoadOptions
 from vaelab.data.parquet import find_splits, image_table, label_splits, read_frame
 from vaelab.errors import InputError, VaelabWarning
 
@@ -56,7 +56,7 @@ def load_parquet(path: Path, options: LoadOptions) -> Dataset:
     """
     import pandas
 
-    options.refuse("parquet files", "memory_map")
+    options.refuse("parquet files", "memory_map", *OF_TEXT)
     if path.is_dir():
         train, test = find_splits(path)
         if not (train and test):

@@ -133,6 +133,24 @@ def read_results(folder: Path) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of a finished run, as they were written.
+
+    Raises
+    ------
+    InputError
+        They were damaged, or are of another run.
+    """
+    tensors, _, found = storage.load_hashed(folder / MODEL)
+    known = read_config(folder)["files"][MODEL]
+    if known != found and known != storage.hash_of(folder / MODEL):  # older runs say the hash of the file
+        got = f"{folder / MODEL}, which is not the one that {CONFIG} is of"
+        raise RunFolderError(got, "the files of one run", "Restore both from one copy.")
+    if wrong := [name for name, value in tensors.items() if not _finite(value)]:
+        raise RunFolderError(f"{folder / MODEL} with {wrong[0]} that is not finite", "finite numbers")
+    return tensors
+
+
 def save_new(
     trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] | None = None, *, overwrite: bool = False
 ) -> None:
@@ -185,13 +203,7 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
             f"{folder} that is not finished", "a finished run", f"Finish it with `vaelab train --resume {folder}`."
         )
     try:
-        tensors, _, found = storage.load_hashed(folder / MODEL)
-        known = content["files"][MODEL]
-        if known != found and known != storage.hash_of(folder / MODEL):  # older runs say the hash of the file
-            got = f"{folder / MODEL}, which is not the one that {CONFIG} is of"
-            raise RunFolderError(got, "the files of one run", "Restore both from one copy.")
-        if wrong := [name for name, value in tensors.items() if not _finite(value)]:
-            raise RunFolderError(f"{folder / MODEL} with {wrong[0]} that is not finite", "finite numbers")
+        tensors = read_weights(folder)
         settings = with_network(parse(Settings, content["settings"]), network)
         facts = Facts.model_validate(content["facts"])
         parts = _split(tensors)

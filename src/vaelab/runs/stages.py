@@ -302,8 +302,8 @@ def _warn_of_share(n: int, settings: Settings) -> None:
     share = settings.held_out
     if share and n >= _ENOUGH and not held_out_rows(n, settings):
         warnings.warn(
-            f"held_out={share:g} of {n:,} rows is {share * n:.2g} rows, where 2 are needed: none is set aside, and what "
-            f"is best is judged on rows of the training. Use held_out={2 / n:.1g} or more, or 0.",
+            f"held_out={share:g} of {n:,} rows is {share * n:.2g} rows, where 2 are needed: none is set aside, and "
+            f"what is best is judged on rows of the training. Use held_out={2 / n:.1g} or more, or 0.",
             VaelabWarning,
             stacklevel=4,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,6 +74,8 @@ def compare(
         remedy = "Bring images to one size (--image-size) and to grey or colour (--grey)." if images else ""
         got = f"rows of shape {tuple(real.shape[1:])} and {tuple(fake.shape[1:])}"
         raise InputError(got, "the same shape in both sets", remedy)
+    if train is not None:
+        train = _like_real(train, tuple(real.shape[1:]), columns)
     if scaling is None:
         fitted = real if train is None else train.train.x
         scaling = Scaling.fit(fitted, "table" if len(real.shape) == 2 else "image")
@@ -157,7 +160,15 @@ def _checked(x: object, name: str) -> tuple[Rows, tuple[str, ...] | None]:
     return (x if isinstance(x, MappedArray) else check_array(x, name=name)), columns
 
 
-def _in_order(x: Rows, columns: tuple[str, ...] | None, wanted: tuple[str, ...] | None) -> Rows:
+def _like_real(train: Dataset, shape: tuple[int, ...], columns: tuple[str, ...] | None) -> Dataset:
+    """Return further real rows with the columns of the others, in their order; refuse rows of another shape."""
+    if train.event_shape != shape:
+        raise InputError(f"train with rows of shape {train.event_shape}", f"{shape} as the real ones")
+    x = _in_order(train.train.x, train.columns, columns)
+    return train if x is train.train.x else replace(train, train=replace(train.train, x=x), columns=columns)
+
+
+def _in_order(x: Rows, columns: Sequence[str] | None, wanted: tuple[str, ...] | None) -> Rows:
     """Put columns into the order of other rows, by their names.
 
     Raises
@@ -165,7 +176,7 @@ def _in_order(x: Rows, columns: tuple[str, ...] | None, wanted: tuple[str, ...] 
     InputError
         They are named otherwise.
     """
-    if columns is None or wanted is None or columns == wanted or not isinstance(x, Tensor):
+    if columns is None or wanted is None or tuple(columns) == wanted or not isinstance(x, Tensor):
         return x
     if set(columns) != set(wanted):
         apart = sorted(set(columns) ^ set(wanted))

@@ -316,6 +316,9 @@ def check_comparison(
         return None
     wanted = names_of("densities", densities)
     _ordered(wanted)  # refuses unknown ones
+    if epochs is not None and not any(law.name in wanted and law.gradient for law in named()):
+        got = f"epochs={epochs} for densities {', '.join(wanted)}"
+        raise InputError(got, "one that is trained by gradient, such as second_stage", "Leave epochs out.")
     return wanted
 
 

@@ -137,6 +137,9 @@ class Options:
         if not chosen:
             usual = "ttur-10k" if self.weights is not None else "classifier-10k" if labels else "pca-10k"
             chosen = [protocol("tabular" if kind == "table" else usual)]
+        if self.inception is not None and all(each.extractor != "inception" for each in chosen):
+            got = f"inception={self.inception} with protocol {', '.join(each.name for each in chosen)}"
+            raise InputError(got, "a protocol on Inception's features, such as ttur-10k", "Leave it out.")
         for each in chosen:
             if each.kind != kind:
                 known = ", ".join(name for name, entry in PROTOCOLS.items() if entry.kind == kind)
