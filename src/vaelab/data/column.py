@@ -50,6 +50,8 @@ class TableColumn:
         with that share, and the smallest and largest.
     pattern
         Of an identifier.
+    unseen
+        Places of declared levels that no row of fit had.
     """
 
     name: str
@@ -62,6 +64,7 @@ class TableColumn:
     atoms: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
     span: tuple[float, float] | None = field(default=None, compare=False, repr=False)
     pattern: Pattern | None = field(default=None, compare=False, repr=False)
+    unseen: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def whole(self) -> bool:
@@ -86,6 +89,7 @@ class TableColumn:
         plain["atoms"] = [list(atom) for atom in self.atoms]
         plain["span"] = None if self.span is None else list(self.span)
         plain["pattern"] = None if self.pattern is None else self.pattern.meta()
+        plain["unseen"] = list(self.unseen)
         return {name: value for name, value in plain.items() if value is not None and value not in ("", 0.0, [])}
 
     @classmethod
@@ -103,6 +107,7 @@ class TableColumn:
             tuple((float(value), float(share)) for value, share in meta.get("atoms", ())),
             None if span is None else (float(span[0]), float(span[1])),
             None if pattern is None else Pattern.from_meta(pattern),
+            tuple(int(place) for place in meta.get("unseen", ())),
         )
 
 

@@ -384,4 +384,8 @@ def _read(column: str, cells: Callable[[], Cells], name: str, reader: ColumnRead
     elif reader is None and found.form == "text" and len(found.levels or ()) > max(_MANY, observed // 2):
         said = f"Column {column!r} of {name} has {len(found.levels or ())} levels in {observed} rows"
         warnings.warn(f"{said}: drop it if it names rows.", VaelabWarning, stacklevel=5)
-    return replace(found, gaps=float(cell.missing.mean()))
+    unseen: tuple[int, ...] = ()
+    if found.levels is not None:
+        met = set(coded(found, cell, where)[~cell.missing].tolist())
+        unseen = tuple(place for place in range(len(found.levels)) if place not in met)
+    return replace(found, gaps=float(cell.missing.mean()), unseen=unseen)

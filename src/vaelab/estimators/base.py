@@ -314,8 +314,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         Returns
         -------
         array or data frame
-            A copy of X, in its own container; entries that were there are the same. In a data frame columns without
-            gaps keep their dtypes, columns of numbers with gaps are floating-point.
+            A copy of X, in its own container; entries that were there are the same. In a data frame columns
+            keep their dtypes, so that whole numbers are filled in with rounded means; what pandas holds as floats, since
+            it has gaps, stays floats.
         """
         check_is_fitted(self)
         check_count("draws", draws, most=_MOST_DRAWS)

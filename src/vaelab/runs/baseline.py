@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -67,6 +67,11 @@ class Gain(NamedTuple):
             return self.value > other.value
         differences = torch.tensor(self.rows) - torch.tensor(other.rows)
         return float(differences.mean()) > float(differences.std()) / math.sqrt(len(differences))
+
+    def of_rows(self, rows: Sequence[float]) -> Gain:
+        """Return the same, of other numbers for the rows."""
+        value, error = _mean(torch.tensor(rows, dtype=torch.float64))
+        return self._replace(value=value, error=error, rows=tuple(rows))
 
     @property
     def doubt(self) -> str:
