@@ -82,6 +82,8 @@ def train(
         scores = schema.scores(own.numbers, own.columns) if schema is not None and isinstance(own, Mixed) else ()
         scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
         schema = None if schema is None else schema.described(scaling)
+        if schema is not None and isinstance(own, Mixed) and own.ties == "found":
+            schema = schema.with_ties(torch.as_tensor(data.train.x))
         c = data.train.c if settings.conditional else None
         if scaling.marginals is None:
             batches = as_batches(data.train.x, c, scaling)

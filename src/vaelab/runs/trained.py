@@ -461,7 +461,8 @@ class Trained:
             own = None if own is None else own.to(self.device)
             count = rows.stop - rows.start
             drawn = generator.sample(count, own, generator=source, observation_noise=noise, missing=missing)
-            yield self.scaling.from_net(drawn)
+            found = self.scaling.from_net(drawn)
+            yield found if self.schema is None else self.schema.tied(found)
 
     def returned(self, values: Tensor, *, like: Any = None) -> Any:
         """Turn rows into the container and dtypes that the data came in; identifiers are those of `like`, or new."""
