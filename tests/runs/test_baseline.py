@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import t as student
 from sklearn.covariance import ledoit_wolf
 from sklearn.mixture import GaussianMixture
-from scipy.stats import t as student
 from torch.distributions import MultivariateNormal
 
 from helpers import small_vae
@@ -222,7 +222,7 @@ def test_a_variance_per_column_is_judged_on_rows_that_did_not_set_it(monkeypatch
 
 
 def test_few_unseen_rows_are_named():
-    few, many = Gain(-3.0, 0.1, False, count=12), Gain(3.0, 0.1, False, law="mixture", count=80)
+    few, many = Gain(-3.0, 0.1, False, compared=12), Gain(3.0, 0.1, False, law="mixture", compared=80)
     assert "12 unseen rows are worth" in few.doubt
     assert many.found.startswith("With a mixture of its codes, unseen rows are worth")
     assert "explains 12 unseen rows better" in Rival(2, 1.0, 0.1, 12).better
@@ -233,7 +233,7 @@ def test_fifty_rows_are_enough_to_compare():
     settings = Settings(latent_dim=2, network=MLP((8,)), densities=(), training=FitSettings(2, 20))
     with pytest.warns(VaelabWarning, match="10 unseen rows are worth"):
         facts = train(from_arrays(x), settings).facts
-    assert facts.gaussian_gain.count == 10
+    assert facts.gaussian_gain.compared == 10
     assert facts.rows == 40
 
 

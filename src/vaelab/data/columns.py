@@ -24,7 +24,7 @@ from vaelab.data.checks import check_finite, is_frame, plain_rows
 from vaelab.data.column import TableColumn, as_it_is, as_objects, as_series, coded, fresh, shown, value_of
 from vaelab.data.filling import fill_in
 from vaelab.data.schema_text import in_words, laid_out
-from vaelab.data.ties import find_ties, on_grid
+from vaelab.data.ties import find_ties, set_tied
 from vaelab.errors import InputError, VaelabWarning
 
 if TYPE_CHECKING:
@@ -183,15 +183,7 @@ class Schema:
 
     def tied(self, rows: Tensor) -> Tensor:
         """Set what other columns determine in (n, d) coded rows; where they say nothing, or a gap is, all stays."""
-        tied = [(j, column) for j, column in enumerate(self.columns) if column.tie is not None]
-        rows = rows.clone() if tied else rows
-        for j, column in sorted(tied, key=lambda each: not each[1].tie.table):  # sums are of what is set before
-            assert column.tie is not None
-            new = column.tie.values(rows[:, [self.names.index(name) for name in column.tie.sources]])
-            if column.step:
-                new = on_grid(new, column.step)
-            rows[:, j] = torch.where(new.isnan() | rows[:, j].isnan(), rows[:, j], new.to(rows))
-        return rows
+        return set_tied(rows, {each.name: each.tie for each in self.columns if each.tie is not None}, self)
 
     def to_tensor(self, x: object, *, name: str = "X", min_rows: int = 1) -> Tensor:
         """Code rows as (n, d), NaN where an entry is missing.

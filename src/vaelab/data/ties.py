@@ -1,18 +1,21 @@
 """Columns that other columns of their row determine: sums, other units, and names or totals that hang on a value.
 
-Real tables have them, and networks learn them with an error, by which trees tell samples at sight. They are found in the
-rows of the training, where all rows with entries keep them, and kept by what is drawn.
+Real tables have them, and networks learn them with an error, by which trees tell samples at sight. They are found in
+the rows of the training, where all rows with entries keep them, and kept by what is drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from vaelab.data.columns import Schema
 
 _MOST_ROWS, _LEAST_ROWS = 20_000, 100  # that are looked at
 _MOST_COLUMNS = 100
@@ -186,9 +189,7 @@ def _sums(
         yield target, *found
 
 
-def _sum(
-    x: np.ndarray[Any, Any], target: int, rest: list[int]
-) -> tuple[list[int], tuple[float, ...], float] | None:
+def _sum(x: np.ndarray[Any, Any], target: int, rest: list[int]) -> tuple[list[int], tuple[float, ...], float] | None:
     """Weights and a constant with which a column is exactly a sum of others; None where it is none."""
     own = x[~np.isnan(x[:, [target, *rest]]).any(1)]
     if len(own) < max(_LEAST_ROWS, 10 * (len(rest) + 2)) or own[:, target].std() == 0:
@@ -199,10 +200,33 @@ def _sum(
     raw = np.linalg.lstsq(centred, y - y.mean(), rcond=1e-10)[0]
     big = np.abs(raw) > 1e-4 * y.std()
     for weights in (np.round(raw / spread, 6), raw / spread):
-        weights = np.where(big, weights, 0.0)  # noqa: PLW2901
+        weights = np.where(big, weights, 0.0)
         constant = float(np.mean(y - others @ weights))
         constant = round(constant, 6) if abs(constant) > _EXACT * y.std() else 0.0
         if big.any() and np.abs(y - others @ weights - constant).max() <= _EXACT * y.std():
             chosen = [j for j, on in zip(rest, big, strict=True) if on]
             return chosen, tuple(weights[big].tolist()), constant
     return None
+
+
+def set_tied(rows: Tensor, ties: Mapping[str, Tie], schema: Schema) -> Tensor:
+    """Set the columns that others determine; where they say nothing, or a gap is, all stays.
+
+    Parameters
+    ----------
+    rows
+        (n, d) coded rows; left as they are.
+    ties
+        Column → how it is determined.
+    schema
+        Of the rows.
+    """
+    names = schema.names
+    rows = rows.clone() if ties else rows
+    for name, tie in sorted(ties.items(), key=lambda each: not each[1].table):  # sums are of what is set before
+        j = names.index(name)
+        new = tie.values(rows[:, [names.index(source) for source in tie.sources]])
+        step = schema.columns[j].step
+        new = on_grid(new, step) if step else new
+        rows[:, j] = torch.where(new.isnan() | rows[:, j].isnan(), rows[:, j], new.to(rows))
+    return rows

@@ -315,8 +315,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         -------
         array or data frame
             A copy of X, in its own container; entries that were there are the same. In a data frame columns
-            keep their dtypes, so that whole numbers are filled in with rounded means; what pandas holds as floats, since
-            it has gaps, stays floats.
+            keep their dtypes, so that whole numbers are filled in with rounded means; what pandas holds as floats,
+            since it has gaps, stays floats.
         """
         check_is_fitted(self)
         check_count("draws", draws, most=_MOST_DRAWS)

@@ -212,7 +212,7 @@ def fit_densities(
 
 
 def _best_of_few(trained: Trained, codes: Codes, held_out: Codes) -> str:
-    """Choose as `compare_on_codes` does, but between laws without gradient, which are fitted in no time, on all codes."""
+    """Choose as `compare_on_codes` does, but between laws without gradient, which are fitted soon, on all codes."""
     settings, everything = trained.settings, codes.joined(held_out)
     order = torch.randperm(len(everything), generator=stream("cpu", settings.seed, "folds"))
     parts: list[dict[str, Tensor]] = []

@@ -110,7 +110,7 @@ def _described(schema: Schema, known: Any) -> Schema:
     for j, column in enumerate(schema.columns):
         own = rows[~rows[:, j].isnan(), j]
         if column.levels is None and len(own):
-            column = replace(column, step=grid_step(own), span=(float(own.min()), float(own.max())))  # noqa: PLW2901
+            column = replace(column, step=grid_step(own), span=(float(own.min()), float(own.max())))
         columns.append(column)
     return replace(schema, columns=tuple(columns))
 
