@@ -20,6 +20,7 @@ from vaelab.model import VAE, Bernoulli, FixedVariance, Gaussian, Mixed
 from vaelab.nets import MLPDecoder, MLPEncoder, TableReader, table_width
 from vaelab.runs import assess, baseline, findings, train
 from vaelab.runs.baseline import Gain, Rival, gain_over_columns, gain_over_gaussian, gain_over_simple, mixture_beside
+from vaelab.runs.first_stage import FirstStage
 from vaelab.specs import MLP, Settings
 from vaelab.training import FitSettings, Hook
 
@@ -184,6 +185,7 @@ def test_unseen_rows_choose_between_starts(gains, taken, monkeypatch):
     rows = [noise * 2 * (index == 4) + gain for index, gain in enumerate(gains)]
     found = iter([Gain(gain, 0.1, False, tuple(each.tolist())) for gain, each in zip(gains, rows, strict=True)])
     monkeypatch.setattr("vaelab.runs.first_stage.gain_over_simple", lambda *a, **k: next(found))
+    monkeypatch.setattr("vaelab.runs.first_stage.FirstStage._by_halves", lambda self, vae, gain, *_: gain)
     model = GaussianVAE(2, network="mlp([16])", likelihood="gaussian(shape=diag-i)", epochs=1, random_state=0)
     facts = train(from_arrays(X.numpy()), model.settings(0)).facts
     assert facts.gaussian_gain.value == taken
@@ -199,8 +201,28 @@ def test_of_few_rows_twice_the_error_is_as_rare_as_of_many(count):
     assert error / plain == pytest.approx(float(student.ppf(0.97725, count - 1)) / 2, rel=1e-4)
 
 
+def test_a_variance_per_column_is_judged_on_rows_that_did_not_set_it(monkeypatch):
+    """Of 40 unseen rows a γ for each of 30 columns of noise learns nothing that others confirm."""
+    x = torch.randn(400, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    seen = []
+    judged = FirstStage._by_halves
+
+    def halves(self, vae, gain, *rest):
+        found = judged(self, vae, gain, *rest)
+        seen.append((gain.value, found.value, found.error))
+        return found
+
+    monkeypatch.setattr(FirstStage, "_by_halves", halves)
+    settings = Settings(2, MLP((8,)), likelihood="gaussian(shape=diag-i)", training=FitSettings(1), densities=())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        train(from_arrays(x.numpy()), settings)
+    assert seen
+    assert all(own < whole for whole, own, _ in seen)
+
+
 def test_few_unseen_rows_are_named():
-    few, many = Gain(-3.0, 0.1, False, count=12), Gain(3.0, 0.1, False, law="mixture", count=80)
+    few, many = Gain(-3.0, 0.1, False, compared=12), Gain(3.0, 0.1, False, law="mixture", compared=80)
     assert "12 unseen rows are worth" in few.doubt
     assert many.found.startswith("With a mixture of its codes, unseen rows are worth")
     assert "explains 12 unseen rows better" in Rival(2, 1.0, 0.1, 12).better
@@ -211,7 +233,7 @@ def test_fifty_rows_are_enough_to_compare():
     settings = Settings(latent_dim=2, network=MLP((8,)), densities=(), training=FitSettings(2, 20))
     with pytest.warns(VaelabWarning, match="10 unseen rows are worth"):
         facts = train(from_arrays(x), settings).facts
-    assert facts.gaussian_gain.count == 10
+    assert facts.gaussian_gain.compared == 10
     assert facts.rows == 40
 
 

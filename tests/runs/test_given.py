@@ -1,12 +1,15 @@
 """Rows with given columns follow the model's law under that condition."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from vaelab import GaussianVAE, TwoStageVAE
-from vaelab.errors import InputError
+from vaelab.data import Schema
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.runs.given import draw_balanced
 
 SHORT = {"network": "mlp([32])", "epochs": 40, "random_state": 0}
@@ -124,3 +127,15 @@ def test_values_that_are_close_are_other_values():
     assert model.sample(30, balance="few").few.value_counts().to_dict() == dict.fromkeys(few.tolist(), 10)
     two = model.sample(30, balance="few", given={"few": few[:2].tolist()})
     assert two.few.value_counts().to_dict() == dict.fromkeys(few[:2].tolist(), 15)
+
+
+def test_levels_that_never_occur_have_no_share():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=300)})
+    frame["size"] = pd.Categorical(np.where(frame["x"] > 0, "L", "S"), categories=["S", "M", "L"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        model = GaussianVAE(2, likelihood="mixed", network="mlp([8])", epochs=5, random_state=0).fit(frame)
+    assert model.schema_.columns[1].unseen == (1,)
+    assert Schema.from_meta(model.schema_.meta()).columns[1].unseen == (1,)
+    assert model.sample(40, balance="size")["size"].value_counts().to_dict() == {"S": 20, "L": 20, "M": 0}

@@ -79,6 +79,20 @@ def test_identifiers_are_not_compared():
     assert [column.name for column in found.columns] == ["x"]
 
 
+def test_columns_that_a_model_drops_are_left_out_and_said(tmp_path):
+    real, fake = _people(300, 0), _people(300, 1)
+    found = compare_tables(real.assign(note="x"), fake)
+    assert found.left_out == ("note",)
+    assert "left out                note" in str(found)
+    assert found.told_apart == compare_tables(real, fake).told_apart
+    assert found.as_dict()["left_out"] == ["note"]
+    with pytest.raises(InputError, match="in any order"):
+        compare_tables(real, fake.assign(note="x"))
+    page = _page(found, tmp_path)  # what each column holds, as the schema has it
+    assert "int64: whole numbers from" in page
+    assert "2 levels: high, low" in page
+
+
 def test_frames_of_polars_are_compared_as_those_of_pandas():
     pl = pytest.importorskip("polars")
     rng = np.random.default_rng(0)

@@ -90,7 +90,7 @@ def describe(folder: Path) -> str:
             bound = bound if not found.get("caveat") else f"{bound}no density ({found['caveat']}), "
         lines += [
             f"test      {bound}squared error {found['mse']:.2g} per dimension",
-            "code      the whitened columns, which say nothing of the data's dimension; see `vaelab dimension` of the data"
+            "code      the whitened columns, which tell no dimension of the data; for that `vaelab dimension` of them"
             if facts.get("lossless")
             else f"active    {found['active_dimensions']} of {settings.size} latent dimensions",
         ]

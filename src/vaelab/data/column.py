@@ -15,6 +15,7 @@ import numpy as np
 
 from vaelab.data.cells import Cells, Level
 from vaelab.data.identifiers import Pattern
+from vaelab.data.ties import Tie
 from vaelab.errors import InputError
 
 Form = Literal["number", "text", "boolean", "category", "ordered"]
@@ -50,6 +51,10 @@ class TableColumn:
         with that share, and the smallest and largest.
     pattern
         Of an identifier.
+    unseen
+        Places of declared levels that no row of fit had.
+    tie
+        How other columns determine it, in all rows of a training; None for most.
     """
 
     name: str
@@ -62,6 +67,8 @@ class TableColumn:
     atoms: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
     span: tuple[float, float] | None = field(default=None, compare=False, repr=False)
     pattern: Pattern | None = field(default=None, compare=False, repr=False)
+    unseen: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    tie: Tie | None = field(default=None, compare=False, repr=False)
 
     @property
     def whole(self) -> bool:
@@ -86,6 +93,8 @@ class TableColumn:
         plain["atoms"] = [list(atom) for atom in self.atoms]
         plain["span"] = None if self.span is None else list(self.span)
         plain["pattern"] = None if self.pattern is None else self.pattern.meta()
+        plain["unseen"] = list(self.unseen)
+        plain["tie"] = None if self.tie is None else self.tie.meta()
         return {name: value for name, value in plain.items() if value is not None and value not in ("", 0.0, [])}
 
     @classmethod
@@ -103,6 +112,8 @@ class TableColumn:
             tuple((float(value), float(share)) for value, share in meta.get("atoms", ())),
             None if span is None else (float(span[0]), float(span[1])),
             None if pattern is None else Pattern.from_meta(pattern),
+            tuple(int(place) for place in meta.get("unseen", ())),
+            None if meta.get("tie") is None else Tie.from_meta(meta["tie"]),
         )
 
 

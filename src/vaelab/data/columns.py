@@ -24,6 +24,7 @@ from vaelab.data.checks import check_finite, is_frame, plain_rows
 from vaelab.data.column import TableColumn, as_it_is, as_objects, as_series, coded, fresh, shown, value_of
 from vaelab.data.filling import fill_in
 from vaelab.data.schema_text import in_words, laid_out
+from vaelab.data.ties import find_ties, set_tied
 from vaelab.errors import InputError, VaelabWarning
 
 if TYPE_CHECKING:
@@ -174,6 +175,15 @@ class Schema:
                 for j, column in enumerate(self.columns)
             ),
         )
+
+    def with_ties(self, rows: Tensor) -> Self:
+        """Return the schema with the columns that others determine in (n, d) coded rows; see `vaelab.data.ties`."""
+        ties = find_ties(rows, self.names, self.levels)
+        return replace(self, columns=tuple(replace(each, tie=ties.get(each.name)) for each in self.columns))
+
+    def tied(self, rows: Tensor) -> Tensor:
+        """Set what other columns determine in (n, d) coded rows; where they say nothing, or a gap is, all stays."""
+        return set_tied(rows, {each.name: each.tie for each in self.columns if each.tie is not None}, self)
 
     def to_tensor(self, x: object, *, name: str = "X", min_rows: int = 1) -> Tensor:
         """Code rows as (n, d), NaN where an entry is missing.
@@ -384,4 +394,8 @@ def _read(column: str, cells: Callable[[], Cells], name: str, reader: ColumnRead
     elif reader is None and found.form == "text" and len(found.levels or ()) > max(_MANY, observed // 2):
         said = f"Column {column!r} of {name} has {len(found.levels or ())} levels in {observed} rows"
         warnings.warn(f"{said}: drop it if it names rows.", VaelabWarning, stacklevel=5)
-    return replace(found, gaps=float(cell.missing.mean()))
+    unseen: tuple[int, ...] = ()
+    if found.levels is not None:
+        met = set(coded(found, cell, where)[~cell.missing].tolist())
+        unseen = tuple(place for place in range(len(found.levels)) if place not in met)
+    return replace(found, gaps=float(cell.missing.mean()), unseen=unseen)

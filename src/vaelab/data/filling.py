@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaelab.data.cells import columns_of
 from vaelab.data.checks import is_frame, plain_rows
-from vaelab.data.column import TableColumn, as_objects, times
+from vaelab.data.column import TableColumn, as_objects, as_series, times
 from vaelab.data.frames import is_polars, polars_dtypes, to_polars
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ def fill_in(schema: Schema, x: object, filled: Tensor, name: str = "X") -> Any:
 
 def _patched(series: Any, gone: np.ndarray[Any, Any], new: np.ndarray[Any, Any], column: TableColumn) -> Any:
     """Return a pandas column with new values in its gaps."""
-    whole = getattr(series.dtype, "kind", "O") in "iu" and column.levels is None  # nullable ones, since there are gaps
-    if whole and (np.asarray(new) != np.rint(new)).any():
-        series = series.astype("Float64")
+    if column.levels is None and getattr(series.dtype, "kind", "O") in "iu":  # nullable whole numbers
+        new = as_series(column, new)
     if hasattr(series.dtype, "categories"):
         series = series.cat.add_categories([v for v in dict.fromkeys(new) if v not in series.cat.categories])
     series = series.copy()

@@ -48,9 +48,10 @@ def _holds(column: TableColumn) -> str:
         return "left out"
     if column.pattern is not None:
         return f"made anew: {column.pattern.described}"
+    tied = "" if column.tie is None else column.tie.described
     if column.levels is not None:
-        return _of_levels(column)
-    parts = [_of_numbers(column)]
+        return "; ".join(part for part in (_of_levels(column), tied) if part)
+    parts = [_of_numbers(column), tied]
     parts += [f"{100 * share:.1f} % {_shown(column, value)}" for value, share in column.atoms]
     return "; ".join(part for part in parts if part)
 

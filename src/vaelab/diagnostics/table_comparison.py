@@ -69,6 +69,8 @@ class TableComparison:
         Real and fake ones.
     schema, tables
         What columns hold, and the coded rows, real and fake, for pictures.
+    left_out
+        Columns of the real rows that fake ones do not have.
     """
 
     told_apart: Area
@@ -83,6 +85,7 @@ class TableComparison:
     rows: tuple[int, int]
     schema: Schema = field(repr=False)
     tables: tuple[Table, Table] = field(repr=False)
+    left_out: tuple[str, ...] = ()
 
     @property
     def shape(self) -> float:
@@ -111,6 +114,8 @@ class TableComparison:
             f"  told apart by trees     {_with_interval(self.told_apart)}, area under the curve; 0.5 is best",
             f"  agreement of columns    {self.shape:.3f}   1 is best",
         ]
+        if self.left_out:
+            lines.append(f"  left out                {', '.join(self.left_out)}: fake rows have no such columns")
         if not math.isnan(self.pair):
             lines.append(f"  agreement of pairs      {self.pair:.3f}   1 is best")
         if self.target is not None:

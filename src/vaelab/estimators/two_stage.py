@@ -38,7 +38,8 @@ class TwoStageVAE(Estimator):
     compute
         As for `GaussianVAE`.
     held_out
-        Share of the rows (at most 5,000, and at least 10 where that is no more than a fifth) to compare densities on, and to end each training with the weights best on it.
+        Share of the rows (at most 5,000, and at least 10 where that is no more than a fifth) to compare densities on,
+        and to end each training with the weights best on it.
     random_state, score_draws, verbose
         As for `GaussianVAE`.
     """

@@ -29,8 +29,8 @@ class Assessment:
     mse
         Mean squared error per dimension of the decoder mean at the posterior mean.
     nelbo, distortion, kl
-        Nats per row; None for a deterministic posterior, which has no KL. Of whitened columns under the law of the code,
-        as `vaelab.runs.Trained.bound` has it.
+        Nats per row; None for a deterministic posterior, which has no KL. Of whitened columns under the law of the
+        code, as `vaelab.runs.Trained.bound` has it.
     caveat
         Why −ELBO and distortion are none of a density, or None.
     gamma

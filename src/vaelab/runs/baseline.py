@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -49,7 +49,7 @@ class Gain(NamedTuple):
         What it is compared with: a Gaussian, or columns of a mixed table that are independent of each other.
     law
         Of the codes: ``"prior"``, or what was fitted to them and is better.
-    count
+    compared
         Unseen rows; 0 where that is not known.
     """
 
@@ -59,7 +59,7 @@ class Gain(NamedTuple):
     rows: tuple[float, ...] = ()
     beside: Literal["gaussian", "columns"] = "gaussian"
     law: str = PRIOR
-    count: int = 0
+    compared: int = 0
 
     def clearly_above(self, other: Gain) -> bool:
         """Whether this is above another of the same rows by more than the standard error of what they differ by."""
@@ -68,12 +68,18 @@ class Gain(NamedTuple):
         differences = torch.tensor(self.rows) - torch.tensor(other.rows)
         return float(differences.mean()) > float(differences.std()) / math.sqrt(len(differences))
 
+    def of_rows(self, rows: Sequence[float]) -> Gain:
+        """Return the same, of other numbers for the rows."""
+        value, error = _mean(torch.tensor(rows, dtype=torch.float64))
+        return self._replace(value=value, error=error, rows=tuple(rows))
+
     @property
     def doubt(self) -> str:
         """What is wrong, in sentences; empty if nothing is. To be as good as a Gaussian is right for linear data."""
         gaussian = self.beside == "gaussian"
         what = "a Gaussian of the data's covariance" if gaussian else "columns that are independent"
-        beside = f"{_unseen(self.count)} are worth {self.value:+.2f} ± {self.error:.2f} nats to the VAE, beyond those to {what}"
+        nats = f"{self.value:+.2f} ± {self.error:.2f} nats"
+        beside = f"{_unseen(self.compared)} are worth {nats} to the VAE, beyond those to {what}"
         weak = self.value <= 2 * self.error
         # columns that are independent are as good only where there is nothing between them, or nothing was found
         if weak and (self.unused or (not gaussian and self.value >= -2 * self.error)):
@@ -95,7 +101,7 @@ class Gain(NamedTuple):
         """How much it is, in a sentence."""
         than = "to a single Gaussian" if self.beside == "gaussian" else "to columns that are independent"
         law = "" if self.law == PRIOR else f"With {title_of(self.law)} of its codes, "
-        rows = _unseen(self.count)
+        rows = _unseen(self.compared)
         text = f"{law}{rows} are worth {self.value:.2f} ± {self.error:.2f} nats more than {than}."
         return text[0].upper() + text[1:]
 
@@ -109,14 +115,14 @@ class Rival(NamedTuple):
         Chosen by BIC (G. Schwarz, "Estimating the dimension of a model", 1978).
     value, error
         Nats per unseen row by which its log-density is above what the VAE is worth, and the standard error over rows.
-    count
+    compared
         Unseen rows; 0 where that is not known.
     """
 
     components: int
     value: float
     error: float
-    count: int = 0
+    compared: int = 0
 
     @property
     def better(self) -> str:
@@ -125,8 +131,8 @@ class Rival(NamedTuple):
             return ""
         what = "single Gaussian" if self.components == 1 else f"Gaussian mixture of {self.components} components"
         return (
-            f"A {what} explains {_unseen(self.count)} better, by {self.value:.2f} ± {self.error:.2f} nats each: take it where a "
-            "density is all you want. What the VAE has beyond that is its code."
+            f"A {what} explains {_unseen(self.compared)} better, by {self.value:.2f} ± {self.error:.2f} nats each: "
+            "take it where a density is all you want. What the VAE has beyond that is its code."
         )
 
 
@@ -155,7 +161,7 @@ def gain_over_columns(vae: VAE, train: Batches, unseen: Batches | None, *, seed:
         return None
     columns = _Columns(x.double().cpu(), law)
     gains = _worth(vae, unseen, seed)[0] - _of_rows(unseen, columns.log_density)
-    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()), "columns", count=len(gains))
+    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()), "columns", compared=len(gains))
 
 
 def gain_over_gaussian(
@@ -191,7 +197,7 @@ def gain_over_gaussian(
     mean = x.mean(0)
     worth, law = _worth(vae, unseen, seed, laws)
     gains = worth - _of_rows(unseen, lambda own: _log_normal(own, mean, factor))
-    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()), law=law, count=len(gains))
+    return Gain(*_mean(gains), _is_unused(vae, unseen), tuple(gains.tolist()), law=law, compared=len(gains))
 
 
 def mixture_beside(
@@ -301,9 +307,7 @@ def _of_rows(unseen: Batches, log_density: Callable[[Tensor], Tensor]) -> Tensor
     return torch.cat([log_density(block.x.double()) for block in blocks(unseen.to("cpu"), "cpu")])
 
 
-def _worth(
-    vae: VAE, unseen: Batches, seed: int, laws: Mapping[str, LatentDensity] = NONE
-) -> tuple[Tensor, str]:
+def _worth(vae: VAE, unseen: Batches, seed: int, laws: Mapping[str, LatentDensity] = NONE) -> tuple[Tensor, str]:
     """(n,) ELBO, or with laws of the codes the importance-weighted bound, and under which law that is."""
     device = next(vae.parameters()).device
     unseen = unseen.to(device)

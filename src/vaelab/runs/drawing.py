@@ -124,7 +124,8 @@ def drawn_blocks(
             temperature=how.temperature,
             rejection=how.rejection,
         )
-        yield trained.scaling.from_net(drawn)
+        found = trained.scaling.from_net(drawn)
+        yield found if trained.schema is None else trained.schema.tied(found)
 
 
 def _wanted_rows(trained: Trained, n: int, c: Conditions | None, how: Draws) -> Tensor:

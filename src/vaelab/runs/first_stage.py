@@ -154,12 +154,12 @@ class FirstStage:
         else:
             vae = self._around(settings, begin)
             _calibrate(vae, batches, rest, settings.seed, f"{stage} {ONE}")
-            yield self._judged(settings, copy.deepcopy(vae), f"{stage} {ONE}")
+            yield self._judged(settings, copy.deepcopy(vae), f"{stage} {ONE}", calibrated=True)
         if getattr(settings.network, "start", None) == "linear":
             _begin_linear(vae, batches, rest)
             yield self._judged(settings, copy.deepcopy(vae), stage)
         fit_stage(vae, batches, rest, settings, settings.training, stage, self.hooks, self.states, resume=self.resume)
-        yield self._judged(settings, vae, stage)
+        yield self._judged(settings, vae, stage, calibrated=True)
 
     def _around(self, settings: Settings, vae: VAE) -> VAE:
         """Build a VAE around copies of the networks of another."""
@@ -195,8 +195,12 @@ class FirstStage:
             gaps=self.gaps,
         )
 
-    def _judged(self, settings: Settings, vae: VAE, stage: str) -> Kept:
-        """Compare a VAE on unseen rows, with the law that its codes get where that costs no training."""
+    def _judged(self, settings: Settings, vae: VAE, stage: str, *, calibrated: bool = False) -> Kept:
+        """Compare a VAE on unseen rows, with the law that its codes get where that costs no training.
+
+        A γ that was calibrated on the unseen rows is set for each half of them by the other half, or one with a number
+        for every column would be taken for better than it is.
+        """
         seed, fitted = settings.seed, NONE
         laws = ordered(each for each in settings.densities if not each.gradient)
         gain = gain_over_simple(vae.eval(), self.batches, self.rest, seed=seed)
@@ -206,7 +210,24 @@ class FirstStage:
             law = law_of(laws[-1]).fit(laws[-1], codes, Site(settings), lambda model, length, stage: model)
             fitted = {laws[-1].name: law}
             gain = gain_over_gaussian(vae, self.batches, self.rest, seed=seed, laws=fitted)
+        per_column = vae.likelihood.variance is not None and vae.likelihood.variance.diagonal
+        if gain is not None and gain.beside != "columns" and calibrated and per_column:
+            gain = self._by_halves(vae, gain, seed, stage, fitted)
         return Kept(settings, vae, gain, stage, laws=fitted)
+
+    def _by_halves(self, vae: VAE, gain: Gain, seed: int, stage: str, laws: Mapping[str, LatentDensity]) -> Gain:
+        """Return the gain where γ is of rows that it is not judged on; as it is where halves are too few to compare."""
+        assert self.rest is not None  # or nothing was compared
+        halves = torch.arange(len(self.rest)).chunk(2)
+        rows: list[float] = []
+        for own, other in (halves, halves[::-1]):
+            again = copy.deepcopy(vae)
+            _calibrate(again, self.batches, self.rest.subset(other), seed, stage)
+            found = gain_over_gaussian(again, self.batches, self.rest.subset(own), seed=seed, laws=laws)
+            if found is None:
+                return gain
+            rows += found.rows
+        return gain.of_rows(rows)
 
 
 def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:

@@ -153,10 +153,11 @@ def _kept(
 
 
 def _codes(trained: Trained, schema: Schema, place: int) -> Tensor:
-    """(k,) what stands for the levels of a column: of a category, or the few values that a number has."""
+    """(k,) what stands for the levels that rows of fit had: of a category, or the few values that a number has."""
     column, marginals = schema.columns[place], trained.scaling.marginals
     if column.levels is not None:
-        return torch.arange(len(column.levels), dtype=torch.float64)
+        met = [level for level in range(len(column.levels)) if level not in column.unseen]
+        return torch.tensor(met, dtype=torch.float64)
     own = None if marginals is None else marginals.columns[place]
     if own is None or len(own.values) > _MOST_VALUES or not bool((own.low < own.high).all()):
         got = f"column {column.name!r} balanced, which holds numbers"
@@ -166,7 +167,7 @@ def _codes(trained: Trained, schema: Schema, place: int) -> Tensor:
 
 def _names(schema: Schema, place: int, codes: Tensor) -> list[object]:
     levels = schema.columns[place].levels
-    return list(levels) if levels is not None else codes.tolist()
+    return [levels[int(code)] for code in codes] if levels is not None else codes.tolist()
 
 
 def _slack(codes: Tensor, dtype: torch.dtype) -> Tensor:

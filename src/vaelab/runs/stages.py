@@ -84,6 +84,8 @@ def train(
         scores = schema.scores(own.numbers, own.columns) if schema is not None and isinstance(own, Mixed) else ()
         scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
         schema = None if schema is None else schema.described(scaling)
+        if schema is not None and isinstance(own, Mixed) and own.ties == "found":
+            schema = schema.with_ties(torch.as_tensor(data.train.x))
         c = data.train.c if settings.conditional else None
         if scaling.marginals is None:
             batches = as_batches(data.train.x, c, scaling)
@@ -213,7 +215,7 @@ def fit_densities(
 
 
 def _best_of_few(trained: Trained, codes: Codes, held_out: Codes) -> str:
-    """Choose as `compare_on_codes` does, but between laws without gradient, which are fitted in no time, on all codes."""
+    """Choose as `compare_on_codes` does, but between laws without gradient, which are fitted soon, on all codes."""
     settings, everything = trained.settings, codes.joined(held_out)
     order = torch.randperm(len(everything), generator=stream("cpu", settings.seed, "folds"))
     parts: list[dict[str, Tensor]] = []

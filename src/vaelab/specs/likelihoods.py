@@ -252,6 +252,9 @@ class Mixed(WithVariance):
         {},
         description="name → what it is taken for: auto, scores, standardised, category, ordered, identifier, drop",
     )
+    ties: Literal["found", "none"] = Field(
+        "found", description="columns that others determine in all training rows, such as sums, do so in samples too"
+    )
 
     @model_validator(mode="after")
     def _same_for_all_rows(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def compare_tables(
     real
         (n, d) data frame or array of real rows, best ones that the model was not trained on.
     fake
-        (m, d) the same columns.
+        (m, d) the same columns; of data frames some may be missing, as where a model drops them, and are left out.
     train
         Rows that the model was trained on, where `real` are others: what is in range and on the grid, what the score of
         real rows is learned from, what copies are of, and what an attack would tell from `real` by what was drawn
@@ -58,7 +59,8 @@ def compare_tables(
     check_seed(seed)
     tables = [_checked(part, name) for part, name in ((real, "real"), (fake, "fake"), (train, "train"))]
     tables = tables if train is not None else tables[:2]
-    schema = _schema_of(tables)
+    tables, left_out = _in_common(tables)
+    schema = _described(_schema_of(tables), tables[-1])
     coded: list[Table] = [schema.to_tensor(part, name="rows").double().numpy() for part in tables]
     levels, names = schema.levels, schema.names
     own, other, known = coded[0], coded[1], coded[-1] if train is not None else coded[0]
@@ -81,6 +83,7 @@ def compare_tables(
         rows=(len(own), len(other)),
         schema=schema,
         tables=(own, other),
+        left_out=left_out,
     )
 
 
@@ -89,6 +92,27 @@ def _checked(table: Any, name: str) -> Any:
         return None
     check_dense(table, name)
     return plain_rows(table, name)
+
+
+def _in_common(tables: list[Any]) -> tuple[list[Any], tuple[str, ...]]:
+    """Leave out columns of real data frames that fake rows do not have, as those of a model that drops them."""
+    if not all(is_frame(table) for table in tables):
+        return tables, ()
+    made = set(tables[1].columns)
+    gone = tuple(str(name) for name in tables[0].columns if name not in made)
+    return [table[[name for name in table.columns if str(name) not in gone]] for table in tables], gone
+
+
+def _described(schema: Schema, known: Any) -> Schema:
+    """Say of numbers on which grid they lie, and from where to where, in rows of the training."""
+    rows = schema.to_tensor(known, name="rows").double()
+    columns = []
+    for j, column in enumerate(schema.columns):
+        own = rows[~rows[:, j].isnan(), j]
+        if column.levels is None and len(own):
+            column = replace(column, step=grid_step(own), span=(float(own.min()), float(own.max())))
+        columns.append(column)
+    return replace(schema, columns=tuple(columns))
 
 
 def _schema_of(tables: list[Any]) -> Schema:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from vaelab.data.schema_text import in_words
 from vaelab.diagnostics.report.canvas import BLUE, GREEN, GREY, ORANGE, Chart, Picture, number, share
 from vaelab.diagnostics.report.page import WORDS, environment
 from vaelab.diagnostics.report.tables import ReportCell, ReportTable
@@ -260,7 +261,7 @@ def _columns(found: TableComparison) -> ReportTable:
     )
     rows = []
     for column, held, clue in zip(found.columns, found.schema.columns, found.clues, strict=True):
-        kind = f"{len(held.levels)} levels" if held.levels else held.dtype or "numbers"
+        kind = f"{held.dtype or held.form}: {in_words(held)}"
         shares = (column.gaps_fake, column.gaps_real, column.outside, column.off_grid, column.levels)
         rows.append(
             (
