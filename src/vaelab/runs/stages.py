@@ -20,6 +20,7 @@ from vaelab.latent.mixtures import FEW
 from vaelab.model import VAE, gap_patterns, variance_ratios_of
 from vaelab.model.contexts import own_state
 from vaelab.runs.baseline import mixture_beside
+from vaelab.runs.decoded import DecodedDraws
 from vaelab.runs.first_stage import FirstStage, fit_stage
 from vaelab.runs.trained import Facts, Trained
 from vaelab.specs import FitSettings, Mixed, Settings
@@ -30,6 +31,7 @@ from vaelab.types import Batches, Trainable
 
 SECOND = "stage two"
 _MOST_HELD_OUT = 5_000
+_DRAWS, _FEWEST_ROWS = 1_000, 50  # of each density, beside so many unseen rows at least
 T = TypeVar("T", bound=Trainable)
 _MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
 
@@ -111,7 +113,8 @@ def train(
             warnings.warn(trained.unused, VaelabWarning, stacklevel=3)
         if settings.densities:
             codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
-            fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)
+            rows = None if rest is None else (batches, rest)
+            fit_densities(trained, codes, unseen, rows, hooks=hooks, states=states, resume=resume)
         return trained
 
 
@@ -174,12 +177,15 @@ def fit_densities(
     trained: Trained,
     codes: Codes,
     held_out: Codes | None,
+    rows: tuple[ArrayBatches | MappedBatches, ArrayBatches | MappedBatches] | None = None,
     *,
     hooks: Sequence[Hook] = (),
     states: Path | None = None,
     resume: bool = False,
 ) -> None:
     """Fit every density that the settings name, and score all of them on held-out codes.
+
+    Where the rows of both are given, decoded draws have the last word: see `DecodedDraws.nearer_than`.
 
     Where codes are few, those that are fitted in closed form or by EM are fitted once more in the end, to all of them.
     """
@@ -189,11 +195,26 @@ def fit_densities(
         fitted = fit_density(law, trained, codes, held_out, hooks=hooks, states=states, resume=resume)
         trained.densities[law.name] = fitted
     facts.code_scores, facts.best_density = compare_on_codes(trained.densities, held_out or codes, seed=settings.seed)
+    if rows is not None:
+        likeliest, facts.best_density = facts.best_density, _nearest(trained, *rows)
+        facts.nearer_than = None if facts.best_density == likeliest else likeliest
     if held_out is None or len(codes) >= FEW or not isinstance(codes.c, Tensor | None):
         return
     for law in ordered(settings.densities):
         if not law.gradient:
             trained.densities[law.name] = fit_density(law, trained, codes.joined(held_out), None)
+
+
+def _nearest(trained: Trained, kept: ArrayBatches | MappedBatches, unseen: ArrayBatches | MappedBatches) -> str:
+    """Return the density to sample from, by decoded draws beside unseen rows; the likeliest where there are few."""
+    likeliest = trained.facts.best_density
+    if trained.settings.network.takes == "sequences" or len(unseen) < _FEWEST_ROWS:
+        return likeliest
+    try:
+        draws = DecodedDraws(trained, kept, unseen, _DRAWS, trained.settings.seed)
+    except InputError:  # too few rows have no gaps
+        return likeliest
+    return draws.nearer_than(likeliest, trained.densities)
 
 
 def fit_density(

@@ -195,7 +195,7 @@ def compare_on(
     kept, unseen = apart(batches, given, held_out, seed, groups=groups)
     skipped = _unfit(given, wanted)
     codes, test = _codes(given, kept), _codes(given, unseen)
-    facts = given.facts.model_copy(update={"scored_on_training": False, "rows": len(codes)})
+    facts = given.facts.model_copy(update={"scored_on_training": False, "nearer_than": None, "rows": len(codes)})
     facts.code_variance = float(codes.moments()[1].square().mean())
     prior: dict[str, LatentDensity] = {"prior": PriorDensity(given.vae.prior)}
     trained = dataclasses.replace(given, settings=settings, facts=facts, densities=prior)
