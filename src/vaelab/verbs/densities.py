@@ -44,7 +44,8 @@ class DensityScore:
     behind, behind_error
         Nats per code by which the highest score is above, and the standard error of that difference.
     exact
-        Whether `nats` is the log-density itself.
+        Whether `nats` is the log-density itself. Of flow matching each code has an unbiased estimate of it, from one
+        random probe; `FlowMatching.estimate` tells the error of single codes, and `behind_error` has its share of it.
     seconds
         That the fit took.
     """
