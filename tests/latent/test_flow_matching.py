@@ -89,6 +89,21 @@ def test_weights_are_exact_in_any_number_of_dimensions(monkeypatch):
     assert (law.log_prob(z) - target.log_prob(z)).abs().max() > 0.01
 
 
+def test_an_estimate_comes_with_its_standard_error(monkeypatch):
+    """Errors of many codes, in units of the standard errors that are told, have a mean square of about 1."""
+    law, target = exact(5)
+    z = target.sample((300,))
+    found = law.estimate(z, probes=32)
+    off = (found.value - law.log_prob(z)) / found.error
+    assert float(off.square().mean()) == pytest.approx(31 / 29, rel=0.35)
+    assert abs(float(off.mean())) < 4 / 300**0.5
+    assert float((law.score(z) - law.log_prob(z)).std()) == pytest.approx(float(found.error.mean()) * 32**0.5, rel=0.25)
+    with pytest.raises(InputError, match="probes=1"):
+        law.estimate(z, probes=1)
+    monkeypatch.setattr(flow_matching, "EXACT_UP_TO", 2)
+    assert torch.equal(law.log_prob(z), law.estimate(z).value)
+
+
 def test_draws_of_an_exact_field_have_the_moments_of_its_gaussian():
     law, target = exact(3)
     z = law.sample(20_000, generator=torch.Generator().manual_seed(0))

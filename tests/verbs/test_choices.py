@@ -10,8 +10,9 @@ import torch
 from vaelab.data import from_arrays
 from vaelab.latent import Mixture
 from vaelab.model import VAE, FixedVariance, Gaussian
+from vaelab.runs import decoded
+from vaelab.runs.sample_distances import SampleDistance
 from vaelab.verbs import densities as comparing
-from vaelab.verbs.sample_distances import SampleDistance
 
 N, D = 100, 2
 enhancing = importlib.import_module("vaelab.verbs.enhancement")  # the package has a function of that name
@@ -103,11 +104,11 @@ def test_the_simplest_density_that_is_not_clearly_beaten_is_best(monkeypatch, fi
 
 def test_samples_are_compared_with_rows_that_nothing_was_fitted_on(monkeypatch, fitted):
     seen, keys = [], []
-    distances, stream = enhancing.distances_of, enhancing.stream
+    distances, stream = decoded.distances_of, decoded.stream
     monkeypatch.setattr(
-        enhancing, "distances_of", lambda *given, **how: (seen.append(given), distances(*given, **how))[1]
+        decoded, "distances_of", lambda *given, **how: (seen.append(given), distances(*given, **how))[1]
     )
-    monkeypatch.setattr(enhancing, "stream", lambda *key: (keys.append(key), stream(*key))[1])
+    monkeypatch.setattr(decoded, "stream", lambda *key: (keys.append(key), stream(*key))[1])
     enhance(("gaussian", "mixture_10"))
     ((sets, reference),) = seen
     kept, _ = fitted["gaussian"]
@@ -124,9 +125,7 @@ def test_the_nearest_density_is_taken_if_clearly_nearer_for_so_many(monkeypatch,
     far = SampleDistance(energy=2.0, error=0.1, gain=2.05, gain_error=1.0)
     prior = SampleDistance(energy=3.0, error=0.1)
     given = {"gaussian": near, "mixture_10": far}
-    monkeypatch.setattr(
-        enhancing, "distances_of", lambda sets, *_, **__: {name: given.get(name, prior) for name in sets}
-    )
+    monkeypatch.setattr(decoded, "distances_of", lambda sets, *_, **__: {name: given.get(name, prior) for name in sets})
     found = enhance(names)
     assert (found.best, found.better) == (best, best != "prior")
     assert list(found.distances) == [*names, "prior"]

@@ -14,10 +14,10 @@ from vaelab.errors import InputError
 from vaelab.metrics import energy_distance
 from vaelab.model import VAE, Deterministic, FixedVariance, Gaussian
 from vaelab.runs import Draws
+from vaelab.runs.sample_distances import SampleDistance, distances_of, needed_errors
 from vaelab.specs import MLP
 from vaelab.verbs import densities as comparing
 from vaelab.verbs.densities import seconds_of
-from vaelab.verbs.sample_distances import SampleDistance, distances_of, needed_errors
 from vaelab.verbs.subject import subject_of
 
 FAST = ("gaussian", "mixture_10")

@@ -42,10 +42,17 @@ _SCORE_STEPS = 24  # of the solver, backwards: an error of .002 nats in a direct
 
 
 class State(NamedTuple):
-    """Where a solver stands: codes (B, κ), and (B,) the integral of the trace so far."""
+    """Where a solver stands: codes (B, κ), and (B,) or (probes, B) the integral of the trace so far."""
 
     y: Tensor
     trace: Tensor
+
+
+class Estimate(NamedTuple):
+    """(n,) numbers, and their standard errors."""
+
+    value: Tensor
+    error: Tensor
 
 
 @final
@@ -175,44 +182,62 @@ class FlowMatching(LatentDensity, Trainable):
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) nats; an unexpected c is refused, as networks do.
 
-        The trace is exact up to 64 dimensions, at the cost of κ evaluations of the velocity; beyond, this is `score`,
-        an unbiased estimate. Both are up to the solver's error.
+        The trace is exact up to 64 dimensions, at the cost of κ evaluations of the velocity; beyond, this is the value
+        of `estimate`. Both are up to the solver's error.
         """
-        return self._log_density(z, c, exact=self.latent_dim <= EXACT_UP_TO)
+        if self.latent_dim <= EXACT_UP_TO:
+            return self._log_density(z, c, probes=None)[0]
+        return self.estimate(z, c).value
+
+    def estimate(self, z: Tensor, c: Tensor | None = None, *, probes: int = 4) -> Estimate:
+        """(n,) log-densities in nats, by Hutchinson's unbiased estimate of the trace, and their standard errors.
+
+        Parameters
+        ----------
+        z, c
+            As for `log_prob`.
+        probes
+            Vectors of random signs for each code, at least 2; their scatter gives the error.
+        """
+        each = self._log_density(z, c, probes=whole("probes", probes, least=2))
+        return Estimate(each.mean(0), each.std(0) / len(each) ** 0.5)
 
     def score(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) nats, with Hutchinson's unbiased estimate of the trace: one random sign per dimension, at any κ."""
-        return self._log_density(z, c, exact=False)
+        return self._log_density(z, c, probes=1)[0]
 
     def log_weight(self, z: Tensor, c: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """(n,) nats, with the exact trace at any κ: the exponential of an estimate is too large on average."""
-        return self._log_density(z, c, exact=True)
+        return self._log_density(z, c, probes=None)[0]
 
     @torch.no_grad()
-    def _log_density(self, z: Tensor, c: Tensor | None, *, exact: bool) -> Tensor:
+    def _log_density(self, z: Tensor, c: Tensor | None, *, probes: int | None) -> Tensor:
+        """(probes, n) nats, of each random probe; (1, n) with the exact trace where there are none."""
         c = self._checked(c, len(z))
-        y, out = (z - self.loc) / self.scale, z.new_empty(len(z))
-        block = max(1, _BLOCK // self.latent_dim) if exact else _BLOCK
+        y, out = (z - self.loc) / self.scale, z.new_empty(probes or 1, len(z))
+        block = max(1, _BLOCK // (probes or self.latent_dim))
         for start in range(0, len(z), block):
             rows = slice(start, start + block)
             own = y[rows]
             read = self.velocity.read(None if c is None else c[rows], len(own))
-            probes = torch.eye(self.latent_dim).to(own)[:, None].expand(-1, len(own), -1)
-            if not exact:
+            vectors = torch.eye(self.latent_dim).to(own)[:, None].expand(-1, len(own), -1)
+            if probes is not None:
                 generator = stream(z.device, "signs", start)
-                probes = torch.randint(2, own.shape, generator=generator, device=z.device).to(own).mul(2).sub(1)[None]
+                signs = torch.randint(2, (probes, *own.shape), generator=generator, device=z.device)
+                vectors = signs.to(own).mul(2).sub(1)
 
-            def rate(state: State, t: Tensor, read: Tensor | None = read, probes: Tensor = probes) -> State:
+            def rate(state: State, t: Tensor, read: Tensor | None = read, vectors: Tensor = vectors) -> State:
                 def field(y: Tensor) -> Tensor:
                     found: Tensor = self.velocity(y, t, read)
                     return found
 
                 v = field(state.y)
-                moved = torch.func.vmap(lambda probe: torch.func.jvp(field, (state.y,), (probe,))[1])(probes)
-                return State(v, (moved * probes).sum((0, 2)))
+                moved = torch.func.vmap(lambda probe: torch.func.jvp(field, (state.y,), (probe,))[1])(vectors)
+                along = (moved * vectors).sum(2)
+                return State(v, along.sum(0, keepdim=True) if probes is None else along)
 
             u, trace = _solve(rate, own, _SCORE_STEPS, back=True)
-            out[rows] = -0.5 * u.square().sum(1) + trace
+            out[:, rows] = -0.5 * u.square().sum(1) + trace
         constant = self.scale.log().sum() + 0.5 * self.latent_dim * math.log(2 * math.pi)
         out -= constant
         return out

@@ -170,6 +170,11 @@ def _on_dimensions(trained: Trained, found: Assessment, what: str) -> str:
 def _on_densities(trained: Trained, found: Assessment) -> str:
     best = trained.facts.best_density
     compared = "training codes (none were held out)" if trained.facts.scored_on_training else "held-out codes"
+    if trained.facts.nearer_than is not None:
+        return (
+            f"Samples come from {title_of(best)}: its draws, decoded, are clearly nearer to held-out rows "
+            f"than those of {title_of(trained.facts.nearer_than)}, which explains their codes best."
+        )
     if best == "prior":
         return f"The codes fill the prior: nothing else clearly explains {compared} better. Samples come from it."
     gain = found.code_log_density[best] - found.code_log_density["prior"]

@@ -44,7 +44,9 @@ def prune(
     pruned = prune_vae(trained.vae, batches, keep=keep, tolerance=tolerance)
     settings = trained.settings.model_copy(update={"latent_dim": len(pruned.kept)})
     ratios = tuple(trained.facts.variance_ratios[j] for j in pruned.kept)
-    facts = trained.facts.model_copy(update={"variance_ratios": ratios, "code_scores": {}, "best_density": "prior"})
+    facts = trained.facts.model_copy(
+        update={"variance_ratios": ratios, "code_scores": {}, "best_density": "prior", "nearer_than": None}
+    )
     facts.trained_latent_dim = trained.facts.trained_latent_dim or trained.settings.size
     densities: dict[str, LatentDensity] = {"prior": PriorDensity(pruned.vae.prior)}
     smaller = Trained(settings, facts, trained.scaling, pruned.vae, densities, trained.conditioning, trained.schema)

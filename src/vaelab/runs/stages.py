@@ -29,6 +29,7 @@ from vaelab.latent.mixtures import FEW
 from vaelab.model import VAE, gap_patterns, variance_ratios_of
 from vaelab.model.contexts import own_state
 from vaelab.runs.baseline import mixture_beside
+from vaelab.runs.decoded import DecodedDraws
 from vaelab.runs.first_stage import FirstStage, fit_stage
 from vaelab.runs.trained import Facts, Trained
 from vaelab.specs import FitSettings, Mixed, Settings
@@ -41,6 +42,7 @@ SECOND = "stage two"
 _LEAST_HELD_OUT, _MOST_HELD_OUT = 10, 5_000
 _ENOUGH = 20  # rows, of which the usual tenth is two
 _FEW_TO_CHOOSE, _FOLDS = 100, 5  # held-out codes, below which all are scored, in parts
+_DRAWS, _FEWEST_ROWS = 1_000, 50  # of each density, beside so many unseen rows at least
 T = TypeVar("T", bound=Trainable)
 _MOST_FOR_VARIANCE = 2_000_000  # numbers, of rows spread over the data
 
@@ -126,7 +128,8 @@ def train(
             warnings.warn(trained.unused, VaelabWarning, stacklevel=3)
         if settings.densities:
             codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
-            fit_densities(trained, codes, unseen, hooks=hooks, states=states, resume=resume)
+            rows = None if rest is None else (batches, rest)
+            fit_densities(trained, codes, unseen, rows, hooks=hooks, states=states, resume=resume)
         return trained
 
 
@@ -189,6 +192,7 @@ def fit_densities(
     trained: Trained,
     codes: Codes,
     held_out: Codes | None,
+    rows: tuple[ArrayBatches | MappedBatches, ArrayBatches | MappedBatches] | None = None,
     *,
     hooks: Sequence[Hook] = (),
     states: Path | None = None,
@@ -198,6 +202,7 @@ def fit_densities(
 
     Where codes are few, those that are fitted in closed form or by EM are fitted once more in the end, to all of them;
     where fewer than 100 are held out, five of such fits, each without a fifth of all codes, choose between these.
+    Where the rows of both are given, decoded draws have the last word: see `DecodedDraws.nearer_than`.
     """
     settings, facts = trained.settings, trained.facts
     facts.code_variance = float(codes.moments()[1].square().mean())
@@ -205,10 +210,14 @@ def fit_densities(
         fitted = fit_density(law, trained, codes, held_out, hooks=hooks, states=states, resume=resume)
         trained.densities[law.name] = fitted
     facts.code_scores, facts.best_density = compare_on_codes(trained.densities, held_out or codes, seed=settings.seed)
-    if held_out is None or len(codes) >= FEW or not isinstance(codes.c, Tensor | None):
-        return
-    if len(held_out) < _FEW_TO_CHOOSE:
+    few = len(codes) < FEW and isinstance(codes.c, Tensor | None)
+    if few and held_out is not None and len(held_out) < _FEW_TO_CHOOSE:
         facts.best_density = _best_of_few(trained, codes, held_out)
+    if rows is not None:
+        likeliest, facts.best_density = facts.best_density, _nearest(trained, *rows)
+        facts.nearer_than = None if facts.best_density == likeliest else likeliest
+    if not few or held_out is None:
+        return
     for law in ordered(settings.densities):
         if not law.gradient:
             trained.densities[law.name] = fit_density(law, trained, codes.joined(held_out), None)
@@ -229,6 +238,18 @@ def _best_of_few(trained: Trained, codes: Codes, held_out: Codes) -> str:
     best = simplest_of_best({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
     others = {law.name: trained.densities[law.name] for law in ordered(settings.densities) if law.gradient}
     return compare_on_codes({best: trained.densities[best], **others}, held_out, seed=settings.seed).best
+
+
+def _nearest(trained: Trained, kept: ArrayBatches | MappedBatches, unseen: ArrayBatches | MappedBatches) -> str:
+    """Return the density to sample from, by decoded draws beside unseen rows; the likeliest where there are few."""
+    likeliest = trained.facts.best_density
+    if trained.settings.network.takes == "sequences" or len(unseen) < _FEWEST_ROWS:
+        return likeliest
+    try:
+        draws = DecodedDraws(trained, kept, unseen, _DRAWS, trained.settings.seed)
+    except InputError:  # too few rows have no gaps
+        return likeliest
+    return draws.nearer_than(likeliest, trained.densities)
 
 
 def fit_density(

@@ -64,7 +64,10 @@ class Facts(BaseModel):
     code_scores
         Density → mean log-density of held-out codes in nats per code (a lower bound for the second stage).
     best_density
-        The simplest density that no other clearly beats; see `vaelab.latent.compare_on_codes`.
+        The simplest density that no other clearly beats by likelihood; see `vaelab.latent.compare_on_codes`. Or one
+        whose decoded draws are clearly nearer to held-out rows.
+    nearer_than
+        In that case, the density that likelihood chooses; None where it has the last word.
     lossless
         Whether stage one is no training's: unseen rows preferred the whitening of the rows, as many dimensions as
         there are columns with next to no noise, below the law of its codes. It says nothing of how many dimensions
@@ -100,6 +103,7 @@ class Facts(BaseModel):
     variance_ratios: tuple[float, ...] = ()
     code_scores: dict[str, float] = {}
     best_density: str = "prior"
+    nearer_than: str | None = None
     lossless: bool = False
     gaussian_gain: Gain | None = None
     mixture: Rival | None = None

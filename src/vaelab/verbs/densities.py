@@ -44,7 +44,8 @@ class DensityScore:
     behind, behind_error
         Nats per code by which the highest score is above, and the standard error of that difference.
     exact
-        Whether `nats` is the log-density itself.
+        Whether `nats` is the log-density itself. Of flow matching each code has an unbiased estimate of it, from one
+        random probe; `FlowMatching.estimate` tells the error of single codes, and `behind_error` has its share of it.
     seconds
         That the fit took.
     """
@@ -195,7 +196,7 @@ def compare_on(
     kept, unseen = apart(batches, given, held_out, seed, groups=groups)
     skipped = _unfit(given, wanted)
     codes, test = _codes(given, kept), _codes(given, unseen)
-    facts = given.facts.model_copy(update={"scored_on_training": False, "rows": len(codes)})
+    facts = given.facts.model_copy(update={"scored_on_training": False, "nearer_than": None, "rows": len(codes)})
     facts.code_variance = float(codes.moments()[1].square().mean())
     prior: dict[str, LatentDensity] = {"prior": PriorDensity(given.vae.prior)}
     trained = dataclasses.replace(given, settings=settings, facts=facts, densities=prior)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,18 @@ from vaelab import runs
 from vaelab.arguments import check_count
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError
-from vaelab.latent import Codes, Generator, LatentDensity
-from vaelab.model.contexts import evaluating
-from vaelab.rows import check_drawn, rows_at_once, spans
+from vaelab.latent import Generator
+from vaelab.rows import check_drawn
 from vaelab.runs import Draws, Trained
+from vaelab.runs.decoded import FLOOR, LIMIT, DecodedDraws
+from vaelab.runs.sample_distances import SampleDistance, needed_errors
 from vaelab.specs.densities import PRIOR, named
 from vaelab.training import stream
 from vaelab.verbs.densities import DensityComparison, apart, check_comparison, compare_on
-from vaelab.verbs.sample_distances import SampleDistance, distances_of, features_of, needed_errors, taken
 from vaelab.verbs.subject import Subject, left_as_it_is, subject_of
 
 _MOST_HELD_OUT = 5_000  # as when rows are set aside
 _FEW = 2_000  # codes, below which training a flow and a second stage takes minutes and gains next to nothing
-_FLOOR, _LIMIT = "real rows", "decoded codes"
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Enhanced:
 
     def __str__(self) -> str:
         """Return one line per density, nearest first, then floor and limit, and what follows from them."""
-        rows = {**self.distances, _LIMIT: self.limit, _FLOOR: self.floor}
+        rows = {**self.distances, LIMIT: self.limit, FLOOR: self.floor}
         wide = max(map(len, rows))
         some = f" chosen at random of {self.available:,}" if self.comparison.rows < self.available else ""
         lines = [
@@ -242,7 +241,8 @@ def enhance(
         kept, unseen = apart(batches, subject.trained, held_out, seed, groups=groups)
         if subject.held_out is not None and len(subject.held_out) > len(unseen):
             unseen = subject.held_out
-        draws = _Draws(subject.trained, kept, unseen, samples, seed)
+        draws = DecodedDraws(subject.trained, kept, unseen, samples, seed)
+        draws.add_real(kept)
         found = compare_on(
             subject.trained,
             batches,
@@ -257,10 +257,12 @@ def enhance(
         )
         note("comparing decoded draws with real rows")
         distances, compared = draws.distances(found.trained.densities), len(draws.real)
-    floor, limit = distances.pop(_FLOOR), distances.pop(_LIMIT)
+    floor, limit = distances.pop(FLOOR), distances.pop(LIMIT)
     order = sorted(distances, key=lambda name: distances[name].energy)
     best = next((name for name in order if distances[name].clearly_nearer(len(order) - 1)), "prior")
-    trained = dataclasses.replace(found.trained, facts=found.trained.facts.model_copy(update={"best_density": best}))
+    trained = dataclasses.replace(
+        found.trained, facts=found.trained.facts.model_copy(update={"best_density": best, "nearer_than": None})
+    )
     return Enhanced(
         comparison=found,
         distances={name: distances[name] for name in order},
@@ -287,73 +289,3 @@ def _some(
         return batches, groups, available
     chosen = torch.randperm(len(batches), generator=stream("cpu", seed, "enhance", "rows"))[:most].sort().values
     return batches.subset(chosen), None if groups is None else groups[chosen], available
-
-
-class _Draws:
-    """Features of unseen rows, of other real rows, of decoded codes and of decoded draws from densities."""
-
-    def __init__(
-        self,
-        trained: Trained,
-        kept: ArrayBatches | MappedBatches,
-        unseen: ArrayBatches | MappedBatches,
-        samples: int,
-        seed: int,
-    ) -> None:
-        self.trained, self.samples, self.seed = trained, samples, seed
-        self.features = features_of(trained, kept)
-        real, c = taken(unseen, _MOST_HELD_OUT, stream("cpu", seed, "enhance", "held out"))
-        self.real, self._c = self.features(real), None if c is None else c[torch.arange(samples) % len(real)]
-        generator = stream(trained.device, seed, "enhance", _LIMIT)
-        z, own = Codes.of(trained.vae, kept).pairs(samples, generator=generator)
-        self.sets = {
-            _LIMIT: _decoded(trained, z, own, self.features, generator),
-            _FLOOR: self.features(taken(kept, samples, stream("cpu", seed, "enhance", _FLOOR))[0]),
-        }
-
-    def add(self, name: str, density: LatentDensity) -> None:
-        """Draw from a density, and decode."""
-        generator = stream(self.trained.device, self.seed, "enhance", name)
-        given = None if self._c is None else self._c.to(self.trained.device)
-        with evaluating(density):
-            z = density.sample(self.samples, given, generator=generator)
-        self.sets[name] = _decoded(self.trained, z, given, self.features, generator)
-
-    def as_near_as_codes(self, name: str, density: LatentDensity) -> bool:
-        """Whether its draws are surely nearly as near to unseen rows as decoded codes are, if the prior's are not.
-
-        That is, they lose at most a tenth of what the prior's lose, by two standard errors.
-        """
-        for each, law in ((PRIOR, self.trained.densities[PRIOR]), (name, density)):
-            if each not in self.sets:
-                self.add(each, law)
-        pair = {PRIOR: self.sets[_LIMIT], "law": self.sets[name], "its prior": self.sets[PRIOR]}  # gains over the codes
-        found = distances_of(pair, self.real, seed=self.seed)
-        own, prior = found["law"], found["its prior"]
-        return -own.gain + 2 * own.gain_error < max(-0.1 * prior.gain, 0.0)
-
-    def distances(self, densities: Mapping[str, LatentDensity]) -> dict[str, SampleDistance]:
-        """Of all sets from the unseen rows."""
-        for name in densities.keys() - self.sets.keys():
-            self.add(name, densities[name])
-        order = [*densities, _LIMIT, _FLOOR]
-        return distances_of({name: self.sets[name] for name in order}, self.real, seed=self.seed)
-
-
-@torch.no_grad()
-def _decoded(
-    trained: Trained,
-    z: Tensor,
-    c: Tensor | None,
-    features: Callable[[Tensor], Tensor],
-    generator: torch.Generator,
-) -> Tensor:
-    """Features of what `Trained.sample` would make of z, on the CPU."""
-    vae = trained.vae
-    kind, parts = next(vae.parameters()), []
-    for part in spans(len(z), rows_at_once(trained.facts.event_shape)):
-        own = None if c is None else c[part]
-        noise = trained.schema is not None
-        rows = vae.emit(z[part].to(kind), own, generator=generator, observation_noise=noise)
-        parts.append(features(rows.cpu()))
-    return torch.cat(parts)

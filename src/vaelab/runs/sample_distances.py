@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,9 @@ from vaelab.errors import InputError
 from vaelab.metrics import Pca, two_sample_accuracy
 from vaelab.metrics.distances import centred, squared_distances
 from vaelab.rows import rows_at_once
-from vaelab.runs import Trained
+
+if TYPE_CHECKING:
+    from vaelab.runs.trained import Trained
 
 _COMPONENTS = 64  # of images
 _MOST_ROWS = 2000  # that components are fitted on
@@ -40,7 +42,7 @@ class SampleDistance:
     energy, error
         Energy distance and its standard error, in the units of the features; 0 in expectation for equal laws.
     gain, gain_error
-        By which it is less than that of draws from the prior, and the standard error of this.
+        By which it is less than that of draws from the prior, or another base, and the standard error of this.
     accuracy, accuracy_error
         Of trees that tell the rows from held-out ones, and its standard error: 0.5 where they cannot. None where there
         are too few rows.
@@ -75,28 +77,35 @@ class _Terms(NamedTuple):
     of_reference: Tensor
 
 
-def distances_of(sets: Mapping[str, Tensor], reference: Tensor, *, seed: int = 0) -> dict[str, SampleDistance]:
+def distances_of(
+    sets: Mapping[str, Tensor], reference: Tensor, *, base: str = "prior", trees: bool = True, seed: int = 0
+) -> dict[str, SampleDistance]:
     """Compare sets of rows with held-out ones.
 
     Parameters
     ----------
     sets
-        Name → (n, features) rows, n at least 2; ``"prior"`` is what the others are compared with.
+        Name → (n, features) rows, n at least 2.
     reference
         (m, features) held-out rows.
+    base
+        Of the sets, that gains of the others are over.
+    trees
+        Whether trees tell rows and reference apart, which takes longer than all else.
     seed
         Of the classifier.
     """
     within = _means(reference, reference)
     terms = {name: _terms(rows, reference, within) for name, rows in sets.items()}
-    prior, found = terms["prior"], {}
+    usual, found = terms[base], {}
     for name, own in terms.items():
         error = (_variance(own.of_rows) + _variance(own.of_reference)) ** 0.5
-        parts = (own.of_rows, prior.of_rows, prior.of_reference - own.of_reference)
-        gain, gain_error = prior.energy - own.energy, sum(map(_variance, parts)) ** 0.5
-        if name == "prior":
+        parts = (own.of_rows, usual.of_rows, usual.of_reference - own.of_reference)
+        gain, gain_error = usual.energy - own.energy, sum(map(_variance, parts)) ** 0.5
+        if name == base:
             gain = gain_error = 0.0
-        found[name] = SampleDistance(own.energy, error, gain, gain_error, *_told(reference, sets[name], seed))
+        told = _told(reference, sets[name], seed) if trees else (None, None)
+        found[name] = SampleDistance(own.energy, error, gain, gain_error, *told)
     return found
 
 
