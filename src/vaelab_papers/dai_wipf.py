@@ -11,6 +11,7 @@ of the paper: its samples from the prior are "VAE (learned γ)", those through t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -47,8 +48,8 @@ _CIFAR, _CELEBA = _Images("cifar10", 3), _Images("celeba", 3)
 
 
 def _cells(data: _Images) -> tuple[Cell, ...]:
-    def cell(decoder: str, size: int, final: dict[str, Number], review: dict[str, Number]) -> Cell:
-        axes = {"data": data.name, "decoder": decoder, "κ": size}
+    def cell(decoder: str, size: int, final: Mapping[str, Number], review: Mapping[str, Number]) -> Cell:
+        axes: dict[str, float | str] = {"data": data.name, "decoder": decoder, "κ": size}
         return Cell(axes, final, {REVIEW: review} if review else {})
 
     final, review = data.numbers.final, data.numbers.review
