@@ -132,6 +132,14 @@ REACHES = {
         {11},
     ),
     ("network", "infogan", "norm_decay"): (lambda: decays(vae(IMAGE, network="infogan(0.75)")), {0.75}),
+    ("network", "rae", "ends"): (
+        lambda: [
+            sum(isinstance(m, torch.nn.BatchNorm2d) for m in part.modules())
+            for network in ("rae(base_width=2)", "rae(base_width=2, ends=plain)")
+            for part in (vae((1, 64, 64), network=network).encoder, vae((1, 64, 64), network=network).decoder)
+        ],
+        [4, 3, 3, 2],
+    ),
     ("network", "rae", "spectral"): (
         lambda: spectral(vae((1, 16, 16), network="rae(base_width=2, spectral=true)")),
         True,
