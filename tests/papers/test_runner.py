@@ -11,7 +11,7 @@ import torch
 import vaelab
 from vaelab import storage
 from vaelab.cli import main
-from vaelab.errors import InputError, VaelabError
+from vaelab.errors import InputError, RunFolderError, VaelabError
 from vaelab.runs import read_run
 from vaelab.training import Compute, Hook
 from vaelab_papers import TABLES, run
@@ -159,6 +159,23 @@ def test_all_needs_are_named_before_anything_is_trained(nothing_there, tmp_path,
     for word in ("mnist", "fashion_mnist", "Inception's weights", "VAELAB_DATA", "--inception", "--download"):
         assert word in text
     assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_what_is_finished_needs_nothing(nothing_there, tmp_path, monkeypatch, capsys):
+    """Results of a machine that had the weights are laid out on one that has not."""
+    few = replace(SAMPLES, cells=SAMPLES.cells[:2], choices=(), scales={"paper": SAMPLES.scales["smoke"]})
+    run(few, "paper", tmp_path)
+    whole = replace(few, scales={"paper": replace(few.scales["paper"], stand_in=False)})
+    monkeypatch.setattr(running, "completed", lambda settings: settings | {"stand_in": False})
+    assert len(run(whole, "paper", tmp_path)) == 2
+    monkeypatch.setitem(TABLES, SAMPLES.name, whole)
+    assert main(["reproduce", SAMPLES.name, "--scale", "paper", "-o", str(tmp_path)]) == 0
+    assert "measured / published" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_in_use_is_refused(tmp_path):
+    with storage.held(tmp_path / "zheng-table1-smoke"), pytest.raises(RunFolderError):
+        run(FEW, "smoke", tmp_path)
 
 
 def test_the_flags_that_an_error_names_are_there(nothing_there, tmp_path, capsys):
