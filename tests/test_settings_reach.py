@@ -105,6 +105,13 @@ def mixture(text):
     return found.components, found.covariance
 
 
+def of_means(text):
+    """Whether the one Gaussian has the covariance of the means, without that of the posteriors."""
+    law, z = specs.Density.of(text), torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    found = law_of(law).fit(law, Codes(z, torch.ones_like(z)), Site(Settings(latent_dim=2)), None)
+    return bool(torch.allclose(found.scale_trils[0] @ found.scale_trils[0].T, torch.cov(z.T, correction=0), atol=1e-4))
+
+
 def wide(kind, text, event=(1, 16, 16)):
     return first_channels(vae(event, network=f"{kind}({text})").encoder)
 
@@ -132,6 +139,14 @@ REACHES = {
         {11},
     ),
     ("network", "infogan", "norm_decay"): (lambda: decays(vae(IMAGE, network="infogan(0.75)")), {0.75}),
+    ("network", "rae", "ends"): (
+        lambda: [
+            sum(isinstance(m, torch.nn.BatchNorm2d) for m in part.modules())
+            for network in ("rae(base_width=2)", "rae(base_width=2, ends=plain)")
+            for part in (vae((1, 64, 64), network=network).encoder, vae((1, 64, 64), network=network).decoder)
+        ],
+        [4, 3, 3, 2],
+    ),
     ("network", "rae", "spectral"): (
         lambda: spectral(vae((1, 16, 16), network="rae(base_width=2, spectral=true)")),
         True,
@@ -246,6 +261,7 @@ REACHES = {
     ("penalties", "jacobian", "form"): (lambda: penalty("jacobian(form=program)").form, "program"),
     ("densities", "mixture", "components"): (lambda: mixture("mixture(3, full)")[0], 3),
     ("densities", "mixture", "covariance"): (lambda: mixture("mixture(3, diag)")[1], "diag"),
+    ("densities", "mixture", "codes"): (lambda: of_means("mixture(1, full, codes=means)"), True),
     ("densities", "flow", "training"): (lambda: flow_training(FIT), FIT),
     ("densities", "flow_matching", "width"): (
         lambda: matching("flow_matching(width=9)")[0].velocity.begin.out_features,

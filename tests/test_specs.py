@@ -74,6 +74,7 @@ def test_text_names_positions_and_nests():
     assert specs.Network.of("mlp([8, 9])") == MLP((8, 9)) == MLP(hidden=(8, 9))
     assert specs.Density.of("second_stage([8], training(epochs=3))") == specs.SecondStage((8,), FitSettings(3))
     assert specs.Density.of("mixture_10") == specs.Mixture(10, "full")
+    assert specs.Mixture(10, "full", "means").name == "mixture_10_means"
     assert (specs.Mixture(10, "full").name, specs.Mixture(7, "diag").name) == ("mixture_10", "mixture_7_diag")
     with pytest.raises(TypeError, match="at most 4"):
         MLP((8,), "relu", True, "linear", 3)
@@ -130,6 +131,7 @@ def test_changes_replace_and_leave_the_old_settings(changes, path, value):
         ({"penalties": ("kl", "adversarial(-1)")}, "greater than 0"),
         ({"penalties": ("kl", "jacobian"), "compute": {"compile": True}}, "leave compile"),
         ({"training": {"schedule": "plateau"}, "held_out": 0.0}, "watches held-out rows"),
+        ({"densities": "mixture(codes=means)"}, "give their number"),
         ({"compute": {"precision": "64-true"}}, "is for vaelab.fit"),
         ({"training": {"schedule": "step"}}, "every"),
         ({"training": {"schedule": "cosine(3)"}}, "at most 0 settings"),

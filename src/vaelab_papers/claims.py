@@ -28,6 +28,27 @@ class Quantity(NamedTuple):
     measure: str
 
 
+class Choice(NamedTuple):
+    """One of several cells, chosen by one measure and shown by another.
+
+    Attributes
+    ----------
+    title
+        What is chosen.
+    cells
+        Of which.
+    by
+        Measure that is least in the one.
+    shows
+        Measure that it is chosen for.
+    """
+
+    title: str
+    cells: tuple[str, ...]
+    by: str
+    shows: str
+
+
 Measured = Callable[[Quantity], float]
 """A quantity's mean over the seeds."""
 

@@ -37,6 +37,7 @@ def reproduce(
     from vaelab.errors import InputError
     from vaelab_papers import TABLES, Table, markdown, page, run
     from vaelab_papers.needs import check_needs
+    from vaelab_papers.runner import finished
 
     if not table:
         print("\n".join(f"{name:<22} {known.title} ({known.source})" for name, known in TABLES.items()))
@@ -49,10 +50,11 @@ def reproduce(
     else:
         raise InputError(f"table {table!r}", f"{_EVERY}, or one of {', '.join(TABLES)}")
     for one in chosen:  # all of them before the first is trained
-        check_needs(one, scale, inception=inception, download=download)
+        if not finished(one, scale, out):
+            check_needs(one, scale, inception=inception, download=download)
     if processes is None:
         processes = 1 if scale == "smoke" else _cores()
-    finished = []
+    shown = []
     for one in chosen:
         results = run(
             one,
@@ -63,13 +65,13 @@ def reproduce(
             inception=inception,
             download=download,
         )
-        finished.append((one, results))
+        shown.append((one, results))
         stem, text = f"{one.name.replace('/', '-')}-{scale}", markdown(one, results)
         storage.write_text(out / f"{stem}.md", text)
         storage.write_text(out / f"{stem}.html", page([(one, results)]))
         print(text)
-    if len(finished) > 1:
-        storage.write_text(out / f"{_EVERY}-{scale}.html", page(finished))
+    if len(shown) > 1:
+        storage.write_text(out / f"{_EVERY}-{scale}.html", page(shown))
 
 
 def _cores() -> int:

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vaelab.data import Dataset
+from vaelab.data import ArrayBatches, Dataset
 from vaelab.model import VAE
 from vaelab.specs import FitSettings, Settings
-from vaelab.types import Batches
 from vaelab.verbs import Options
 
 
@@ -58,7 +57,7 @@ class Job(NamedTuple):
     """
 
     model: VAE
-    batches: Batches
+    batches: ArrayBatches
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
     sampling: Sampling | None = None

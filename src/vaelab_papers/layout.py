@@ -159,6 +159,22 @@ def verdicts(table: Table, results: Sequence[Result]) -> list[Verdict]:
     return [Verdict(one, one.found(measured), one.passed(measured) if fair else None) for one in known]
 
 
+def choices(table: Table, results: Sequence[Result]) -> list[str]:
+    """Say which cell each choice falls on, where all of its cells are there."""
+    texts = []
+    for choice in table.choices:
+        means = {}
+        for cell in choice.cells:
+            own = [r.measured for r in results if r.cell == cell]
+            if own and all({choice.by, choice.shows} <= set(measured) for measured in own):
+                means[cell] = tuple(fmean(m[name] for m in own) for name in (choice.by, choice.shows))
+        if set(means) == set(choice.cells):
+            best = min(means, key=lambda cell: means[cell][0])
+            shown = f"{_head(choice.shows)} {number(means[best][1])}"
+            texts.append(f"{choice.title}: {best} has the least {_head(choice.by)}, and {shown}.")
+    return texts
+
+
 def ranks(table: Table, results: Sequence[Result]) -> str:
     """Say how alike the orders of the cells are, measured and published, where the numbers compare."""
     scale, texts = scale_of(table, results), []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from vaelab_papers.layout import Entry, Verdict, columns, number, ranks, rows, verdicts
+from vaelab_papers.layout import Entry, Verdict, choices, columns, number, ranks, rows, verdicts
 from vaelab_papers.runner import Result
 from vaelab_papers.scope import statement
 from vaelab_papers.table import Table
@@ -37,6 +37,7 @@ def markdown(table: Table, results: Sequence[Result]) -> str:
     found = verdicts(table, results)
     lines += [""] * bool(found)
     lines += [f"-{_mark(one.passed)} {_flat(one.claim.claim)}: {_numbers(one.found)}, {_word(one)}" for one in found]
+    lines += [line for text in choices(table, results) for line in ("", _flat(text))]
     order = ranks(table, results)
     lines += ["", order] * bool(order)
     lines += ["", _flat(table.convention)] * bool(table.convention)
@@ -88,6 +89,7 @@ def _section(table: Table, results: Sequence[Result]) -> str:
         + scope
         + _html_grid("cell", head, body)
         + (f"<ul>{''.join(claims)}</ul>\n" if claims else "")
+        + "".join(f"<p>{escape(text)}</p>\n" for text in choices(table, results))
         + (f"<p>{escape(order)}</p>\n" if (order := ranks(table, results)) else "")
         + (f"<h2>{_QUOTED}</h2>\n" + _html_grid("row", _quoted_columns(table), quoted) if quoted else "")
         + f"<p class=note>{escape(', '.join([seconds, *made]) if results else '')}</p>\n</section>"

@@ -95,24 +95,56 @@ def run(
     ------
     InputError
         There is no such scale, or no process; or something is missing that training or measuring needs.
+    RunFolderError
+        Another process runs the table into this folder.
     VaelabError
         Groups failed; raised when the others have finished and been written.
     """
     if processes < 1:
         raise InputError(f"processes={processes}", "at least 1")
     budget, places = table.scale(scale), Places(folder, table, scale)
-    wanted = {cell.name: identity(table, cell, budget) for cell in table.cells}
+    found, groups = _standing(table, places)
+    if groups:
+        check_needs(table, scale, inception=inception, download=download)
+        with storage.held(places.root):
+            _train(table, scale, folder, found, groups, processes, note, inception)
+    return [found[cell.name, seed] for cell in table.cells for seed in range(budget.seeds)]
+
+
+def finished(table: Table, scale: str, folder: Path) -> bool:
+    """Whether all results of a table are on disk."""
+    return not _standing(table, Places(folder, table, scale))[1]
+
+
+Found = dict[tuple[str, int], Result]
+"""Cell and seed → result."""
+
+
+def _standing(table: Table, places: Places) -> tuple[Found, list[list[Planned]]]:
+    """Return what is on disk, and in groups what is not; results of other tables that share the file are kept."""
+    wanted = {cell.name: identity(table, cell, places.budget) for cell in table.cells}
     found = {
         (r.cell, r.seed): r
         for r in read(places.results)
         if r.cell not in wanted or completed(r.settings) == wanted[r.cell]
     }
-    planned = [Planned(cell, seed) for cell in table.cells for seed in range(budget.seeds)]
+    planned = [Planned(cell, seed) for cell in table.cells for seed in range(places.budget.seeds)]
     groups = [[one for one in group if (one.cell.name, one.seed) not in found] for group in _grouped(table, planned)]
-    groups = [group for group in groups if group]
-    if groups:
-        check_needs(table, scale, inception=inception, download=download)
-    failed: list[tuple[str, Exception]] = []
+    return found, [group for group in groups if group]
+
+
+def _train(
+    table: Table,
+    scale: str,
+    folder: Path,
+    found: Found,
+    groups: Sequence[list[Planned]],
+    processes: int,
+    note: Callable[[str], None],
+    inception: Path | None,
+) -> None:
+    """Add the results of groups to what is found, in memory and on disk."""
+    places, failed = Places(folder, table, scale), list[tuple[str, Exception]]()
     work = [joblib.delayed(_attempt)(table, scale, group, folder, inception) for group in groups]
     for done, (group, outcome) in enumerate(_side_by_side(work, min(processes, len(groups))), 1):
         names = "; ".join(dict.fromkeys(cell.name for cell, _ in group))
@@ -129,7 +161,6 @@ def run(
     if failed:
         reasons = " ".join(f"[{names}] {type(error).__name__}: {error}" for names, error in failed)
         raise VaelabError(f"{len(failed)} of {len(groups)} groups of {table.name} failed: {reasons}") from failed[0][1]
-    return [found[one.cell.name, one.seed] for one in planned]
 
 
 def read(path: Path) -> list[Result]:

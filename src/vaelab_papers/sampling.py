@@ -29,8 +29,8 @@ _COLUMNS = {  # measure → row and measure of the report
     "mse": ("reconstructions", "squared_error"),
     "prior": ("prior", "frechet"),
     "second_stage": ("second_stage", "frechet"),
-    "gmm10": ("mixture_10", "frechet"),
-    "gmm100": ("mixture_100", "frechet"),
+    "gmm10": ("mixture_10_means", "frechet"),
+    "gmm100": ("mixture_100_means", "frechet"),
     "middle": ("spherical, middle", "frechet"),
     "random": ("spherical, random", "frechet"),
 }

@@ -9,7 +9,7 @@ from typing import Literal
 from vaelab.errors import InputError
 from vaelab.specs import Settings
 from vaelab.training import FitSettings
-from vaelab_papers.claims import Check, Claim, Ordering
+from vaelab_papers.claims import Check, Choice, Claim, Ordering
 from vaelab_papers.job import Job
 from vaelab_papers.measuring import measure
 from vaelab_papers.trials import Number
@@ -160,6 +160,8 @@ class Table:
         What a reader has to know of the numbers.
     distances
         Measures that a protocol makes: they compare with the published ones under the same protocol only.
+    choices
+        Cells of which the best is chosen by another measure than the one that it is chosen for.
     quoted
         Published numbers of what is not trained here: name → measure → number.
     """
@@ -183,6 +185,7 @@ class Table:
     ranked: tuple[str, ...] = ()
     convention: str = ""
     distances: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
     quoted: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
 
     def scale(self, name: str) -> Scale:

@@ -18,9 +18,9 @@ from vaelab.data import ArrayBatches
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
 from vaelab.nets import ConditionReader, LSTMDecoder, LSTMEncoder, SharedPrior
 from vaelab.training import FitSettings, forked
+from vaelab_papers.arma import arma_sequences
 from vaelab_papers.claims import Ordering, Quantity
 from vaelab_papers.job import Job
-from vaelab_papers.synthetic import arma_sequences
 from vaelab_papers.table import Cell, Scale, Table
 from vaelab_papers.zheng import CONVENTION
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.mixture import BayesianGaussianMixture
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 from vaelab.errors import InputError
 from vaelab.latent import ClassMixture, Codes, JointMixture, Mixture, Site, law_of
@@ -108,3 +108,20 @@ def test_what_cannot_be_fitted_is_refused_before_training():
     check_densities([Density.of("bayesian_mixture"), Density.of("mixture_10")], ())
     names = ("mixture_10", "bayesian_mixture")
     assert tuple(law.name for law in Settings(densities=names).densities) == names
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_a_mixture_of_means_is_the_program_of_rae(covariance):
+    """scikit-learn's EM with the program's settings, on means, whatever the posteriors' variances are; and rebuilt."""
+    z = clusters()
+    law = Density.of(f"mixture(3, {covariance}, codes=means)")
+    site = Site(Settings(latent_dim=2))
+    found = law_of(law).fit(law, Codes(z, torch.full_like(z, 5.0)), site, lambda model, length, stage: model)
+    peer = GaussianMixture(3, covariance_type=covariance, max_iter=2000, reg_covar=1e-6, random_state=0).fit(z.numpy())
+    np.testing.assert_allclose(found.log_prob(z).numpy(), peer.score_samples(z.numpy()), rtol=1e-6, atol=1e-6)
+    again = law_of(law).rebuild(law, found.state_dict(), site)
+    assert torch.equal(again.log_prob(z), found.log_prob(z))
+    with pytest.raises(InputError, match="3 components"):
+        law_of(law).fit(law, still(z[:2]), site, None)
+    with pytest.raises(InputError, match="mixture of means under conditions"):
+        check_densities([law], (3,))

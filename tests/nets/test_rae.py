@@ -277,3 +277,18 @@ def test_spectral_weights_survive_a_file_and_a_copy(tmp_path: Path) -> None:
             assert torch.equal(other.eval()(x), wanted)
             assert torch.equal(twin.eval()(x), wanted)
             assert torch.equal(net.train()(x), other.train()(x))  # the next power iteration is the same too
+
+
+def test_plain_ends_are_the_celeba_networks_of_takida():
+    """Appendix I.2: Conv, ReLU, then thrice Conv, BN, ReLU; dense, ConvT, ReLU, then twice ConvT, BN, ReLU."""
+    encoder = RAEEncoder((3, 64, 64), 128, base_width=2, kernel=5, ends="plain")
+    decoder = RAEDecoder(64, (3, 64, 64), base_width=2, kernel=5, ends="plain")
+    names = [[type(m).__name__ for m in part] for part in (encoder.features, decoder.body)]
+    assert names[0] == ["SameConv2d", "ReLU", *["SameConv2d", "BatchNorm2d", "ReLU"] * 3, "Flatten"]
+    up = "ConvTranspose2d"
+    assert names[1][:10] == ["Linear", "Unflatten", up, "ReLU", *[up, "BatchNorm2d", "ReLU"] * 2]
+    assert names[1][10] == up
+    x = torch.rand(2, 3, 64, 64)
+    first = encoder.features[0]
+    assert torch.equal(encoder.features[:2](x), first(x).relu())
+    assert [m.out_channels for m in decoder.body if isinstance(m, torch.nn.ConvTranspose2d)] == [8, 4, 2, 3]

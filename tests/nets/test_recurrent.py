@@ -14,7 +14,7 @@ from vaelab.errors import InputError
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance, absorb_prior
 from vaelab.nets import ConditionReader, Gated, LSTMDecoder, LSTMEncoder, SequenceReader, SharedPrior
 from vaelab.training import Compute, FitSettings, fit
-from vaelab_papers.synthetic import arma_sequences
+from vaelab_papers.arma import arma_sequences
 
 K, T, LATENT, UNITS = 3, 5, 2, 8
 

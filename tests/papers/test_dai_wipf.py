@@ -5,8 +5,9 @@ import pytest
 from vaelab.model import Bernoulli, FixedVariance, LearnedVariance
 from vaelab.nets import ARELBOEncoder
 from vaelab.presets import preset
-from vaelab_papers import TABLES, Trials, run
+from vaelab_papers import TABLES, Result, Trials, markdown, run
 from vaelab_papers.dai_wipf_data import GANS, NUMBERS, REVIEW_MEANS
+from vaelab_papers.layout import choices
 
 TABLE, CIFAR, CELEBA = (TABLES[f"dai-wipf/table1{suffix}"] for suffix in ("", "-cifar10", "-celeba"))
 
@@ -92,3 +93,34 @@ def test_a_second_stage_only_where_the_paper_has_one(tmp_path):
     for name, measured in results.items():
         assert ("second_stage" in measured) == ("learned" in name)
         assert {"prior", "mse"} <= set(measured)
+
+
+def test_kappa_is_chosen_by_evidence_and_not_by_the_distance():
+    measured = {64: (-900.0, 12.0), 16: (-700.0, 10.0), 32: (-950.0, 13.0)}
+    results = [
+        Result(
+            CIFAR.name,
+            "smoke",
+            f"data=cifar10, decoder=learned γ, κ={size}",
+            seed,
+            {"nll": nll, "second_stage": fid},
+            1.0,
+            {},
+            {},
+        )
+        for size, (nll, fid) in measured.items()
+        for seed in (0, 1)
+    ]
+    (found,) = choices(CIFAR, results)
+    assert "κ=32 has the least NLL, and 2nd VAE 13." in found
+    assert choices(CIFAR, results[:4]) == []  # one κ is missing
+    assert found in markdown(CIFAR, results)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "celeba"])
+def test_the_networks_of_the_figures_are_presets_too(name):
+    plain, found = preset(f"dai-wipf/{name}"), preset(f"dai-wipf/{name}-resnet")
+    assert found.network.kind == "resnet"
+    assert found.density("second_stage").hidden == (2048,) * 3
+    assert found.training == plain.training
+    assert found.density("second_stage").training == plain.density("second_stage").training

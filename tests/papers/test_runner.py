@@ -11,7 +11,7 @@ import torch
 import vaelab
 from vaelab import storage
 from vaelab.cli import main
-from vaelab.errors import InputError, VaelabError
+from vaelab.errors import InputError, RunFolderError, VaelabError
 from vaelab.runs import read_run
 from vaelab.training import Compute, Hook
 from vaelab_papers import TABLES, run
@@ -120,8 +120,8 @@ def test_results_of_another_law_do_not_count(tmp_path):
 
 
 def test_groups_stay_what_they_were_when_some_are_done(tmp_path, monkeypatch):
-    """Or a state on disk would be of no group: 13 seeds are 3 groups, of which the first is done."""
-    scales = {"smoke": replace(TABLE.scales["smoke"], seeds=13)}
+    """Or a state on disk would be of no group: 19 seeds are 4 groups, of which the first is done."""
+    scales = {"smoke": replace(TABLE.scales["smoke"], seeds=19)}
     many = replace(TABLE, cells=TABLE.cells[:1], scales=scales)
     asked = []
 
@@ -140,8 +140,8 @@ def test_groups_stay_what_they_were_when_some_are_done(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(VaelabError):
             run(many, "smoke", tmp_path)
-    assert len(asked) == 5
-    assert asked[3:] == asked[1:3]
+    assert len(asked) == 7
+    assert asked[4:] == asked[1:4]
 
 
 @pytest.fixture
@@ -159,6 +159,23 @@ def test_all_needs_are_named_before_anything_is_trained(nothing_there, tmp_path,
     for word in ("mnist", "fashion_mnist", "Inception's weights", "VAELAB_DATA", "--inception", "--download"):
         assert word in text
     assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_what_is_finished_needs_nothing(nothing_there, tmp_path, monkeypatch, capsys):
+    """Results of a machine that had the weights are laid out on one that has not."""
+    few = replace(SAMPLES, cells=SAMPLES.cells[:2], choices=(), scales={"paper": SAMPLES.scales["smoke"]})
+    run(few, "paper", tmp_path)
+    whole = replace(few, scales={"paper": replace(few.scales["paper"], stand_in=False)})
+    monkeypatch.setattr(running, "completed", lambda settings: settings | {"stand_in": False})
+    assert len(run(whole, "paper", tmp_path)) == 2
+    monkeypatch.setitem(TABLES, SAMPLES.name, whole)
+    assert main(["reproduce", SAMPLES.name, "--scale", "paper", "-o", str(tmp_path)]) == 0
+    assert "measured / published" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_in_use_is_refused(tmp_path):
+    with storage.held(tmp_path / "zheng-table1-smoke"), pytest.raises(RunFolderError):
+        run(FEW, "smoke", tmp_path)
 
 
 def test_the_flags_that_an_error_names_are_there(nothing_there, tmp_path, capsys):

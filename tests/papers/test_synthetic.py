@@ -12,12 +12,11 @@ from sklearn.datasets import make_s_curve, make_swiss_roll
 
 from vaelab.data.manifolds import MANIFOLDS, Manifold, circles, s_curve, sphere, swiss_roll, torus
 from vaelab.errors import InputError
+from vaelab_papers.arma import arma, arma_sequences
 from vaelab_papers.synthetic import (
     PAPER,
     PROGRAM,
     Law,
-    arma,
-    arma_sequences,
     mixture_coordinates,
     sigmoid_manifold,
     union_of_manifolds,

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from vaelab.model import FullCovariance
 from vaelab_papers import TABLES
-from vaelab_papers.synthetic import arma_sequences
+from vaelab_papers.arma import arma_sequences
 
 SEQUENCES, SMOKE = TABLES["zheng/table8"], TABLES["zheng/table8"].scales["smoke"]
 

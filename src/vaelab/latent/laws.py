@@ -19,6 +19,7 @@ from vaelab.latent.conditional import check_mixture, density_from_state, fit_nam
 from vaelab.latent.densities import LatentDensity, SecondStage
 from vaelab.latent.flow import build_flow, require_zuko
 from vaelab.latent.flow_matching import FlowMatching, build_flow_matching, check_coupling
+from vaelab.latent.of_means import fit_to_means
 from vaelab.specs import FitSettings, Settings, build_second_stage
 from vaelab.specs import densities as specs
 from vaelab.types import Trainable
@@ -91,9 +92,13 @@ def law_of(spec: specs.Density) -> Law:
 
 def _check_mixture(spec: specs.Density, condition_shape: tuple[int, ...]) -> None:
     check_mixture(spec.kind, condition_shape)
+    if condition_shape and isinstance(spec, specs.Mixture) and spec.codes == "means":
+        raise InputError("a mixture of means under conditions", "another density", "Leave out codes='means'.")
 
 
 def _fit_mixture(spec: specs.Density, codes: Codes, site: Site, train: Trainer) -> LatentDensity:
+    if isinstance(spec, specs.Mixture) and spec.codes == "means" and spec.components is not None:
+        return fit_to_means(codes, spec.components, spec.covariance or "full", seed=site.settings.seed)
     given = (spec.components, spec.covariance) if isinstance(spec, specs.Mixture) else (None, None)
     return fit_named_mixture(codes, spec.kind, components=given[0], covariance=given[1], seed=site.settings.seed)
 

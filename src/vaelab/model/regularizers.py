@@ -144,7 +144,8 @@ class KL(Regularizer):
         """(B,) closed form where there is one."""
         value = kl(draw.q, draw.p, draw.z)
         if self.schedule is not None and self.training:
-            return self.weight * self.schedule(value) * value
+            factor: Tensor = self.schedule(value)
+            return self.weight * factor * value
         return value if self.weight == 1 else self.weight * value
 
 

@@ -13,7 +13,7 @@ Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversa
 from __future__ import annotations
 
 from math import log2
-from typing import Final, final
+from typing import Final, Literal, final
 
 from torch import Tensor, nn
 
@@ -32,6 +32,8 @@ from vaelab.nets.network import Decoder, Encoder, whole
 
 _LEVELS: Final = 3  # doublings of the width, from w to 8w
 _GRID: Final = 8  # side of the decoder's first map
+
+Ends = Literal["normalised", "plain"]
 
 
 @final
@@ -64,6 +66,9 @@ class RAEEncoder(Encoder):
         Normalise the convolutions and the dense layer to largest singular value 1 (RAE-SN).
     norm_decay
         Share of the running statistics that batch normalisation keeps per step.
+    ends
+        ``"plain"``: pixels as they are, and no normalisation after the first convolution, as Takida et al. 2022 have it
+        for CelebA (appendix I.2).
 
     Examples
     --------
@@ -82,16 +87,17 @@ class RAEEncoder(Encoder):
         kernel: int = 4,
         spectral: bool = False,
         norm_decay: float = 0.99,
+        ends: Ends = "normalised",
     ) -> None:
         super().__init__(event_shape, out_features, condition_dim)
         before, height, width = image_shape("event_shape", event_shape)
         side = whole("kernel", kernel, least=2)
-        layers: list[nn.Module] = [_Centred()]
+        layers: list[nn.Module] = [] if ends == "plain" else [_Centred()]
         for level in range(_LEVELS + 1):
             after = whole("base_width", base_width) << level
             layers += [
                 SameConv2d(before, after, side, size=(height, width), stride=2, spectral=spectral),
-                batch_norm(after, norm_decay),
+                *_norm(after, norm_decay, leave_out=ends == "plain" and not level),
                 nn.ReLU(inplace=True),
             ]
             before, height, width = after, -(-height // 2), -(-width // 2)
@@ -125,6 +131,8 @@ class RAEDecoder(Decoder):
         Share of the running statistics that batch normalisation keeps per step.
     doublings
         How often the first map is doubled, 1 to 3; by default so that its shorter side is near 8.
+    ends
+        ``"plain"``: no normalisation after the first transposed convolution; see `RAEEncoder`.
 
     Raises
     ------
@@ -149,6 +157,7 @@ class RAEDecoder(Decoder):
         spectral: bool = False,
         norm_decay: float = 0.99,
         doublings: int | None = None,
+        ends: Ends = "normalised",
     ) -> None:
         super().__init__(latent_dim, out_shape, condition_dim)
         channels, height, width = image_shape("out_shape", out_shape)
@@ -163,11 +172,11 @@ class RAEDecoder(Decoder):
             _dense(latent_dim + condition_dim, before * grid[0] * grid[1], spectral),
             nn.Unflatten(1, (before, *grid)),
         ]
-        for _ in range(doublings):
+        for level in range(doublings):
             after = before // 2
             layers += [
                 _transposed(before, after, side, 2, spectral),
-                batch_norm(after, norm_decay),
+                *_norm(after, norm_decay, leave_out=ends == "plain" and not level),
                 nn.ReLU(inplace=True),
             ]
             before = after
@@ -175,6 +184,10 @@ class RAEDecoder(Decoder):
         # an even kernel of stride 1 gives one row and one column too many
         size = (height, width)
         self.body = nn.Sequential(*layers, *(cropping(size, doublings) if side % 2 else [CentreCrop(size)]))
+
+
+def _norm(width: int, decay: float, *, leave_out: bool) -> list[nn.Module]:
+    return [] if leave_out else [batch_norm(width, decay)]
 
 
 def _dense(before: int, after: int, spectral: bool) -> nn.Linear:

@@ -6,9 +6,9 @@ How one is fitted and rebuilt stands in `vaelab.latent.laws`, under its kind.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vaelab.spec import Value
 from vaelab.training.settings import FitSettings
@@ -68,13 +68,23 @@ class Mixture(Density):
     }
     components: int | None = Field(None, ge=1, description="default: chosen on held-out codes")
     covariance: Literal["full", "diag"] | None = Field(None, description="default: chosen on held-out codes")
+    codes: Literal["draws", "means"] = Field(
+        "draws", description="means: of the posterior, of all rows, as the program of RAE fits them"
+    )
+
+    @model_validator(mode="after")
+    def _sized(self) -> Self:
+        if self.codes == "means" and self.components is None:
+            raise ValueError("codes='means' without components; give their number")
+        return self
 
     @property
     def name(self) -> str:
-        """With the number of components, and a covariance other than the full one, where they are given."""
+        """With the number of components, a covariance other than the full one, and what it is of."""
         parts = ["mixture", *([] if self.components is None else [str(self.components)])]
         full = self.covariance == "full" and self.components is not None
-        return "_".join(parts if full or self.covariance is None else [*parts, self.covariance])
+        parts += [] if full or self.covariance is None else [self.covariance]
+        return "_".join([*parts, *(["means"] if self.codes == "means" else [])])
 
     @property
     def title(self) -> str:

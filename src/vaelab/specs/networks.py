@@ -290,11 +290,14 @@ class RAE(Wide):
 
     kind: ClassVar[str] = "rae"
     spectral: bool = Field(False, description="spectral normalisation of all layers")
+    ends: Literal["normalised", "plain"] = Field(
+        "normalised", description="plain: pixels as they are, no batch norm beside data and code (Takida et al. 2022)"
+    )
 
     def options(self, shapes: Shapes) -> dict[str, Any]:
         """Add the normalisation and the kernels, which are larger for CelebA in the program."""
         kernel = 5 if min(shapes.event_shape[1:]) >= 64 else 4
-        return super().options(shapes) | {"spectral": self.spectral, "kernel": kernel}
+        return super().options(shapes) | {"spectral": self.spectral, "kernel": kernel, "ends": self.ends}
 
     @staticmethod
     def family() -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
