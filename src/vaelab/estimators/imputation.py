@@ -291,7 +291,7 @@ class Predictive:
         return [self._back(table) for table in self.asked.quantiles(torch.tensor(wanted, dtype=torch.float64))]
 
     def interval(self, coverage: float = 0.9) -> Interval:
-        """Ends between which a column is with this probability, as much on either side."""
+        """Give ends between which a column is with this probability, as much on either side."""
         check_share("coverage", coverage)
         rest = (1 - coverage) / 2
         return Interval(*self.quantiles((rest, 1 - rest)))

@@ -41,6 +41,7 @@ __all__ = [
     "Adversarial",
     "Bernoulli",
     "CodeNorm",
+    "Completion",
     "Conditional",
     "ContinuousBernoulli",
     "DecodedVariance",
