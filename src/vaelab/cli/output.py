@@ -142,7 +142,9 @@ def write_imputed(
         raise InputError("a run of images", "one of a table", "In Python: vaelab.load(run).impute(X, mask=…).")
     schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
     # means depend on the row alone; draws of one part are not those of another
-    asked = [Imputation(trained, x, c, k, seed if draws is None else seed + i) for i, (x, c) in enumerate(split.parts())]
+    asked = [
+        Imputation(trained, x, c, k, seed if draws is None else seed + i) for i, (x, c) in enumerate(split.parts())
+    ]
     if draws is None:
         tables = {out: [part.mean().cpu() for part in asked]}
     else:
