@@ -140,6 +140,7 @@ def _given_rows() -> Iterator[tuple[str, Place]]:
     """What takes gaps and text."""
     yield "GaussianVAE(likelihood='mixed').fit(X)", lambda v: new(likelihood="mixed").fit(v).sample(2)
     yield "mixed.impute(X)", lambda v: mixed().impute(v)
+    yield "GaussianVAE.impute(X)", lambda v: fitted().impute(v)
     yield "mixed.predictive(X, '0')", lambda v: mixed().predictive(v, "0").predict()
     yield "mixed.score_samples(X)", lambda v: mixed().score_samples(v)
     yield "compare_tables(X, fake)", lambda v: str(vaelab.compare_tables(v, pd.DataFrame(X)))
