@@ -28,7 +28,7 @@ from vaelab.model.distributions import draw, within
 from vaelab.model.vae import VAE
 
 _OF_PRIOR, _OF_ENCODER = 10, 5  # one draw of so many
-_STARTS = 3
+_BRANCHES = 2  # climbs from draws of the prior
 _STEPS, _LENGTHS, _ENOUGH = 8, (1.0, 0.4, 0.1), 0.01  # of the climb: at most, shares of a step, nats that end it
 _REFINED = 3  # times that gaps are filled before a mode is looked for
 _WIDER = 1.1  # deviations of the Gaussians, since posteriors have longer tails
@@ -108,6 +108,7 @@ class _Rows:
     def modes(self, z: Tensor) -> MultivariateNormal:
         """Climb from (S, B, κ) by Fisher scoring; return the Gaussians there, batch shape (S, B)."""
         best = self.log_joint(z)
+        climbing = torch.ones_like(best, dtype=torch.bool)  # each on its own, so that rows are what they are alone
         lengths = torch.tensor(_LENGTHS, dtype=z.dtype, device=z.device).view(-1, 1, 1, 1)
         for _ in range(_STEPS):
             gradient, information = self.scores(z)
@@ -115,11 +116,11 @@ class _Rows:
             tried = z + lengths * move
             found = self.log_joint(tried.flatten(0, 1)).unflatten(0, tried.shape[:2])
             top, which = found.nan_to_num(nan=-torch.inf).max(0)
-            better = top > best
+            better = climbing & (top > best)
+            climbing = climbing & (top - best > _ENOUGH)
             z = torch.where(better[..., None], tried.gather(0, which[None, ..., None].expand(1, *z.shape))[0], z)
-            gain = torch.where(better, top - best, 0.0).max()
-            best = torch.maximum(top, best)
-            if float(gain) < _ENOUGH:
+            best = torch.where(better, top, best)
+            if not bool(climbing.any()):
                 break
         information = self.scores(z)[1]
         return MultivariateNormal(z, precision_matrix=information / _WIDER**2, validate_args=False)
@@ -167,8 +168,10 @@ def complete(
         z = _drawn(parts, noise[:first].to(x), q.mean)
         starts = q.mean[None]
         if first:
-            weights = (rows.log_joint(z) - _mixture(parts, z)).nan_to_num(nan=-torch.inf).softmax(0)
-            starts = torch.cat([starts, _chosen(z, weights, _STARTS - 1)])
+            log_w = (rows.log_joint(z) - _mixture(parts, z)).nan_to_num(nan=-torch.inf)
+            starts = torch.cat([starts, _chosen(z, log_w.softmax(0), 1)])
+        if (own := parts[0][1]) > 1:  # branches that the encoder does not know
+            starts = torch.cat([starts, _chosen(z[:own], _flattened(log_w[:own]).softmax(0), _BRANCHES)])
         found = rows.modes(starts)
         counts = [(k - first + i) // len(starts) for i in range(len(starts))][::-1]
         parts += [
@@ -194,6 +197,12 @@ def _mixture(parts: list[tuple[Distribution, int]], z: Tensor) -> Tensor:
     total = sum(count for _, count in parts)
     each = [law.log_prob(z) + torch.tensor(count / total).log().item() for law, count in parts if count]
     return torch.stack(each).logsumexp(0)
+
+
+def _flattened(log_w: Tensor) -> Tensor:
+    """Log-weights of which several count: as far from their mean as they are in units of their deviation."""
+    log_w = log_w.clamp(min=torch.finfo(log_w.dtype).min / 1e10)
+    return (log_w - log_w.mean(0)) / log_w.std(0).clamp(min=1.0)
 
 
 def _chosen(z: Tensor, weights: Tensor, count: int) -> Tensor:
