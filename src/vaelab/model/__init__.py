@@ -12,6 +12,7 @@ from vaelab.model.distributions import (
     variance_ratio,
 )
 from vaelab.model.gaps import Gaps, gap_patterns
+from vaelab.model.hiding import Hiding
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
 from vaelab.model.pixels import Bernoulli, ContinuousBernoulli, DiscretizedLogisticMixture
@@ -52,6 +53,7 @@ __all__ = [
     "FullCovariance",
     "Gaps",
     "Gaussian",
+    "Hiding",
     "Importance",
     "Isotropic",
     "JacobianPenalty",

@@ -29,6 +29,7 @@ from torch.distributions import Distribution
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.model.contexts import evaluating, full_precision, still
 from vaelab.model.distributions import count_active, draw, kl, variance_ratio, within
+from vaelab.model.hiding import Hiding
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.posteriors import Diagonal, Posterior
 from vaelab.model.priors import Prior, Standard
@@ -55,6 +56,7 @@ class Axes(TypedDict, total=False):
     likelihood: Likelihood
     regularizers: Iterable[Regularizer]
     draws: int
+    hiding: Hiding | None
 
 
 @final
@@ -95,9 +97,10 @@ class VAE(Trainable):
         likelihood: Likelihood | None = None,
         regularizers: Iterable[Regularizer] | None = None,
         draws: int = 1,
+        hiding: Hiding | None = None,
     ) -> None:
         super().__init__()
-        self.latent_dim, self.draws = latent_dim, draws
+        self.latent_dim, self.draws, self.hiding = latent_dim, draws, hiding
         self.encoder, self.decoder = encoder, decoder
         self.posterior = Diagonal() if posterior is None else posterior
         self.prior = Standard(latent_dim) if prior is None else prior
@@ -152,8 +155,9 @@ class VAE(Trainable):
         return (sum(self._noise_counts()),)
 
     def _noise_counts(self) -> list[int]:
-        """Count the standard normals per row: for z, then for each regulariser."""
-        return [self.draws * self.latent_dim, *(r.noise_count(self.latent_dim) for r in self._regularizers())]
+        """Count the standard normals per row: for z, for each regulariser, and for what is hidden."""
+        counts = [self.draws * self.latent_dim, *(r.noise_count(self.latent_dim) for r in self._regularizers())]
+        return counts if self.hiding is None else [*counts, self.hiding.noise_count]
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Return q(z | x): batch shape (B,), event shape (κ,)."""
@@ -184,13 +188,16 @@ class VAE(Trainable):
         Objective
             Per-sample distortion and penalties, nats.
         """
-        q, p = self.encode(x, c), self.prior(c)
         if noise is None:
             noise = torch.randn(len(x), *self.noise_shape, dtype=x.dtype, device=x.device)
         own, rest = noise, None
-        if noise.shape[1] != self.latent_dim:  # several draws, or penalties that need noise
+        if noise.shape[1] != self.latent_dim:  # several draws, penalties that need noise, or entries to hide
             own, *rest = noise.split(self._noise_counts(), dim=1)
-        z, parameters, distortion = self._drawn(x, c, q, own)
+        seen = scored = x
+        if self.hiding is not None and rest is not None:
+            seen, scored = self.hiding(x, rest.pop())
+        q, p = self.encode(seen, c), self.prior(c)
+        z, parameters, distortion = self._drawn(scored, c, q, own)
         passed = Draw(x, c, q, p, z, parameters, self.decoder, self.likelihood)
         with full_precision(x):
             penalties = {
@@ -229,7 +236,7 @@ class VAE(Trainable):
 
     def steps_before(self) -> list[Step]:
         """Those of the regularisers, on the codes of the batch as they are before the networks move."""
-        own = zip(self._regularizers(), pairwise(accumulate(self._noise_counts())), strict=True)
+        own = zip(self._regularizers(), pairwise(accumulate(self._noise_counts())), strict=False)
         steps = [r.step_before(partial(self._still_codes, slice(*ends))) for r, ends in own]
         return [step for step in steps if step is not None]
 
