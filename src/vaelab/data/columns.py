@@ -320,15 +320,15 @@ class Schema:
         x
             As in `to_tensor`.
         filled
-            (n, d) the same rows, coded, without gaps.
+            (n, d) the same rows, coded; what is NaN stays a gap.
         name
             How the caller calls it, for messages.
 
         Returns
         -------
         data frame, array or tensor
-            A copy. Columns of numbers with gaps become floating-point ones; those without keep their dtype, and so do
-            categories. Nested lists become arrays. Columns apart stay as they are.
+            A copy. Nullable whole numbers become floating-point ones unless what is filled in is whole; other columns
+            keep their dtype. Nested lists become arrays. Columns apart stay as they are.
         """
         return fill_in(self, x, filled, name)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def fill_in(schema: Schema, x: object, filled: Tensor, name: str = "X") -> Any:
-    """Return x with its gaps filled; see `Schema.fill`."""
+    """Return x with its gaps filled, but for those that stay NaN; see `Schema.fill`."""
     if is_polars(x):
         before = plain_rows(x, name)
         after = fill_in(schema, before, filled, name)
@@ -33,7 +33,7 @@ def fill_in(schema: Schema, x: object, filled: Tensor, name: str = "X") -> Any:
     if not is_frame(x) and not isinstance(x, np.ndarray):
         out = np.array(x, dtype=object if any(schema.levels) else np.float64)
     for column, place, found in zip(schema.columns, places, values.T, strict=True):
-        gone = read(place).missing
+        gone = read(place).missing & ~np.isnan(found)
         if not gone.any():
             continue
         new = found[gone] if column.levels is None else as_objects(column, found[gone])
@@ -48,7 +48,8 @@ def fill_in(schema: Schema, x: object, filled: Tensor, name: str = "X") -> Any:
 
 def _patched(series: Any, gone: np.ndarray[Any, Any], new: np.ndarray[Any, Any], column: TableColumn) -> Any:
     """Return a pandas column with new values in its gaps."""
-    if column.levels is None and getattr(series.dtype, "kind", "O") in "iu":  # nullable whole numbers
+    whole = getattr(series.dtype, "kind", "O") in "iu" and column.levels is None  # nullable ones, since there are gaps
+    if whole and (np.asarray(new) != np.rint(new)).any():
         series = series.astype("Float64")
     if hasattr(series.dtype, "categories"):
         series = series.cat.add_categories([v for v in dict.fromkeys(new) if v not in series.cat.categories])

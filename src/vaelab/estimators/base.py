@@ -31,6 +31,7 @@ from vaelab.data.checks import (
 from vaelab.data.frames import polars_dtypes
 from vaelab.diagnostics.prune import Pruned
 from vaelab.errors import InputError, NotNumbersError
+from vaelab.estimators.imputation import Completing
 from vaelab.estimators.specified import Specified, drawn_seed, seed_of, unchanged_by_failure
 from vaelab.runs.given import Wanted, sample_wanted
 from vaelab.runs.trained import Trained
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _MOST_DRAWS = 1_000_000  # of z per row, which take days
 
 
-class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  # type: ignore[misc]
+class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  # type: ignore[misc]
     """What `GaussianVAE`, `ConditionalVAE` and `TwoStageVAE` do.
 
     Attributes
@@ -291,36 +292,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  
         seed = seed_of(self.random_state if random_state is None else random_state)
         c = self.trained_.conditions(y, len(x))
         return self.trained_.log_likelihood(x, c, k=k, density=density, seed=seed).numpy()
-
-    def impute(
-        self, X: Any, y: Any = None, *, draws: int = 100, random_state: int | np.random.RandomState | None = None
-    ) -> Any:
-        """Fill in the missing entries of a table, after a fit with ``likelihood="mixed"``.
-
-        Numbers become their mean given what was observed in the row, categories the most likely level, both by
-        self-normalised importance weights (P. Mattei, J. Frellsen, "MIWAE", ICML 2019).
-
-        Parameters
-        ----------
-        X, y
-            Rows with missing entries, and conditions as in `fit`.
-        draws
-            Of z per row; the more, the closer to the model's own mean.
-        random_state
-            Seed or generator of the draws; ``self.random_state`` if None.
-
-        Returns
-        -------
-        array or data frame
-            A copy of X, in its own container; entries that were there are the same. In a data frame columns without
-            gaps keep their dtypes, columns of numbers with gaps are floating-point.
-        """
-        check_is_fitted(self)
-        check_count("draws", draws, most=_MOST_DRAWS)
-        x = self._validated(X, reset=False)
-        seed = seed_of(self.random_state if random_state is None else random_state)
-        filled = self.trained_.impute(x, self.trained_.conditions(y, len(x)), draws=draws, seed=seed)
-        return X if self.schema_ is None else self.schema_.fill(X, filled)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples`, so that model selection prefers the higher bound."""

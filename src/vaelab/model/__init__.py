@@ -13,6 +13,7 @@ from vaelab.model.distributions import (
 )
 from vaelab.model.gaps import Gaps, gap_patterns
 from vaelab.model.hiding import Hiding
+from vaelab.model.imputation import Completion, complete, completed, impute, quantiles
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
 from vaelab.model.pixels import Bernoulli, ContinuousBernoulli, DiscretizedLogisticMixture
@@ -71,10 +72,14 @@ __all__ = [
     "Variance",
     "WeightNorm",
     "absorb_prior",
+    "complete",
+    "completed",
     "count_active",
     "draw",
     "gap_patterns",
+    "impute",
     "kl",
+    "quantiles",
     "reconstruction_error",
     "row_terms",
     "variance_ratio",

@@ -69,8 +69,39 @@ class Likelihood(nn.Module, ABC):
     def sample(self, parameters: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, *event) x ~ p(x | z), with its noise."""
 
+    def nll_of_observed(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(K, B) −log p of the entries that are there, nats, for rows with NaN where one is missing.
+
+        Raises
+        ------
+        InputError
+            Entries are missing, and the likelihood has no term per entry to leave out.
+        """
+        nll = self.nll_of_draws(parameters, x)
+        if bool(x.isnan().any()) and bool(nll.isnan().any()):
+            got = f"missing entries for {type(self).__name__}"
+            remedy = "Train with likelihood='mixed', or 'gaussian' for images."
+            raise InputError(got, "a likelihood whose entries are independent given z", remedy)
+        return nll
+
+    def moments(self, parameters: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return what is expected of a row's `statistics` given z, and the Fisher information on it; None if unknown.
+
+        With J the derivative of the first by z, Jᵀ diag(information) J is the information on z.
+
+        Returns
+        -------
+        expected, information : Tensor
+            (B, f) each.
+        """
+        return None
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """(B, f) a row in numbers whose expectations are `moments`, NaN where an entry is missing."""
+        return x.flatten(1)
+
     def impute(self, x: Tensor, parameters: Tensor, weights: Tensor) -> Tensor:
-        """Fill in what is missing with its mean over draws of z; refused by default.
+        """Fill in what is missing with its mean over draws of z.
 
         Parameters
         ----------
@@ -85,14 +116,10 @@ class Likelihood(nn.Module, ABC):
         -------
         Tensor
             x without gaps; what was observed stays as it is.
-
-        Raises
-        ------
-        InputError
-            The likelihood has no place for missing entries.
         """
-        got = f"missing entries for {type(self).__name__}"
-        raise InputError(got, "a likelihood that can leave entries out", "Train with likelihood='mixed'.")
+        each = self.mean(parameters.flatten(0, 1)).unflatten(0, parameters.shape[:2])
+        weights = weights.view(*weights.shape, *(1,) * (x.ndim - 1))
+        return torch.where(x.isnan(), (weights * each).sum(0), x)
 
     def beside(self, parameters: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Name → (B,) nats that training adds to −log p(x | z), such as those of which entries are missing."""
@@ -181,6 +208,21 @@ class Gaussian(Likelihood):
         """Terms ½ [(x − μ)²/γ + log 2πγ], nats."""
         squared, gamma = self._errors_of_draws(parameters, x)
         return 0.5 * (squared / gamma + (gamma.log() + math.log(2 * math.pi)))
+
+    def nll_of_observed(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(K, B) nats of the entries that are there; γ is that of rows that are drawn, which none is fitted to."""
+        expected, information = self.moments(parameters.flatten(0, 1))
+        row, observed = self.statistics(x), ~x.flatten(1).isnan()
+        squared = torch.where(observed, row - expected.unflatten(0, parameters.shape[:2]), 0.0).square()
+        information = information.unflatten(0, parameters.shape[:2])
+        each = squared * information - observed * (information.log() - math.log(2 * math.pi))
+        return 0.5 * each.sum(-1)
+
+    def moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return μ and 1/γ, (B, d) each."""
+        mean, raw = self.variance.split(parameters)
+        gamma = self.variance.generative(raw).to(mean.dtype).clamp(min=torch.finfo(mean.dtype).tiny)
+        return self._linked(mean).flatten(1), (1 / gamma).expand(mean.shape).flatten(1)
 
     def _errors_of_draws(self, parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return squared errors, (K, B, *event), and γ, broadcastable to them."""

@@ -29,6 +29,8 @@ from vaelab.model.ordinal import ordered_log_probabilities
 from vaelab.model.variances import ProfiledVariance, Variance
 from vaelab.types import ParameterGroup
 
+_LEAST_SHARE = 1e-6  # of a level, in the information on it
+
 
 class _Group(NamedTuple):
     """Categorical columns of equally many levels: their logits stand side by side, and are handled together."""
@@ -205,6 +207,29 @@ class Mixed(Likelihood):
         """(B, d) x with its gaps filled: numbers by their mean over the draws, categories by the most likely level."""
         each = self._expected(parameters.flatten(0, 1)).unflatten(0, parameters.shape[:2])
         return torch.where(x.isnan(), self._decide((weights[..., None] * each).sum(0)), x)
+
+    def moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means of the numbers and probabilities p of the levels, and 1/γ and 1/p: (B, numbers + Σ levels)."""
+        expected = self._expected(parameters)
+        information = 1 / expected.clamp(min=_LEAST_SHARE)
+        if self.variance is not None:
+            gamma = self.variance.gamma.to(expected.dtype).clamp(min=torch.finfo(expected.dtype).tiny)
+            information[:, : len(self._numbers)] = 1 / gamma
+        return expected, information
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """(B, numbers + Σ levels) numbers, and 1 for the level that a category has and 0 for the others."""
+        codes, parts = x.index_select(1, self._categories), [x.index_select(1, self._numbers)]
+        for group in self._groups:
+            own = codes[:, group.first : group.first + group.columns].unsqueeze(2)
+            chosen = (own == torch.arange(group.levels, device=x.device)).to(x.dtype)
+            parts.append(torch.where(own.isnan(), torch.nan, chosen).flatten(1))
+        return torch.cat(parts, dim=1)
+
+    def shares(self, parameters: Tensor) -> dict[int, Tensor]:
+        """Place of each category in the table → (B, levels) probabilities."""
+        each = [part for _, logits in self._logits(parameters) for part in logits.softmax(2).unbind(1)]
+        return dict(zip(self._categories.tolist(), each, strict=True))
 
     def _expected(self, parameters: Tensor) -> Tensor:
         """(B, numbers + Σ levels) means of the numbers and probabilities of the levels, in the decoder's order."""

@@ -23,6 +23,9 @@ from vaelab.model.likelihoods import Likelihood
 _SMALL: Final = 0.25
 """Half logits below which the continuous Bernoulli's closed forms lose digits to cancellation."""
 
+_LEAST_VARIANCE: Final = 1e-4  # of a pixel, in the information on it
+_WIDEST: Final = 40.0  # half logits, beyond which the variance is 1/η²
+
 _LEAST_LOG_SCALE: Final = -7.0
 _MOST_LOG_SCALE: Final = 7.0  # only where samples and means are made: a wider logistic is two spikes at 0 and 1 as well
 _OFF_GRID: Final = 0.025  # of the distance of two grey levels: 1e-4 for 256 of them
@@ -38,6 +41,17 @@ class Bernoulli(Likelihood):
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B,) −Σ [x log p + (1 − x) log(1 − p)], nats."""
         return F.binary_cross_entropy_with_logits(parameters, x, reduction="none").flatten(1).sum(1)
+
+    def nll_of_observed(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(K, B) nats of the pixels that are there."""
+        row = x.nan_to_num().expand_as(parameters)
+        each = F.binary_cross_entropy_with_logits(parameters, row, reduction="none")
+        return torch.where(x.isnan(), 0.0, each).flatten(2).sum(2)
+
+    def moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return p and 1/(p (1 − p)), (B, d) each."""
+        p = self.mean(parameters).flatten(1)
+        return p, 1 / (p * (1 - p)).clamp(min=_LEAST_VARIANCE)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """(B, *event) the probabilities."""
@@ -65,6 +79,19 @@ class ContinuousBernoulli(Likelihood):
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B,) −log p(x | z) in nats for x in [0, 1], a density with respect to x."""
         return (parameters * (0.5 - x) + _log_sinhc(parameters / 2)).flatten(1).sum(1)
+
+    def nll_of_observed(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(K, B) nats of the pixels that are there."""
+        each = parameters * (0.5 - x.nan_to_num()) + _log_sinhc(parameters / 2)
+        return torch.where(x.isnan(), 0.0, each).flatten(2).sum(2)
+
+    def moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return A′(η) and 1/A″(η), with A″(η) = 1/η² − 1/(2 sinh(η/2))², (B, d) each."""
+        half = parameters.flatten(1) / 2
+        wide, square = half.abs().clamp(_SMALL, _WIDEST), half.clamp(-_SMALL, _SMALL).square()
+        exact = 0.25 * (1 / wide.square() - 1 / wide.sinh().square())
+        variance = torch.where(half.abs() < _SMALL, 1 / 12 - square * (1 / 60 - square / 378), exact)
+        return self.mean(parameters).flatten(1), 1 / variance.clamp(min=_LEAST_VARIANCE)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """(B, *event) A′(η) = ½ + ½ (coth(η/2) − 2/η)."""

@@ -324,41 +324,6 @@ class VAE(Trainable):
         z = torch.stack(zs)
         return Importance(z, -self.likelihood.nll_of_draws(self._decoded(zs, c, x), x), q.log_prob(z))
 
-    @torch.no_grad()
-    def impute(self, x: Tensor, c: Tensor | None = None, *, noise: Tensor) -> Tensor:
-        """Fill in what is missing: E[x_missing | x_observed], by self-normalised importance weights over draws of z.
-
-        P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019. Of
-        each draw the decoder's means and probabilities are averaged, not samples. The estimate is
-        consistent in the number of draws, and as good as the model.
-
-        Parameters
-        ----------
-        x, c
-            As for `forward`; NaN where an entry is missing.
-        noise
-            (draws, B or 1, κ) standard normals.
-
-        Returns
-        -------
-        Tensor
-            (B, d) x with its gaps filled: numbers by their mean, categories by the most likely level.
-
-        Raises
-        ------
-        InputError
-            Entries are missing and the likelihood has no place for that.
-        """
-        if not bool(x.isnan().any()):
-            return x.clone()
-        q, p = self.encode(x, c), self.prior(c)
-        if self.posterior.degenerate:  # one z, which has all the weight
-            return self.likelihood.impute(x, self.decoder(q.mean, c).to(x.dtype)[None], x.new_ones(1, len(x)))
-        zs = [draw(q, row.to(x.dtype)) for row in noise]
-        z, parameters = torch.stack(zs), self._decoded(zs, c, x)
-        log_p = p.log_prob(z) - self.likelihood.nll_of_draws(parameters, x)
-        return self.likelihood.impute(x, parameters, (log_p - q.log_prob(z)).softmax(0))
-
     def sample(
         self,
         n: int,

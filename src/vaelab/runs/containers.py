@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,16 +14,23 @@ if TYPE_CHECKING:
     from vaelab.runs.trained import Trained
 
 
-def in_container(trained: Trained, values: Tensor, like: Any = None) -> Any:
-    """Turn rows in the data's units into what the data of a training came in; see `Trained.returned`."""
+def in_container(trained: Trained, values: Tensor, like: Any = None, *, rounded: bool = True) -> Any:
+    """Turn rows in the data's units into what the data of a training came in; see `Trained.returned`.
+
+    Without `rounded`, columns that came as whole numbers are floating-point.
+    """
     facts, name = trained.facts, trained.scaling.dtype
     container, out = facts.container, values.cpu()
     if trained.schema is not None and container != "torch":
-        coded = out.to(getattr(torch, name))
+        coded, schema, dtypes = out.to(getattr(torch, name)), trained.schema, facts.dtypes
+        if not rounded:
+            whole = {column.name for column in schema.columns if column.whole and column.levels is None}
+            columns = tuple(replace(c, dtype="float64") if c.name in whole else c for c in schema.columns)
+            schema, dtypes = replace(schema, columns=columns), {k: v for k, v in dtypes.items() if k not in whole}
         if container == "numpy":
-            return trained.schema.to_array(coded, like=like)
-        frame = trained.schema.to_frame(coded, like=like)
-        return frame if container == "pandas" else to_polars(frame, facts.dtypes)
+            return schema.to_array(coded, like=like)
+        frame = schema.to_frame(coded, like=like)
+        return frame if container == "pandas" else to_polars(frame, dtypes)
     if name == "uint8" and facts.kind == "image":
         out = out.clamp(0, 255).round().to(torch.uint8)
     else:

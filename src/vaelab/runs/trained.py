@@ -38,8 +38,8 @@ from vaelab.training import stream
 
 _NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
 _CARRIES = math.exp(-0.2)  # ratio of variances at which a dimension carries a tenth of a nat
-_MOST_DRAWS = 20_000  # of z, decoded at once
-_FARTHEST = 1e100  # deviations from the mean, beyond which rows score alike: what networks make of it has a square
+FARTHEST = 1e100
+"""Deviations from the mean beyond which rows of a table are alike: what networks make of it has a square."""
 _DRAWN, _LEAST_DRAWN = 2**20, 1000  # numbers, and rows at least, that are drawn from one stream
 
 
@@ -220,10 +220,11 @@ class Trained:
 
     def _spans(self, rows: Tensor) -> Iterator[slice]:
         """Divide rows, or codes, into blocks."""
-        return spans(len(rows), rows_at_once(self._widest))
+        return spans(len(rows), rows_at_once(self.widest))
 
     @property
-    def _widest(self) -> tuple[int, ...]:  # of a table it may be what the decoder says: a number for every level
+    def widest(self) -> tuple[int, ...]:
+        """Shape of a row, or of what the decoder says of one of a table, where that is more: a number per level."""
         event = self.facts.event_shape
         return event if len(event) > 1 else max(event, self.vae.likelihood.parameter_shape(event), key=math.prod)
 
@@ -236,10 +237,10 @@ class Trained:
     @torch.no_grad()
     def encode(self, x: Tensor, c: Conditions | None = None) -> Tensor:
         """(n, κ) posterior means; c is in the network's units, as from `conditions`, here and below."""
-        vae, dtype = self._exact()
+        vae, dtype = self.exact()
         return torch.cat([vae.encode(*block).mean.float() for block in self.blocks(x, c, dtype)])
 
-    def _exact(self) -> tuple[VAE, torch.dtype]:
+    def exact(self) -> tuple[VAE, torch.dtype]:
         """Return the model, of a table in float64: in float32 the last bits of a row depend on the rows beside it."""
         if self.facts.kind != "table":
             return self.vae, torch.float32
@@ -273,7 +274,7 @@ class Trained:
         noise
             (draws, κ) standard normals, the same for every row, so that a row's score depends on that row alone.
         """
-        parts, caveat, law = [], None, self._law()
+        parts, caveat, law = [], None, self.law()
         for vae, own, conditions, shared in self._scored(x, noise, c):
             caveat = caveat or vae.likelihood.caveat(own)
             parts.append(vae.elbo(own, conditions, noise=shared, law=law))
@@ -291,7 +292,7 @@ class Trained:
         InputError
             The likelihood has no terms per entry.
         """
-        scored, law = self._scored(x, noise, c), self._law()
+        scored, law = self._scored(x, noise, c), self.law()
         parts = [vae.costs(own, conditions, noise=shared, law=law) for vae, own, conditions, shared in scored]
         entries, divergence = (torch.cat(each).cpu().double() for each in zip(*parts, strict=True))
         return entries + self.scaling.log_volumes_of(x), divergence
@@ -300,13 +301,13 @@ class Trained:
         self, x: Tensor, noise: Tensor, c: Conditions | None
     ) -> Iterator[tuple[VAE, Tensor, Tensor | None, Tensor]]:
         """Yield the model, blocks of rows and conditions in its units and precision, and the noise that all share."""
-        vae, dtype = self._exact()
+        vae, dtype = self.exact()
         for own, conditions in self.blocks(x, c, dtype):
             if dtype == torch.float64:  # of a table, whose numbers have no limits
-                own = own.clamp(-_FARTHEST, _FARTHEST)
+                own = own.clamp(-FARTHEST, FARTHEST)
             yield vae, own, conditions, noise[:, None].to(self.device)
 
-    def _law(self) -> Callable[[Tensor], Tensor] | None:
+    def law(self) -> Callable[[Tensor], Tensor] | None:
         """Return the log-density that a lossless code was chosen with; None for others, whose law is the prior."""
         if not self.facts.lossless:
             return None
@@ -339,40 +340,6 @@ class Trained:
         batches = as_batches(x, c, self.scaling).to(self.device)
         found = importance_weighted_bounds(self.vae, batches, densities={"law": law}, draws=k, seed=seed)
         return found.bound["law"] - self.scaling.log_volume_of(x)
-
-    @torch.no_grad()
-    def impute(self, x: Tensor, c: Conditions | None = None, *, draws: int = 100, seed: int = 0) -> Tensor:
-        """(n, *event) x with its gaps filled in, by `VAE.impute`; what was observed stays as it was.
-
-        Parameters
-        ----------
-        x, c
-            (n, *event) rows, NaN where an entry is missing, and (n, *shape) or None.
-        draws
-            Of z per row. They are the same for every row, so that what is filled in depends on that row alone.
-        seed
-            Of the draws.
-
-        Raises
-        ------
-        InputError
-            Fewer than one draw, or gaps in rows of a model that has no place for them.
-        """
-        if draws < 1:
-            raise InputError(f"draws={draws}", "at least 1")
-        gaps = x.isnan().flatten(1).any(1).nonzero().flatten().cpu()
-        out = x.clone()
-        noise = torch.randn(
-            draws, 1, self.vae.latent_dim, generator=stream(self.device, seed, "impute"), device=self.device
-        )
-        size = max(1, rows_at_once(self._widest, most=_MOST_DRAWS) // draws)
-        for rows in gaps.split(size):
-            own = None if c is None else c.index_select(0, rows.to(c.device)).to(self.device)
-            part = x[rows]
-            filled = self.vae.impute(self.scaling.to_net(part).to(self.device), own, noise=noise)
-            found = self.scaling.from_net(filled).to(part)
-            out[rows] = torch.where(part.isnan(), found, part)
-        return out
 
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""

@@ -1,0 +1,185 @@
+"""What a trained model says of missing entries, in the data's own units: means, draws, quantiles, probabilities."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaelab.data import Conditions
+from vaelab.errors import InputError, VaelabWarning
+from vaelab.model import VAE, Completion, Mixed, complete, completed, quantiles
+from vaelab.runs.trained import FARTHEST, Trained
+from vaelab.training import stream
+
+_AT_ONCE = 5_000_000  # numbers that the decoder says of all draws of a block of rows
+_MOST_ROWS = 250
+_NOISY = 4  # values for each draw of z, for what depends on the noise
+_FEW, _SHARE = 5.0, 0.05  # draws that are too few to carry the weight, and share of rows where they are that is said
+
+
+class _Block(NamedTuple):
+    """Some rows with gaps, in the network's units, and draws of z for them."""
+
+    rows: Tensor
+    vae: VAE
+    x: Tensor
+    completion: Completion
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """What is missing from rows, by p(x_missing | x_observed).
+
+    Attributes
+    ----------
+    trained
+        The model. Where the code is the whitened columns, the law that it was chosen with takes the prior's place.
+    x, c
+        (n, *event) rows in the data's units, floating, NaN where an entry is missing; conditions as for `Trained`.
+    k
+        Draws of z per row.
+    seed
+        Of the draws. Those of z are the same for every row, so that means and quantiles depend on the row alone.
+    """
+
+    trained: Trained
+    x: Tensor
+    c: Conditions | None = None
+    k: int = 200
+    seed: int = 0
+
+    def mean(self) -> Tensor:
+        """(n, *event) x with its gaps filled by means in the network's units, categories by their most likely level.
+
+        Of a column of normal scores that is the value at the mean score, which is in range and on the column's grid.
+        """
+        return self._filled(lambda block: block.vae.likelihood.impute(block.x, *block.completion)[None], 1)[0]
+
+    def expected(self) -> Tensor:
+        """(n, *event) x with its gaps filled by means in the data's units, categories by their most likely level."""
+        out, marginals = self.mean(), self.trained.scaling.marginals
+        if marginals is None:
+            return out
+        means = self._filled(self._means_of_scores, 1, own_units=True)[0]
+        scores = torch.tensor([column is not None for column in marginals.columns], device=out.device)
+        return torch.where(scores, means, out)
+
+    def draws(self, count: int) -> Tensor:
+        """(count, n, *event) x with its gaps filled by draws, with the noise of p(x | z).
+
+        Raises
+        ------
+        InputError
+            The posterior is deterministic.
+        """
+        self._check_spread("draws")
+        return self._filled(
+            lambda block: completed(block.vae, block.x, block.completion, count, generator=block.generator), count
+        )
+
+    def quantiles(self, q: Tensor) -> Tensor:
+        """(m, n, *event) x with its gaps filled by m quantiles; categories without an order, which have none, stay NaN.
+
+        Raises
+        ------
+        InputError
+            The posterior is deterministic.
+        """
+        self._check_spread("quantiles")
+
+        def of(block: _Block) -> Tensor:
+            found = quantiles(*self._values(block), q)
+            return torch.where(block.x.isnan(), found.index_fill(-1, plain, torch.nan), block.x)
+
+        schema = self.trained.schema
+        names = [] if schema is None else [j for j, column in enumerate(schema.columns) if column.kind == "category"]
+        plain = torch.tensor(names, dtype=torch.int64, device=self.trained.device)
+        return self._filled(of, len(q))
+
+    def probabilities(self) -> dict[int, Tensor]:
+        """Place of each category → (n, levels) probabilities, float64; of an entry that is there, 1 for its level.
+
+        Raises
+        ------
+        InputError
+            The model is of no table with categories.
+        """
+        law = self.trained.vae.likelihood
+        levels = law.levels if isinstance(law, Mixed) else ()
+        if not any(levels):
+            remedy = "Train with likelihood='mixed' on a table with text or categories."
+            raise InputError("probabilities of a model without categories", "a mixed table with some", remedy)
+        out = {}
+        for place, count in enumerate(levels):
+            if count:
+                own = self.x[:, place, None].cpu()
+                out[place] = (own == torch.arange(count)).double()
+        for block in self._blocks():
+            parameters, weights = block.completion
+            for place, p in block.vae.likelihood.shares(parameters.flatten(0, 1)).items():  # type: ignore[operator]
+                mean = (weights[..., None] * p.unflatten(0, weights.shape)).sum(0).double().cpu()
+                gone = block.x[:, place].isnan().cpu()
+                out[place][block.rows[gone]] = mean[gone]
+        return out
+
+    def _check_spread(self, what: str) -> None:
+        if self.trained.vae.posterior.degenerate:
+            remedy = "Train a GaussianVAE or a TwoStageVAE."
+            raise InputError(f"{what} of a deterministic posterior, which says nothing of spread", "a VAE", remedy)
+
+    def _values(self, block: _Block) -> tuple[Tensor, Tensor]:
+        """(K', B, *event) draws of whole rows in the network's units, and their (K', B) weights."""
+        flat = block.completion.parameters.flatten(0, 1).repeat(_NOISY, *(1,) * (block.completion.parameters.ndim - 2))
+        drawn = block.vae.likelihood.sample(flat, generator=block.generator)
+        return drawn.unflatten(0, (-1, len(block.x))), block.completion.weights.repeat(_NOISY, 1) / _NOISY
+
+    def _means_of_scores(self, block: _Block) -> Tensor:
+        values, weights = self._values(block)
+        return (weights[..., None] * self.trained.scaling.from_net(values)).sum(0, keepdim=True)
+
+    def _filled(self, of: Callable[[_Block], Tensor], count: int, *, own_units: bool = False) -> Tensor:
+        """(count, n, *event) x with what `of` a block returns in its gaps, (count, B, *event)."""
+        out = self.x.repeat(count, *(1,) * self.x.ndim)
+        for block in self._blocks():
+            found = of(block)
+            part = self.x[block.rows]
+            values = (found if own_units else self.trained.scaling.from_net(found)).to(part)
+            out[:, block.rows] = torch.where(part.isnan(), values, part)
+        return out
+
+    def _blocks(self) -> Iterator[_Block]:
+        """Yield the rows with gaps, some at a time; at the end, say where few draws carry the weight."""
+        trained, size = self.trained, self.trained.vae.latent_dim
+        vae, dtype = trained.exact()
+        noise = torch.randn(
+            self.k, 1, size, generator=stream(trained.device, self.seed, "impute"), device=trained.device
+        )
+        law, effective = trained.law(), []
+        gaps = self.x.isnan().flatten(1).any(1).nonzero().flatten().cpu()
+        widest = torch.Size(trained.widest).numel()
+        at_once = min(_MOST_ROWS, max(1, _AT_ONCE // (widest * max(self.k, 3 * (size + 1)))))
+        for rows in gaps.split(at_once):
+            c = None if self.c is None else self.c.index_select(0, rows.to(self.c.device)).to(trained.device, dtype)
+            x = trained.scaling.to_net(self.x[rows], dtype=dtype).to(trained.device)
+            x = x.clamp(-FARTHEST, FARTHEST) if dtype == torch.float64 else x
+            found = complete(vae, x, c, noise=noise, law=law)
+            effective.append(found.effective)
+            yield _Block(rows, vae, x, found, stream(trained.device, self.seed, "gaps", int(rows[0])))
+        if effective and not vae.posterior.degenerate:
+            self._warn(torch.cat(effective))
+
+    def _warn(self, effective: Tensor) -> None:
+        few = int((effective < min(_FEW, self.k / 2)).sum())
+        if few > _SHARE * len(effective):
+            warnings.warn(
+                f"In {few:,} of {len(effective):,} rows with gaps fewer than {_FEW:g} of {self.k} draws of z carry the "
+                "weight: what is filled in there is a guess, and spread is too narrow. Raise k.",
+                VaelabWarning,
+                stacklevel=6,
+            )
