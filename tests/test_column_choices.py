@@ -107,7 +107,7 @@ def test_what_is_drawn_has_the_dtypes_and_order_of_what_came(tmp_path):
     gaps = frame.assign(
         grade=frame["grade"].mask(frame.index % 3 == 0), price=frame["price"].mask(frame.index % 4 == 0)
     )
-    full = model.impute(gaps, draws=3)
+    full = model.impute(gaps, k=3)
     assert not full.isna().to_numpy().any()
     assert full["id"].equals(frame["id"])
     assert full["junk"].equals(frame["junk"])

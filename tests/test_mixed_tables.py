@@ -91,7 +91,7 @@ def test_frames_in_frames_out(make, tmp_path):
 
 def test_imputation_keeps_what_was_observed_and_fills_the_rest():
     frame = people()
-    out = GaussianVAE(**QUICK).fit(frame).impute(frame, draws=10)
+    out = GaussianVAE(**QUICK).fit(frame).impute(frame, k=10)
     assert not out.isna().to_numpy().any()
     there = frame.notna()
     for name in frame.columns:
@@ -103,9 +103,9 @@ def test_imputation_keeps_what_was_observed_and_fills_the_rest():
 def test_imputed_rows_depend_on_themselves_alone():
     frame = people()
     model = GaussianVAE(**QUICK).fit(frame)
-    whole = model.impute(frame, draws=10)
-    pd.testing.assert_frame_equal(model.impute(frame[7:9], draws=10)[["size", "age"]], whole[7:9][["size", "age"]])
-    some = model.impute(frame[7:9], draws=10)["height"]
+    whole = model.impute(frame, k=10)
+    pd.testing.assert_frame_equal(model.impute(frame[7:9], k=10)[["size", "age"]], whole[7:9][["size", "age"]])
+    some = model.impute(frame[7:9], k=10)["height"]
     np.testing.assert_allclose(some, whole["height"][7:9], rtol=1e-6)
 
 
@@ -181,6 +181,7 @@ def test_scores_are_of_what_was_observed_in_the_units_of_the_table():
             "unknown level 'Bern' in column 'city'",
         ),
         (lambda: GaussianVAE(**QUICK).fit(people()).impute(people(), draws=0), "draws=0"),
+        (lambda: GaussianVAE(**QUICK).fit(people()).impute(people(), k=0), "k=0"),
         (lambda: GaussianVAE(**QUICK).fit(people()).transform(people()[["height"]]), "feature names|1 features"),
     ],
 )
@@ -217,7 +218,7 @@ def test_conditions_stand_beside_gaps():
     frame = people()
     y = np.array(["left", "right"] * 60)
     model = ConditionalVAE(**QUICK).fit(frame, y)
-    assert not model.impute(frame, y, draws=5).isna().to_numpy().any()
+    assert not model.impute(frame, y, k=5).isna().to_numpy().any()
     assert len(model.sample(4, y="left")) == 4
 
 
@@ -317,6 +318,11 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert not full.isna().any(axis=None)
     there = frame.notna()
     assert (full[frame.columns].astype(object)[there] == frame.astype(object)[there])[there].stack().all()
+    assert main(["impute", run, "people.csv", "-o", "drawn.csv", "--draws", "3", "--k", "50"]) == 0
+    drawn = [pd.read_csv(f"drawn-{i}.csv") for i in (1, 2, 3)]
+    assert all(list(table.columns) == list(frame.columns) and not table.isna().any(axis=None) for table in drawn)
+    assert all((table["height"] == frame["height"])[there["height"]].all() for table in drawn)
+    assert (drawn[0]["height"] != drawn[1]["height"])[~there["height"]].mean() > 0.9
     people(600, seed=1).to_csv("unseen.csv", index=False)
     capsys.readouterr()
     main(["evaluate", "--real", "unseen.csv", "--fake", "fake.csv", "--train", "people.csv", "--html", "two.html"])
@@ -334,4 +340,4 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     main(["train", "digits", "--network", "mlp([8])", "--epochs", "1", "--densities", "gaussian", "--quiet"])
     plain = capsys.readouterr().out.strip().splitlines()[-1]
     assert main(["impute", plain, "-o", "other.csv"]) == 2
-    assert "--likelihood mixed" in capsys.readouterr().err
+    assert "a run of images" in capsys.readouterr().err

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         SequenceVAE,
         TwoStageVAE,
         VAEDetector,
+        VAEImputer,
         load,
     )
     from vaelab.model import VAE
@@ -44,6 +45,7 @@ __all__ = [
     "Settings",
     "TwoStageVAE",
     "VAEDetector",
+    "VAEImputer",
     "__version__",
     "compare",
     "compare_densities",
@@ -70,6 +72,7 @@ _PLACES = {
     "SequenceVAE": "estimators",
     "TwoStageVAE": "estimators",
     "VAEDetector": "estimators",
+    "VAEImputer": "estimators",
     "load": "estimators",
     "prune": "verbs.pruning",
     "recalibrate": "verbs.remedies",

@@ -18,6 +18,7 @@ from vaelab.model import (
     CodeNorm,
     Deterministic,
     Diagonal,
+    DiscretizedLogisticMixture,
     FixedVariance,
     FullCovariance,
     Gaussian,
@@ -28,6 +29,9 @@ from vaelab.model import (
     Regularizer,
     Standard,
     WeightNorm,
+    complete,
+    completed,
+    impute,
 )
 from vaelab.nets import MLP, MLPDecoder, MLPEncoder
 from vaelab.training import Compute, FitSettings, fit
@@ -196,7 +200,7 @@ def test_a_vae_with_some_axes_swapped_shares_the_others_and_is_checked():
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 @pytest.mark.parametrize("posterior", [Diagonal, FullCovariance, Deterministic])
-def test_a_likelihood_without_a_place_for_gaps_says_what_has_one(name, posterior):
+def test_gaps_are_filled_whatever_the_likelihood_and_the_posterior(name, posterior):
     one, likelihood = posterior(), LIKELIHOODS[name]()
     vae = VAE(
         MLPEncoder((6,), one.parameter_count(2), hidden=(8,)),
@@ -205,12 +209,37 @@ def test_a_likelihood_without_a_place_for_gaps_says_what_has_one(name, posterior
         posterior=one,
         likelihood=likelihood,
         regularizers=[],
-    )
-    x, noise = torch.rand(4, 6), torch.randn(5, 4, 2)
-    assert torch.equal(vae.impute(x, noise=noise), x)
-    x[1, 2] = torch.nan
-    with pytest.raises(InputError, match="likelihood='mixed'"):
-        vae.impute(x, noise=noise)
+    ).eval()
+    x, noise = torch.rand(4, 6), torch.randn(40, 1, 2)
+    x[1, 2] = x[3, 0] = x[3, 5] = torch.nan
+    x[2] = torch.nan
+    filled = impute(vae, x, noise=noise)
+    assert filled.isfinite().all()
+    assert torch.equal(filled[~x.isnan()], x[~x.isnan()])
+    if not one.degenerate:
+        drawn = completed(vae, x, complete(vae, x, noise=noise), 3, generator=torch.Generator().manual_seed(0))
+        assert drawn.shape == (3, 4, 6)
+        assert drawn.isfinite().all()
+        assert not torch.equal(drawn[0], drawn[1])
+
+
+@pytest.mark.parametrize("posterior", [Diagonal, Deterministic])
+def test_a_likelihood_without_a_place_for_gaps_says_what_has_one(posterior):
+    one, likelihood = posterior(), DiscretizedLogisticMixture(2)
+    shape = (1, 4, 4)
+    vae = VAE(
+        MLPEncoder(shape, one.parameter_count(2), hidden=(8,)),
+        MLPDecoder(2, likelihood.parameter_shape(shape), hidden=(8,)),
+        latent_dim=2,
+        posterior=one,
+        likelihood=likelihood,
+        regularizers=[],
+    ).eval()
+    x, noise = torch.rand(4, *shape), torch.randn(5, 4, 2)
+    assert torch.equal(impute(vae, x, noise=noise), x)
+    x[1, 0, 2] = torch.nan
+    with pytest.raises(InputError, match=r"independent given z.*likelihood='mixed'"):
+        impute(vae, x, noise=noise)
 
 
 class Laplace(Likelihood):
@@ -245,7 +274,7 @@ def test_a_likelihood_from_outside_fills_gaps_by_its_own_rule():
     vae = vae.replace(encoder=Filled(vae.encoder))
     x, noise = torch.randn(4, 6), torch.randn(5, 4, 3)
     x[1, 2] = x[3, 0] = torch.nan
-    filled = vae.impute(x, noise=noise)
+    filled = impute(vae, x, noise=noise)
     drawn = vae.importance(x, noise=noise)
     weights = (vae.prior().log_prob(drawn.z) + drawn.log_likelihood - drawn.log_q).softmax(0)
     wanted = (weights[..., None] * torch.stack([vae.decode(z) for z in drawn.z])).sum(0)

@@ -140,6 +140,8 @@ def _given_rows() -> Iterator[tuple[str, Place]]:
     """What takes gaps and text."""
     yield "GaussianVAE(likelihood='mixed').fit(X)", lambda v: new(likelihood="mixed").fit(v).sample(2)
     yield "mixed.impute(X)", lambda v: mixed().impute(v)
+    yield "GaussianVAE.impute(X)", lambda v: fitted().impute(v)
+    yield "mixed.predictive(X, '0')", lambda v: mixed().predictive(v, "0").predict()
     yield "mixed.score_samples(X)", lambda v: mixed().score_samples(v)
     yield "compare_tables(X, fake)", lambda v: str(vaelab.compare_tables(v, pd.DataFrame(X)))
     yield "compare_tables(real, X)", lambda v: str(vaelab.compare_tables(pd.DataFrame(X), v))
@@ -190,6 +192,7 @@ def _counts() -> Iterator[tuple[str, Place]]:
     yield "SequenceVAE.sample(steps=)", lambda v: fitted("SequenceVAE").sample(2, v)
     yield "log_likelihood(k=)", lambda v: fitted().log_likelihood(X, k=v)
     yield "impute(draws=)", lambda v: mixed().impute(X, draws=v)
+    yield "impute(k=)", lambda v: mixed().impute(X, k=v)
     yield "diagnose(rows=)", lambda v: vaelab.diagnose(fitted(), X, rows=v, pictures=False).main.name
     yield "enhance(rows=)", lambda v: vaelab.enhance(fitted(), X, densities=["gaussian"], rows=v).sample(2)
     yield "enhance(samples=)", lambda v: vaelab.enhance(fitted(), X, densities=["gaussian"], samples=v).sample(2)
@@ -209,7 +212,7 @@ def _counts() -> Iterator[tuple[str, Place]]:
     yield "data.load(image_size=)", lambda v: data_.load("digits", image_size=v)
 
 
-_OPEN = ("epochs", "batch_size", "context=", "image_size", "largest")
+_OPEN = ("epochs", "batch_size", "context=", "image_size", "largest", "impute(draws")
 """Arguments of which None is a default."""
 
 

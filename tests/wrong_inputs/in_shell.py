@@ -82,7 +82,7 @@ FLAGS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "--nonesuch": ("1",),
     },
     "reconstruct": {"-n": _COUNTS, "-o": _PATHS},
-    "impute": {"-n": _COUNTS, "-o": _PATHS, "--draws": _COUNTS, "--seed": _SEEDS},
+    "impute": {"-n": _COUNTS, "-o": _PATHS, "--draws": _COUNTS, "--k": _COUNTS, "--seed": _SEEDS},
     "encode": {"-n": _COUNTS, "-o": _PATHS},
     "evaluate": {
         "--real": ("", "missing.csv", "run", "narrow.csv", "bad.yaml"),

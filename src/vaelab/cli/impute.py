@@ -15,26 +15,32 @@ def impute(
     data: tyro.conf.Positional[str] = "",
     n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("imputed.csv"),
-    draws: int = 100,
+    draws: int | None = None,
+    k: int = 200,
     seed: int = 0,
 ) -> None:
     """Fill in the missing entries of a table; what is there stays as it is.
 
     Args:
-        run: folder of a run that was trained with --likelihood mixed.
+        run: folder of a run that was trained on a table.
         data: a file; default: the run's own test rows.
         n: how many rows; default: all.
         out: file to write: .csv or .parquet, with categories by name, or .npy, with their numbers.
-        draws: of the code, per row.
+        draws: completed tables, in files imputed-1.csv, imputed-2.csv, …: each a draw of what is missing, with its
+            spread, for statistics that are pooled by Rubin's rules; default: one table of means.
+        k: draws of the code per row, by which means and spread are found.
         seed: of the draws.
     """
     from vaelab import runs
     from vaelab.cli.output import rows_for, write_imputed
 
-    check_count("--draws", draws)
+    if draws is not None:
+        check_count("--draws", draws, most=1000)
+    check_count("--k", k)
     check_seed(seed, "--seed")
     trained = runs.read_run(run)
-    write_imputed(out, trained, rows_for(run, trained, data, n), data, draws=draws, seed=seed)
+    rows = rows_for(run, trained, data, n, gaps=True)
+    write_imputed(out, trained, rows, data, draws=draws, k=k, seed=seed)
 
 
 def run(argv: list[str]) -> None:

@@ -7,6 +7,7 @@ import itertools
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,10 @@ _PICTURED = 16  # rows in a picture of originals above reconstructions
 _WRITTEN = 10_000  # rows of a table that are numbers of Python at once
 
 
-def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Split:
+def rows_for(run: Path, trained: Trained, data: str, n: int | None, *, gaps: bool = False) -> Split:
     """Return the rows a verb was asked for: of the data named, in their own order, or the run's test rows.
+
+    With `gaps`, entries of a table may be missing, whatever the model.
 
     Raises
     ------
@@ -43,21 +46,25 @@ def rows_for(run: Path, trained: Trained, data: str, n: int | None) -> Split:
     if data and trained.conditioning is not None:
         remedy = f"In Python: vaelab.load('{run}').transform(X, y)."
         raise InputError(f"{data} without conditions, for a conditional run", "the run's own test rows", remedy)
-    split = TestSplit(_given_rows(run, trained, data)) if data else _test_rows(run, trained)
+    split = TestSplit(_given_rows(run, trained, data, gaps=gaps)) if data else _test_rows(run, trained)
     _check_shape(split.x, trained, f"{data or 'the test data'}", run)
     if data:
-        trained.scaling.check(split.x, name=data)
+        scaling = replace(trained.scaling, gaps=True) if gaps else trained.scaling
+        scaling.check(split.x, name=data)
     return split if n is None or n >= len(split) else split.subset(torch.arange(n))
 
 
-def _given_rows(run: Path, trained: Trained, data: str) -> Rows:
+def _given_rows(run: Path, trained: Trained, data: str, *, gaps: bool) -> Rows:
     """Read a source whole; of how the run's own was read, take what applies to this one too."""
     from vaelab import runs
-    from vaelab.data import load_rows
+    from vaelab.data import Schema, load_rows
 
+    facts, schema = trained.facts, trained.schema
+    if schema is None and gaps and facts.kind == "table":
+        schema = Schema.of_numbers(facts.event_shape[0], facts.columns)
     source = runs.read_config(run).get("data", {})  # absent where an estimator saved the run
     keys = ("home", "image_size", "grey", "label_column", "separator", "missing")
-    rows, columns = load_rows(data, **{key: source.get(key) for key in keys}, schema=trained.schema)
+    rows, columns = load_rows(data, **{key: source.get(key) for key in keys}, schema=schema)
     return arrange(rows, columns, trained.facts.columns, data)
 
 
@@ -115,23 +122,42 @@ def write_reconstructions(out: Path, trained: Trained, split: Split) -> None:
     _say(out)
 
 
-def write_imputed(out: Path, trained: Trained, split: Split, data: str, *, draws: int, seed: int) -> None:
+def write_imputed(
+    out: Path, trained: Trained, split: Split, data: str, *, draws: int | None, k: int, seed: int
+) -> None:
     """Fill in what is missing of a table's rows, and write them; observed entries are not even rounded.
 
-    Identifiers are those of the file that the rows are of; they are left out where that is not known.
+    Identifiers are those of the file that the rows are of; they are left out where that is not known. There is one file
+    for each draw, with its number behind the name.
+
+    Raises
+    ------
+    InputError
+        The run is of images, or its model has no place for gaps.
     """
-    schema = trained.schema
-    if schema is None:
-        remedy = "Train with --likelihood mixed."
-        raise InputError("a run without a place for missing entries", "one of a mixed table", remedy)
-    filled = (trained.impute(x, c, draws=draws, seed=seed).cpu() for x, c in split.parts())
-    if out.suffix not in (".csv", ".parquet"):
-        _write_table(out, (part.numpy() for part in filled), len(split), schema.names)
+    from vaelab.data import Schema
+    from vaelab.runs.imputation import Imputation
+
+    if trained.facts.kind != "table":
+        raise InputError("a run of images", "one of a table", "In Python: vaelab.load(run).impute(X, mask=…).")
+    schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)
+    # means depend on the row alone; draws of one part are not those of another
+    asked = [
+        Imputation(trained, x, c, k, seed if draws is None else seed + i) for i, (x, c) in enumerate(split.parts())
+    ]
+    if draws is None:
+        tables = {out: [part.mean().cpu() for part in asked]}
     else:
-        rows = _named_rows(schema, data)
-        schema = schema.modelled if rows is None else schema
-        _write_columns(out, schema, filled, len(split), rows)
-    _say(out)
+        drawn = [part.draws(draws).cpu() for part in asked]
+        names = [out.with_name(f"{out.stem}-{i + 1}{out.suffix}") for i in range(draws)]
+        tables = {name: [part[i] for part in drawn] for i, name in enumerate(names)}
+    rows = _named_rows(schema, data) if out.suffix in (".csv", ".parquet") else None
+    for name, parts in tables.items():
+        if out.suffix not in (".csv", ".parquet"):
+            _write_table(name, (part.numpy() for part in parts), len(split), schema.names)
+        else:
+            _write_columns(name, schema.modelled if rows is None else schema, parts, len(split), rows)
+        _say(name)
 
 
 def scores_of(run: Path, trained: Trained, split: Split) -> NDArray[np.float64]:

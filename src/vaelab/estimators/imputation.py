@@ -14,9 +14,10 @@ from torch import Tensor
 
 from vaelab.arguments import check_count, check_share, names_of
 from vaelab.data import Schema
-from vaelab.data.checks import is_frame, plain_rows
+from vaelab.data.checks import is_frame
 from vaelab.data.frames import is_polars
 from vaelab.errors import InputError
+from vaelab.estimators.gaps import as_mask, as_rows, blanked, gaps_of, painted, without
 from vaelab.estimators.specified import seed_of
 from vaelab.runs.containers import in_container
 from vaelab.runs.imputation import Imputation
@@ -122,11 +123,9 @@ class Completing:
         mask, k, random_state
             See above.
         """
-        wanted = names_of("q", q, (float, int))
-        for each in wanted:
-            check_share("q", each)
+        levels = _levels(q)
         asked, back = self._asked(X, y, mask, k, random_state)
-        return [back(table) for table in asked.quantiles(torch.tensor(wanted, dtype=torch.float64))]
+        return [back(table) for table in asked.quantiles(levels)]
 
     def impute_interval(
         self,
@@ -155,9 +154,7 @@ class Completing:
             ``lower`` and ``upper``, like X; both are what is there where nothing is missing. Categories without an
             order stay missing.
         """
-        check_share("coverage", coverage)
-        rest = (1 - coverage) / 2
-        return Interval(*self.impute_quantiles(X, (rest, 1 - rest), y, mask=mask, k=k, random_state=random_state))
+        return Interval(*self.impute_quantiles(X, _ends(coverage), y, mask=mask, k=k, random_state=random_state))
 
     def impute_proba(
         self, X: Any, y: Any = None, *, k: int = 200, random_state: int | np.random.RandomState | None = None
@@ -213,7 +210,7 @@ class Completing:
         if unknown or not wanted or len(set(wanted)) < len(wanted):
             got = f"columns={list(wanted)}"
             raise InputError(got, f"some of {', '.join(map(repr, own.names[:20]))}, each once")
-        x = _without(plain_rows(X), wanted, own)
+        x = without(as_rows(X), wanted, own)
         asked, _ = self._asked(x, y, None, k, random_state)
         return Predictive(self, asked, wanted, tuple(own.names), getattr(x, "index", None) if is_frame(x) else None)
 
@@ -235,18 +232,16 @@ class Completing:
         schema = self.schema_
         if schema is not None:
             return self._validated(X, reset=False), lambda rows: schema.fill(X, rows)
-        plain = plain_rows(X)
-        if not isinstance(plain, Tensor | np.ndarray) and not is_frame(plain):
-            plain = np.array(plain)
-        gaps = _gaps_of(plain)
+        plain = as_rows(X)
+        gaps = gaps_of(plain)
         if images:
-            gaps = gaps | _as_mask(mask, tuple(plain.shape))
-            hidden = plain if plain.dtype in (np.uint8, torch.uint8) else _blanked(plain, gaps)
+            gaps = gaps | as_mask(mask, tuple(plain.shape))
+            hidden = plain if plain.dtype in (np.uint8, torch.uint8) else blanked(plain, gaps)
             x = self._validated(hidden, reset=False)
             x = x if x.dtype.is_floating_point else x.float()
             x = x.masked_fill(torch.from_numpy(gaps), torch.nan)
-            return x, lambda rows: _painted(plain, gaps, rows)
-        x = self._validated(_blanked(plain, gaps), reset=False).clone()
+            return x, lambda rows: painted(plain, gaps, rows)
+        x = self._validated(blanked(plain, gaps), reset=False).clone()
         numbers = Schema.of_numbers(x.shape[1], self.trained_.facts.columns if is_frame(plain) else None)
         return x.masked_fill_(torch.from_numpy(gaps), torch.nan), lambda rows: numbers.fill(X, rows)
 
@@ -285,16 +280,11 @@ class Predictive:
 
     def quantiles(self, q: Sequence[float] | float) -> list[Any]:
         """Quantiles of each column, a table for each; missing for categories without an order."""
-        wanted = names_of("q", q, (float, int))
-        for each in wanted:
-            check_share("q", each)
-        return [self._back(table) for table in self.asked.quantiles(torch.tensor(wanted, dtype=torch.float64))]
+        return [self._back(table) for table in self.asked.quantiles(_levels(q))]
 
     def interval(self, coverage: float = 0.9) -> Interval:
-        """Ends between which a column is with this probability, as much on either side."""
-        check_share("coverage", coverage)
-        rest = (1 - coverage) / 2
-        return Interval(*self.quantiles((rest, 1 - rest)))
+        """Give ends between which a column is with this probability, as much on either side."""
+        return Interval(*self.quantiles(_ends(coverage)))
 
     def proba(self) -> dict[str, Any]:
         """Column → data frame (n, levels) of the probabilities of its levels, for those that are categories."""
@@ -305,82 +295,22 @@ class Predictive:
         trained = self.model.trained_
         out = in_container(trained, rows, rounded=rounded)
         if is_frame(out):
-            out = out[[name for name in map(str, out.columns) if name in self.columns]]
+            label = {str(column): column for column in out.columns}
+            out = out[[label[name] for name in self.columns]]
             return out if self.index is None or is_polars(out) else out.set_axis(self.index, axis=0)
         names = self.names if trained.schema is None else trained.schema.returned
         return out[:, [names.index(column) for column in self.columns]]
 
 
-def _without(X: Any, columns: tuple[str, ...], schema: Schema) -> Any:
-    """Return rows with gaps in some columns."""
-    if is_frame(X):
-        names = {str(column): column for column in X.columns}
-        given = [column.name for column in schema.given]
-        order = [name for name in given if name in names or name in columns]
-        order += [name for name in names if name not in given]  # refused by name later
-        return X.reindex(columns=[names.get(name, name) for name in order]).assign(
-            **dict.fromkeys(columns, np.nan)  # type: ignore[arg-type]
-        )
-    places = [schema.names.index(column) for column in columns]
-    if len(schema.given) > len(schema.names):
-        places = [[column.name for column in schema.given].index(name) for name in columns]
-    if isinstance(X, Tensor):
-        out = X.clone() if X.is_floating_point() else X.double()
-    else:
-        out = np.array(X, dtype=object if any(schema.levels) else np.float64)
-    if out.ndim == 2 and out.shape[1] > max(places):
-        out[:, places] = np.nan
-    return out
+def _levels(q: Sequence[float] | float) -> Tensor:
+    """(m,) probabilities that quantiles are asked for."""
+    wanted = names_of("q", q, (float, int))
+    for each in wanted:
+        check_share("q", each)
+    return torch.tensor(wanted, dtype=torch.float64)
 
 
-def _gaps_of(x: Any) -> np.ndarray[Any, Any]:
-    if isinstance(x, Tensor):
-        return x.isnan().cpu().numpy() if x.is_floating_point() else np.zeros(tuple(x.shape), dtype=bool)
-    if is_frame(x):
-        return np.asarray(x.isna().to_numpy())
-    if x.dtype.kind == "O":
-        return np.asarray([[value is None or value != value for value in row] for row in x], dtype=bool)
-    return np.asarray(np.isnan(x) if x.dtype.kind == "f" else np.zeros(x.shape, dtype=bool))
-
-
-def _blanked(x: Any, gaps: np.ndarray[Any, Any]) -> Any:
-    """Return rows with a number where there are gaps, which is not looked at."""
-    if not gaps.any():
-        return x
-    if is_frame(x):
-        return x.mask(gaps, 0.0)
-    there = x[torch.from_numpy(~gaps)] if isinstance(x, Tensor) else x[~gaps]
-    value = there.min() if len(there) else 0.0
-    if isinstance(x, Tensor):
-        return x.masked_fill(torch.from_numpy(gaps).to(x.device), float(value))
-    out = np.where(gaps, value, x)
-    return out.astype(np.float64) if out.dtype.kind == "O" else out.astype(x.dtype)
-
-
-def _as_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Return a mask of the shape of the images.
-
-    Raises
-    ------
-    InputError
-        It is not one of booleans, or of another shape.
-    """
-    if mask is None:
-        return np.zeros(shape, dtype=bool)
-    values = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
-    if values.ndim == 3 and len(shape) == 4:  # one for all channels
-        values = values[:, None]
-    fits = values.ndim == len(shape) and all(own in (1, size) for own, size in zip(values.shape, shape, strict=True))
-    if values.dtype != bool or not fits:
-        got = f"a mask of {values.dtype} with shape {values.shape}"
-        raise InputError(got, f"booleans of shape {shape}, true where a pixel is missing")
-    return np.broadcast_to(values, shape)
-
-
-def _painted(x: Any, gaps: np.ndarray[Any, Any], rows: Tensor) -> Any:
-    """Return images with new pixels in their gaps, in their own dtype."""
-    if isinstance(x, Tensor):
-        values = rows if x.is_floating_point() else rows.clamp(0, 255).round()
-        return torch.where(torch.from_numpy(gaps).to(x.device), values.to(x), x)
-    values = rows.cpu().numpy()
-    return np.where(gaps, values if x.dtype.kind == "f" else values.clip(0, 255).round(), x).astype(x.dtype)
+def _ends(coverage: float) -> tuple[float, float]:
+    """Return the levels of the ends of an interval."""
+    check_share("coverage", coverage)
+    return (1 - coverage) / 2, (1 + coverage) / 2

@@ -42,6 +42,7 @@ __all__ = [
     "Adversarial",
     "Bernoulli",
     "CodeNorm",
+    "Completion",
     "Conditional",
     "ContinuousBernoulli",
     "DecodedVariance",

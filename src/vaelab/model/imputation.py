@@ -108,6 +108,7 @@ class _Rows:
     def modes(self, z: Tensor) -> MultivariateNormal:
         """Climb from (S, B, κ) by Fisher scoring; return the Gaussians there, batch shape (S, B)."""
         best = self.log_joint(z)
+        climbing = torch.ones_like(best, dtype=torch.bool)  # each on its own, so that rows are what they are alone
         lengths = torch.tensor(_LENGTHS, dtype=z.dtype, device=z.device).view(-1, 1, 1, 1)
         for _ in range(_STEPS):
             gradient, information = self.scores(z)
@@ -115,11 +116,11 @@ class _Rows:
             tried = z + lengths * move
             found = self.log_joint(tried.flatten(0, 1)).unflatten(0, tried.shape[:2])
             top, which = found.nan_to_num(nan=-torch.inf).max(0)
-            better = top > best
+            better = climbing & (top > best)
+            climbing = climbing & (top - best > _ENOUGH)
             z = torch.where(better[..., None], tried.gather(0, which[None, ..., None].expand(1, *z.shape))[0], z)
-            gain = torch.where(better, top - best, 0.0).max()
-            best = torch.maximum(top, best)
-            if float(gain) < _ENOUGH:
+            best = torch.where(better, top, best)
+            if not bool(climbing.any()):
                 break
         information = self.scores(z)[1]
         return MultivariateNormal(z, precision_matrix=information / _WIDER**2, validate_args=False)

@@ -216,7 +216,7 @@ class Gaussian(Likelihood):
         row, observed = self.statistics(x), ~x.flatten(1).isnan()
         squared = torch.where(observed, row - expected.unflatten(0, parameters.shape[:2]), 0.0).square()
         information = information.unflatten(0, parameters.shape[:2])
-        each = squared * information - observed * (information.log() - math.log(2 * math.pi))
+        each: Tensor = squared * information - observed * (information.log() - math.log(2 * math.pi))
         return 0.5 * each.sum(-1)
 
     def moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from vaelab.model import VAE, Completion, Mixed, complete, completed, quantiles
 from vaelab.runs.trained import FARTHEST, Trained
 from vaelab.training import stream
 
-_AT_ONCE = 5_000_000  # numbers that the decoder says of all draws of a block of rows
+_AT_ONCE = 1_000_000  # numbers that the decoder says of all draws of a block of rows
 _MOST_ROWS = 250
 _NOISY = 4  # values for each draw of z, for what depends on the noise
 _FEW, _SHARE = 5.0, 0.05  # draws that are too few to carry the weight, and share of rows where they are that is said
@@ -155,13 +155,15 @@ class Imputation:
 
     def _blocks(self) -> Iterator[_Block]:
         """Yield the rows with gaps, some at a time; at the end, say where few draws carry the weight."""
+        gaps = self.x.isnan().flatten(1).any(1).nonzero().flatten().cpu()
+        if not len(gaps):
+            return
         trained, size = self.trained, self.trained.vae.latent_dim
         vae, dtype = trained.exact()
         noise = torch.randn(
             self.k, 1, size, generator=stream(trained.device, self.seed, "impute"), device=trained.device
         )
         law, effective = trained.law(), []
-        gaps = self.x.isnan().flatten(1).any(1).nonzero().flatten().cpu()
         widest = torch.Size(trained.widest).numel()
         at_once = min(_MOST_ROWS, max(1, _AT_ONCE // (widest * max(self.k, 3 * (size + 1)))))
         for rows in gaps.split(at_once):
@@ -171,7 +173,7 @@ class Imputation:
             found = complete(vae, x, c, noise=noise, law=law)
             effective.append(found.effective)
             yield _Block(rows, vae, x, found, stream(trained.device, self.seed, "gaps", int(rows[0])))
-        if effective and not vae.posterior.degenerate:
+        if not vae.posterior.degenerate:
             self._warn(torch.cat(effective))
 
     def _warn(self, effective: Tensor) -> None:

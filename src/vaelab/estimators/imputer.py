@@ -1,0 +1,124 @@
+"""`VAEImputer`: missing entries filled in, by scikit-learn's contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, final
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from vaelab.arguments import check_count, check_kind
+from vaelab.errors import InputError
+from vaelab.estimators.base import Estimator
+from vaelab.estimators.one_stage import GaussianVAE
+from vaelab.estimators.specified import keep_arguments, seed_of, unchanged_by_failure
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+
+@final
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Missing entries of a table filled in by a model of its rows, for pipelines.
+
+    Parameters
+    ----------
+    model
+        What is trained: an estimator with ``likelihood="mixed"``, such as a `TwoStageVAE`, without a condition;
+        ``GaussianVAE(likelihood="mixed")`` if None. ``model__latent_dim`` sets what is inside. One that is trained
+        on rows without gaps may have another likelihood.
+    sample_posterior
+        Fill in a draw, with its spread, instead of the mean: as `sklearn.impute.IterativeImputer` has it. Several
+        imputers with seeds of their own make multiple imputations; ``model_.impute(X, draws=20)`` makes them at once.
+    k
+        Draws of z per row.
+    random_state
+        Seed of the draws.
+
+    Attributes
+    ----------
+    model_
+        The fitted estimator.
+    n_features_in_, feature_names_in_
+        As everywhere in scikit-learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vaelab import GaussianVAE, VAEImputer
+    >>> X = np.random.default_rng(0).normal(size=(200, 1)) @ np.ones((1, 3))
+    >>> X[::5, 0] = np.nan
+    >>> model = GaussianVAE(latent_dim=2, network="mlp([16])", likelihood="mixed", epochs=5, random_state=0)
+    >>> bool(np.isfinite(VAEImputer(model, random_state=0).fit_transform(X)).all())
+    True
+    """
+
+    model_: Estimator
+
+    def __init__(
+        self,
+        model: Estimator | None = None,
+        *,
+        sample_posterior: bool = False,
+        k: int = 200,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        keep_arguments(self, locals())
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train the model.
+
+        Parameters
+        ----------
+        X
+            (n, d) table, with gaps.
+        y
+            Not used.
+
+        Raises
+        ------
+        InputError
+            As the model's `fit`; a model with a condition, or that is no estimator of rows.
+        """
+        with unchanged_by_failure(self):
+            check_count("k", self.k)
+            check_kind("sample_posterior", self.sample_posterior, (bool, np.bool_), "True or False")
+            self.model_ = clone(self._model).fit(X)
+            for name in ("n_features_in_", "feature_names_in_"):
+                if hasattr(self.model_, name):
+                    setattr(self, name, getattr(self.model_, name))
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Return a copy of X, in its own container, with its gaps filled in; entries that were there are the same.
+
+        Raises
+        ------
+        InputError
+            Rows that do not fit.
+        """
+        check_is_fitted(self, "model_")
+        seed = seed_of(self.random_state)
+        if not self.sample_posterior:
+            return self.model_.impute(X, k=self.k, random_state=seed)
+        return self.model_.impute(X, draws=1, k=self.k, random_state=seed)[0]
+
+    @property
+    def _model(self) -> Estimator:
+        model = GaussianVAE(likelihood="mixed") if self.model is None else self.model
+        if not isinstance(model, Estimator):
+            raise InputError(f"model={type(model).__name__}", "an estimator of rows", "Such as GaussianVAE().")
+        if model.conditional:
+            raise InputError(
+                "a conditional model for an imputer", "one without a condition", "Put y into X as columns."
+            )
+        return model
+
+    def __sklearn_tags__(self) -> Tags:
+        """Declare what scikit-learn wants to know: what the model takes."""
+        tags = super().__sklearn_tags__()
+        model = GaussianVAE(likelihood="mixed") if self.model is None else self.model
+        tags.input_tags = model.__sklearn_tags__().input_tags
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
