@@ -43,7 +43,7 @@ class Completing:
 
     - X are rows with gaps: NaN, None, NaT or masked entries of a table, whatever likelihood the model has; NaN pixels
       of images, or those where ``mask``, booleans of the shape of X (or with one channel for all), is true.
-    - ``k`` is the number of draws of z per row. Where fewer than 5 of them carry the weight, a warning says so.
+    - ``k`` is the number of draws of z per row. Where fewer than 5 carry the weight in many rows, a warning says so.
     - ``random_state`` is the seed or generator of the draws; ``self.random_state`` if None.
 
     They presume that entries are missing at random, given what is there. Likelihoods without a place for gaps
@@ -81,7 +81,7 @@ class Completing:
         draws
             How many completed tables; one of means if None.
         mask, k, random_state
-            See above.
+            As `Completing` says.
 
         Returns
         -------
@@ -94,10 +94,11 @@ class Completing:
         InputError
             Rows that do not fit, a likelihood that has no place for gaps, or draws of a deterministic posterior.
         """
+        if draws is not None:
+            check_count("draws", draws, most=_MOST_TABLES)
         asked, back = self._asked(X, y, mask, k, random_state)
         if draws is None:
             return back(asked.mean())
-        check_count("draws", draws, most=_MOST_TABLES)
         return [back(table) for table in asked.draws(int(draws))]
 
     def impute_quantiles(
@@ -121,7 +122,7 @@ class Completing:
         q
             Probabilities in (0, 1).
         mask, k, random_state
-            See above.
+            As `Completing` says.
         """
         levels = _levels(q)
         asked, back = self._asked(X, y, mask, k, random_state)
@@ -146,7 +147,7 @@ class Completing:
         coverage
             In (0, 1).
         mask, k, random_state
-            See above.
+            As `Completing` says.
 
         Returns
         -------

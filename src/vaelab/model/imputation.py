@@ -28,7 +28,7 @@ from vaelab.model.distributions import draw, within
 from vaelab.model.vae import VAE
 
 _OF_PRIOR, _OF_ENCODER = 10, 5  # one draw of so many
-_STARTS = 3
+_BRANCHES = 2  # climbs from draws of the prior
 _STEPS, _LENGTHS, _ENOUGH = 8, (1.0, 0.4, 0.1), 0.01  # of the climb: at most, shares of a step, nats that end it
 _REFINED = 3  # times that gaps are filled before a mode is looked for
 _WIDER = 1.1  # deviations of the Gaussians, since posteriors have longer tails
@@ -168,8 +168,10 @@ def complete(
         z = _drawn(parts, noise[:first].to(x), q.mean)
         starts = q.mean[None]
         if first:
-            weights = (rows.log_joint(z) - _mixture(parts, z)).nan_to_num(nan=-torch.inf).softmax(0)
-            starts = torch.cat([starts, _chosen(z, weights, _STARTS - 1)])
+            log_w = (rows.log_joint(z) - _mixture(parts, z)).nan_to_num(nan=-torch.inf)
+            starts = torch.cat([starts, _chosen(z, log_w.softmax(0), 1)])
+        if (own := parts[0][1]) > 1:  # branches that the encoder does not know
+            starts = torch.cat([starts, _chosen(z[:own], _flattened(log_w[:own]).softmax(0), _BRANCHES)])
         found = rows.modes(starts)
         counts = [(k - first + i) // len(starts) for i in range(len(starts))][::-1]
         parts += [
@@ -195,6 +197,12 @@ def _mixture(parts: list[tuple[Distribution, int]], z: Tensor) -> Tensor:
     total = sum(count for _, count in parts)
     each = [law.log_prob(z) + torch.tensor(count / total).log().item() for law, count in parts if count]
     return torch.stack(each).logsumexp(0)
+
+
+def _flattened(log_w: Tensor) -> Tensor:
+    """Log-weights of which several count: as far from their mean as they are in units of their deviation."""
+    log_w = log_w.clamp(min=torch.finfo(log_w.dtype).min / 1e10)
+    return (log_w - log_w.mean(0)) / log_w.std(0).clamp(min=1.0)
 
 
 def _chosen(z: Tensor, weights: Tensor, count: int) -> Tensor:
