@@ -12,6 +12,7 @@ from vaelab.model.distributions import (
     variance_ratio,
 )
 from vaelab.model.gaps import Gaps, gap_patterns
+from vaelab.model.hiding import Hiding
 from vaelab.model.imputation import Completion, complete, completed, impute, quantiles
 from vaelab.model.kl_schedules import Controlled, KLSchedule, Rising
 from vaelab.model.likelihoods import Gaussian, Likelihood
@@ -56,6 +57,7 @@ __all__ = [
     "FullCovariance",
     "Gaps",
     "Gaussian",
+    "Hiding",
     "Importance",
     "Isotropic",
     "JacobianPenalty",

@@ -37,10 +37,11 @@ class Likelihood(nn.Module, ABC):
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B,) −log p(x | z) in nats, summed over the event, all constants kept."""
 
-    def nll_of_draws(self, parameters: Tensor, x: Tensor) -> Tensor:
+    def nll_of_draws(self, parameters: Tensor, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """(K, B) −log p(x | z_k) in nats, for parameters (K, B, …) of K draws of z for each x.
 
-        A profiled variance is that of all draws together: its E_z is their mean (Takida et al. 2022, section 4).
+        A profiled variance is that of all draws together: its E_z is their mean (Takida et al. 2022, section 4), with
+        (K, B) weights that add up to 1 for each row if they are given.
         """
         draws = len(parameters)
         return self.nll(parameters.flatten(0, 1), x.expand(draws, *x.shape).flatten(0, 1)).view(draws, len(x))
@@ -200,9 +201,9 @@ class Gaussian(Likelihood):
         squared = (x - self._linked(mean)).square()
         return _score(squared, self.variance(squared, raw), x.ndim - 1)
 
-    def nll_of_draws(self, parameters: Tensor, x: Tensor) -> Tensor:
+    def nll_of_draws(self, parameters: Tensor, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """(K, B) nats, with one γ for all draws of a row unless the decoder emits it."""
-        return _score(*self._errors_of_draws(parameters, x), x.ndim - 1)
+        return _score(*self._errors_of_draws(parameters, x, weights), x.ndim - 1)
 
     def costs(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Terms ½ [(x − μ)²/γ + log 2πγ], nats."""
@@ -224,13 +225,19 @@ class Gaussian(Likelihood):
         gamma = self.variance.generative(raw).to(mean.dtype).clamp(min=torch.finfo(mean.dtype).tiny)
         return self._linked(mean).flatten(1), (1 / gamma).expand(mean.shape).flatten(1)
 
-    def _errors_of_draws(self, parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _errors_of_draws(
+        self, parameters: Tensor, x: Tensor, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return squared errors, (K, B, *event), and γ, broadcastable to them."""
         draws, rows = parameters.shape[:2]
         mean, raw = self.variance.split(parameters.flatten(0, 1))
         squared = (x - self._linked(mean).unflatten(0, (draws, rows))).square()
         if raw is None:
-            gamma: Tensor = self.variance(squared.mean(0))
+            if weights is None:
+                mean = squared.mean(0)
+            else:
+                mean = (weights.view(draws, rows, *(1,) * (x.ndim - 1)) * squared).sum(0)
+            gamma: Tensor = self.variance(mean)
         else:
             gamma = self.variance(squared.flatten(0, 1), raw).unflatten(0, (draws, rows))
         return squared, gamma

@@ -146,9 +146,19 @@ class Mixed(Likelihood):
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """(B,) −log p of the observed entries, nats; of a row without any, 0."""
+        return self._nll(parameters, x, None)
+
+    def nll_of_draws(self, parameters: Tensor, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        """(K, B) nats; see `Likelihood.nll_of_draws`."""
+        draws = len(parameters)
+        of_rows = None if weights is None else draws * weights.reshape(-1, 1)
+        return self._nll(parameters.flatten(0, 1), x.expand(draws, *x.shape).flatten(0, 1), of_rows).view(draws, -1)
+
+    def _nll(self, parameters: Tensor, x: Tensor, weights: Tensor | None) -> Tensor:
+        """(B,) nats; rows have (B, 1) weights of mean 1 in a profiled γ."""
         total = parameters.new_zeros(len(x))
         if self.variance is not None:
-            total = self._numbers_costs(parameters, x).sum(1)
+            total = self._numbers_costs(parameters, x, weights).sum(1)
         for costs in self._levels_costs(parameters, x):
             total = total + costs.sum(1)
         return total
@@ -185,7 +195,7 @@ class Mixed(Likelihood):
         """Those of variance and gaps."""
         return [*super().parameter_groups(), *([] if self.gaps is None else self.gaps.parameter_groups())]
 
-    def _numbers_costs(self, parameters: Tensor, x: Tensor) -> Tensor:
+    def _numbers_costs(self, parameters: Tensor, x: Tensor, weights: Tensor | None = None) -> Tensor:
         assert self.variance is not None  # of a table with numbers
         numbers = x.index_select(1, self._numbers)
         missing = numbers.isnan()
@@ -193,7 +203,8 @@ class Mixed(Likelihood):
         error = torch.where(missing, 0.0, torch.where(missing, 0.0, numbers) - self._means(parameters))
         squared = error.square()
         observed = (~missing).to(squared.dtype)
-        gamma: Tensor = self.variance(squared * self._share(observed))
+        spread = squared if weights is None else squared * weights
+        gamma: Tensor = self.variance(spread * self._share(observed))
         gamma = gamma.clamp(min=torch.finfo(gamma.dtype).tiny)  # a profiled γ is 0 where nothing was observed
         return 0.5 * (squared / gamma + observed * (gamma.log() + math.log(2 * math.pi)))
 

@@ -20,27 +20,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import TypedDict, Unpack, cast, final
+from typing import Literal, TypedDict, Unpack, cast, final
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaelab.errors import InputError, NonFiniteObjectiveError
-from vaelab.model.contexts import evaluating, full_precision, still
+from vaelab.errors import InputError
+from vaelab.model.bounds import importance_weighted
+from vaelab.model.calibration import calibrate
+from vaelab.model.contexts import full_precision, still
 from vaelab.model.distributions import count_active, draw, kl, variance_ratio, within
+from vaelab.model.hiding import Hiding
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.posteriors import Diagonal, Posterior
 from vaelab.model.priors import Prior, Standard
 from vaelab.model.regularizers import KL, Draw, Regularizer
 from vaelab.model.terms import Importance
-from vaelab.rows import blocks
 from vaelab.types import Batches, Objective, ParameterGroup, Step, Trainable
 
 _DECOMPOSED = 64  # rows of a training batch
-_SEEN = 20  # unseen entries of a dimension that weigh as much as all training rows, to tell it from others
-_EASY = 50  # unseen entries that weigh as much, where they are rebuilt better than those
-_TINY = 1e-30  # squared error
 _WIDEST = 10.0  # deviation of q, in units of the prior's, that rows are scored with
 
 
@@ -55,6 +54,8 @@ class Axes(TypedDict, total=False):
     likelihood: Likelihood
     regularizers: Iterable[Regularizer]
     draws: int
+    bound: Literal["elbo", "iwae"]
+    hiding: Hiding | None
 
 
 @final
@@ -73,6 +74,11 @@ class VAE(Trainable):
         The other axes; diagonal, N(0, I), Gaussian with profiled variance, and KL by default.
     draws
         Of z per row and step. The distortion is their mean, and a profiled variance that of all of them.
+    bound
+        ``"elbo"``, or ``"iwae"`` for the importance-weighted bound of that many draws, which takes the place of
+        distortion and KL: see `vaelab.model.bounds`. Other penalties are of the first draw.
+    hiding
+        What training hides of a row from the encoder; nothing if None.
 
     Examples
     --------
@@ -95,9 +101,11 @@ class VAE(Trainable):
         likelihood: Likelihood | None = None,
         regularizers: Iterable[Regularizer] | None = None,
         draws: int = 1,
+        bound: Literal["elbo", "iwae"] = "elbo",
+        hiding: Hiding | None = None,
     ) -> None:
         super().__init__()
-        self.latent_dim, self.draws = latent_dim, draws
+        self.latent_dim, self.draws, self.bound, self.hiding = latent_dim, draws, bound, hiding
         self.encoder, self.decoder = encoder, decoder
         self.posterior = Diagonal() if posterior is None else posterior
         self.prior = Standard(latent_dim) if prior is None else prior
@@ -133,9 +141,23 @@ class VAE(Trainable):
                 )
         if self.draws < 1 or (self.draws > 1 and self.posterior.degenerate):
             raise InputError(f"draws={self.draws}", "at least 1, and 1 for a deterministic posterior")
+        if self.bound == "iwae":
+            self._check_weighted()
         if self.posterior.degenerate and any(r.needs_density for r in self._regularizers()):
             remedy = "Pass regularizers=[] for an autoencoder, or a posterior with a variance."
             raise InputError("a deterministic posterior with a KL, which is infinite", "another penalty", remedy)
+
+    def _check_weighted(self) -> None:
+        """Refuse what is no importance-weighted bound."""
+        got, variance = "bound='iwae'", self.likelihood.variance
+        if self.posterior.degenerate:
+            raise InputError(f"{got} for a deterministic posterior", "one with a variance", "Use bound='elbo'.")
+        weights = [r.weight for r in self._regularizers() if r.needs_density]
+        if weights != [1.0]:
+            remedy = "Give 'kl' a weight of 1, or use bound='elbo'."
+            raise InputError(f"{got} with KL weights {weights}", "a single KL of weight 1, which is part of it", remedy)
+        if variance is not None and variance.per_sample:
+            raise InputError(f"{got} for a variance that is fitted to each row", "a density", "Use shape 'iso-i'.")
 
     def replace(self, **axes: Unpack[Axes]) -> VAE:
         """Return the VAE with some axes swapped, checked anew; the others are shared with this one, not copied."""
@@ -152,8 +174,9 @@ class VAE(Trainable):
         return (sum(self._noise_counts()),)
 
     def _noise_counts(self) -> list[int]:
-        """Count the standard normals per row: for z, then for each regulariser."""
-        return [self.draws * self.latent_dim, *(r.noise_count(self.latent_dim) for r in self._regularizers())]
+        """Count the standard normals per row: for z, for each regulariser, and for what is hidden."""
+        counts = [self.draws * self.latent_dim, *(r.noise_count(self.latent_dim) for r in self._regularizers())]
+        return counts if self.hiding is None else [*counts, self.hiding.noise_count]
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Return q(z | x): batch shape (B,), event shape (κ,)."""
@@ -184,37 +207,49 @@ class VAE(Trainable):
         Objective
             Per-sample distortion and penalties, nats.
         """
-        q, p = self.encode(x, c), self.prior(c)
         if noise is None:
             noise = torch.randn(len(x), *self.noise_shape, dtype=x.dtype, device=x.device)
         own, rest = noise, None
-        if noise.shape[1] != self.latent_dim:  # several draws, or penalties that need noise
+        if noise.shape[1] != self.latent_dim:  # several draws, penalties that need noise, or entries to hide
             own, *rest = noise.split(self._noise_counts(), dim=1)
-        z, parameters, distortion = self._drawn(x, c, q, own)
-        passed = Draw(x, c, q, p, z, parameters, self.decoder, self.likelihood)
+        seen = scored = x
+        if self.hiding is not None and rest is not None:
+            seen, scored = self.hiding(x, rest.pop())
+        q, p = self.encode(seen, c), self.prior(c)
+        zs, parameters = self._drawn(scored, c, q, own)
+        passed = Draw(x, c, q, p, zs[0], parameters[0], self.decoder, self.likelihood)
         with full_precision(x):
+            if self.bound == "iwae":
+                log_ratio = torch.stack([q.log_prob(z) - p.log_prob(z) for z in zs])
+                distortion, parts = importance_weighted(self.likelihood, parameters, scored, x, log_ratio)
+            else:
+                distortion = self._distortion(parameters, scored)
+                parts = self.likelihood.beside(parameters[0], x)  # unbiased, if of the first draw alone
             penalties = {
                 r.name: r(passed if rest is None else passed._replace(noise=rest[i]))
                 for i, r in enumerate(self._regularizers())
+                if r.name not in parts
             }
-            penalties |= self.likelihood.beside(parameters, x)  # unbiased, if of the first draw alone
+            penalties |= parts
         readings = self.likelihood.readings()
         if not self.posterior.degenerate:
             with torch.no_grad():
                 readings["variance_ratio"] = variance_ratio(q, p, _DECOMPOSED if self.training else None)
         return Objective(distortion, penalties, readings)
 
-    def _drawn(self, x: Tensor, c: Tensor | None, q: Distribution, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return z and the decoder's output, of the first draw if there are several, and the (B,) distortion."""
+    def _drawn(self, x: Tensor, c: Tensor | None, q: Distribution, noise: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return K draws of z, and the decoder's output of each, (K, B, …)."""
         if self.draws == 1:
             z = draw(q, noise)
-            parameters = self.decoder(z, c).to(x.dtype)
-            with full_precision(x):
-                return z, parameters, self.likelihood.nll(parameters, x)
+            return [z], self.decoder(z, c).to(x.dtype)[None]
         zs = [draw(q, part) for part in noise.chunk(self.draws, dim=1)]
-        parameters = self._decoded(zs, c, x)
-        with full_precision(x):
-            return zs[0], parameters[0], self.likelihood.nll_of_draws(parameters, x).mean(0)
+        return zs, self._decoded(zs, c, x)
+
+    def _distortion(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """(B,) −log p(x | z), nats, the mean over draws."""
+        if len(parameters) == 1:
+            return self.likelihood.nll(parameters[0], x)
+        return self.likelihood.nll_of_draws(parameters, x).mean(0)
 
     def _decoded(self, zs: list[Tensor], c: Tensor | None, x: Tensor) -> Tensor:
         """(K, B, *parameter_shape) decoder's output for K draws, in one pass, in the precision of x."""
@@ -231,7 +266,7 @@ class VAE(Trainable):
 
     def steps_before(self) -> list[Step]:
         """Those of the regularisers, on the codes of the batch as they are before the networks move."""
-        own = zip(self._regularizers(), pairwise(accumulate(self._noise_counts())), strict=True)
+        own = zip(self._regularizers(), pairwise(accumulate(self._noise_counts())), strict=False)  # hiding's comes last
         steps = [r.step_before(partial(self._still_codes, slice(*ends))) for r, ends in own]
         return [step for step in steps if step is not None]
 
@@ -239,7 +274,8 @@ class VAE(Trainable):
         self, place: slice, x: Tensor, c: Tensor | None, noise: Tensor
     ) -> tuple[Tensor, Distribution, Tensor]:
         with torch.no_grad(), still(self.encoder):
-            z = draw(self.encode(x, c), noise[:, : self.latent_dim])
+            seen = x if self.hiding is None else self.hiding(x, noise[:, -self.hiding.noise_count :])[0]
+            z = draw(self.encode(seen, c), noise[:, : self.latent_dim])
         return z, self.prior(c), noise[:, place]
 
     def elbo(
@@ -380,7 +416,6 @@ class VAE(Trainable):
         """Set a profiled γ from held-out rows."""
         self.calibrate(held_out, generator=generator)
 
-    @torch.no_grad()
     def calibrate(
         self,
         batches: Batches,
@@ -398,43 +433,4 @@ class VAE(Trainable):
 
         Other likelihoods and variances are left as they are. Entries that are missing (NaN) are left out.
         """
-        variance = self.likelihood.variance
-        if variance is None or not self.likelihood.calibrates:
-            return
-        total, count = self._squared_errors(batches, batch_size, generator)
-        if not variance.diagonal:  # every observed entry counts the same, however many its column has
-            total, count = total.sum(), count.sum()
-        seen = total / count.clamp(min=1)
-        if unseen is None:
-            variance.calibrate(seen)
-            return
-        apart, number = self._squared_errors(unseen, batch_size, generator)
-        if not variance.diagonal:
-            apart, number = apart.sum(), number.sum()
-        seen, found = seen.clamp(min=_TINY).log(), (apart / number.clamp(min=1)).clamp(min=_TINY).log()
-        # few rows may be easy ones by chance; many that are easier than those trained on say that these have outliers
-        number = number.double()
-        found = torch.where(found < seen, seen + (found - seen) * number / (number + _EASY), found)
-        level = (found - seen)[number > 0].mean().nan_to_num()
-        share = number / (number + _SEEN) if variance.diagonal else 0.0
-        variance.calibrate(torch.lerp(seen + level, found, share).exp())
-
-    def _squared_errors(
-        self, batches: Batches, batch_size: int | None, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Return sums over rows of squared errors, and how many entries they are of."""
-        device = next(self.parameters()).device
-        total, count = torch.zeros((), device=device), torch.zeros((), device=device)
-        finite = torch.ones((), dtype=torch.bool, device=device)
-        with evaluating(self):
-            for _, x, c, _ in blocks(batches, device, size=batch_size, draws=lambda _: generator):
-                q = self.encode(x, c)
-                z = draw(q, torch.randn(q.mean.shape, generator=generator, device=device, dtype=x.dtype))
-                parameters = self.decoder(z, c).to(x.dtype)
-                finite = finite & parameters.isfinite().all()
-                squared = self.likelihood.squared_error(parameters, x).double()
-                total = total + squared.nansum(0)
-                count = count + (~squared.isnan()).sum(0)
-        if not bool(finite):
-            raise NonFiniteObjectiveError("The decoder's output is not finite, so that no variance can be set from it.")
-        return total, count
+        calibrate(self, batches, unseen, batch_size, generator)

@@ -84,6 +84,8 @@ def build_vae(
             likelihood=likelihood,
             regularizers=[each.build(settings.size, math.prod(event_shape)) for each in settings.penalties],
             draws=settings.posterior.drawn,
+            bound=settings.posterior.bounded,
+            hiding=settings.likelihood.hiding(math.prod(event_shape)),
         )
 
 

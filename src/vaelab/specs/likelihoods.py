@@ -165,6 +165,10 @@ class Likelihood(Value):
         """Build it."""
         raise NotImplementedError
 
+    def hiding(self, entries: int) -> model.Hiding | None:
+        """Return what hides some of so many entries of a row from the encoder in training; nothing by default."""
+        return None
+
     def of_codes(self, code_variance: float) -> model.Variance:
         """Build the γ' of a second stage."""
         return Profiled().of_codes(FLOOR * code_variance, code_variance)
@@ -256,6 +260,13 @@ class Mixed(WithVariance):
         "found", description="columns that others determine in all training rows, such as sums, do so in samples too"
     )
 
+    hidden: float = Field(
+        0.0, ge=0, le=0.5, description="share of the entries that every step of training hides from the encoder"
+    )
+    scored: Literal["seen", "known"] = Field(
+        "seen", description="what is scored where entries are hidden: those that the encoder sees, or all"
+    )
+
     @model_validator(mode="after")
     def _same_for_all_rows(self) -> Self:
         if self.shape.endswith("-d"):
@@ -269,6 +280,12 @@ class Mixed(WithVariance):
         numbers = DataFacts((facts.levels.count(0),), facts.data_variance)
         variance = self.variance.build(self.shape, self.least(facts.data_variance), numbers)
         return model.Mixed(facts.levels, variance, gaps=facts.gaps, ordered=facts.ordered)
+
+    def hiding(self, entries: int) -> model.Hiding | None:
+        """Return what hides entries, where any are to be."""
+        from vaelab import model
+
+        return model.Hiding(entries, self.hidden, self.scored) if self.hidden else None
 
 
 class Bernoulli(Likelihood):

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from vaelab import model
 
 
+Bound = Literal["elbo", "iwae"]
+
+
 class Posterior(Value):
     """A family of q(z | x).
 
@@ -29,6 +32,11 @@ class Posterior(Value):
         """Draws of z per row and step."""
         return 1
 
+    @property
+    def bounded(self) -> Bound:
+        """By what log p(x) is bounded in training."""
+        return "elbo"
+
     def build(self, scale: Literal["exp", "softplus"]) -> model.Posterior:
         """Build it; `scale` is how the encoder's numbers become σ."""
         raise NotImplementedError
@@ -38,11 +46,19 @@ class Random(Posterior):
     """What posteriors with a density share; itself no value."""
 
     draws: int = Field(1, ge=1, description="of z per row and step")
+    bound: Bound = Field(
+        "elbo", description="what training raises: the ELBO, or the importance-weighted bound of so many draws, iwae"
+    )
 
     @property
     def drawn(self) -> int:
         """Draws of z per row and step."""
         return self.draws
+
+    @property
+    def bounded(self) -> Bound:
+        """By what log p(x) is bounded in training."""
+        return self.bound
 
 
 class Diagonal(Random):

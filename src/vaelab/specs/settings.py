@@ -84,6 +84,8 @@ class Settings(Spec):
             raise ValueError("posterior='deterministic' has no KL; use 'mmd', 'code_norm' or others")
         if not self.posterior.degenerate and "kl" not in kinds:
             raise ValueError("penalties without 'kl' for a posterior with noise; add it, or use 'deterministic'")
+        if self.posterior.bounded == "iwae" and self.penalty("kl") != 1:
+            raise ValueError("bound='iwae' with a KL of another weight than 1, which is part of it; use bound='elbo'")
         if self.compute.precision == "64-true":
             raise ValueError("precision='64-true' is for vaelab.fit; leave it out")
         if self.compute.compile and any(penalty.twice_differentiated for penalty in self.penalties):
