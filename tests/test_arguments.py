@@ -200,3 +200,8 @@ def test_neighbours_count_the_same_in_the_tiniest_unit():
 def test_epochs_without_a_training_are_refused(fitted):
     with pytest.raises(InputError, match=r"epochs=5 for densities gaussian"):
         vaelab.enhance(fitted, X, densities=["gaussian"], epochs=5)
+
+
+def test_conditions_without_numbers_are_refused():
+    with pytest.raises(InputError, match="meta device"):
+        TwoStageVAE(2, condition="standard", epochs=1).fit(X, torch.zeros(120, device="meta"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -136,7 +135,7 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     InputError
         It is none.
     """
-    if isinstance(random_state, Integral):
+    if isinstance(random_state, int | np.integer):
         check_seed(random_state, "random_state")
         return int(random_state)
     return drawn_seed(random_state)
@@ -150,7 +149,7 @@ def drawn_seed(random_state: int | np.random.RandomState | None) -> int:
     InputError
         It is none.
     """
-    if isinstance(random_state, Integral):
+    if isinstance(random_state, int | np.integer):
         check_seed(random_state, "random_state")
         random_state = short_seed(int(random_state))
     try:
