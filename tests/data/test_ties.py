@@ -71,6 +71,9 @@ def test_chance_ties_nothing(seed):
     frame = pd.DataFrame({"rare": rare, "many": rng.integers(0, 60, N), "few": rng.integers(0, 2, N), "x": x})
     frame["near"] = 2 * x + 1e-3 * rng.normal(size=N)
     assert ties_of(frame) == {}
+    frame.loc[:2, "many"] = 60  # three rows with a value and a level of their own are no evidence
+    frame["rare"] = np.where(frame["many"] == 60, "yes", "no")
+    assert ties_of(frame) == {}
     assert ties_of(planted()[:99]) == {}
 
 

@@ -41,7 +41,7 @@ def still(z):
 
 
 def test_densities_are_compared_on_codes_that_none_was_fitted_to(monkeypatch):
-    x = torch.randn(200, 3, generator=generator()).double()
+    x = torch.randn(600, 3, generator=generator()).double()  # of which enough are held out to choose by them alone
     data = Dataset("x", "table", TrainSplit(x), TestSplit(x[:9]))
     monkeypatch.setattr(training, "fit_density", lambda law, trained, codes, *_, **__: Memory(codes.loc))
     brief = specs.FitSettings(epochs=1)  # without noise a training code comes back as it was
