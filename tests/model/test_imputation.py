@@ -155,11 +155,13 @@ def test_rows_are_answered_alone():
     vae = vae.replace(likelihood=Gaussian(FixedVariance(0.01))).double().eval()
     with torch.no_grad():
         for weight in vae.decoder.parameters():
-            weight.mul_(2)  # bent, so that some climb longer than others
+            weight.mul_(1.5)  # bent, so that some climb longer than others
     x = torch.randn(30, D, dtype=torch.float64)
     x[:, 5:] = NAN
     noise = torch.randn(60, 1, SIZE, dtype=torch.float64)
-    torch.testing.assert_close(impute(vae, x[2:3], noise=noise), impute(vae, x, noise=noise)[2:3])
+    together = complete(vae, x, noise=noise).parameters
+    alone = torch.cat([complete(vae, row[None], noise=noise).parameters for row in x], dim=1)
+    torch.testing.assert_close(alone, together)
 
 
 LAWS = {

@@ -64,7 +64,7 @@ class _Rows:
         self.prior = vae.prior(c)
 
     def decode(self, z: Tensor) -> Tensor:
-        """(K, B, κ) → (K, B, *parameter_shape)."""
+        """(K, B, κ) → (K, B, …)."""
         c = None if self.c is None else self.c.expand(len(z), *self.c.shape).flatten(0, 1)
         return self.vae.decoder(z.flatten(0, 1), c).to(self.x.dtype).unflatten(0, z.shape[:2])  # type: ignore[no-any-return]
 
@@ -228,7 +228,7 @@ def impute(
     Returns
     -------
     Tensor
-        (B, *event) x with its gaps filled: numbers by their mean, categories by the most likely level.
+        (B, …) x with its gaps filled: numbers by their mean, categories by the most likely level.
 
     Raises
     ------
@@ -243,7 +243,7 @@ def impute(
 def completed(
     vae: VAE, x: Tensor, completion: Completion, draws: int, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """(draws, B, *event) x with gaps drawn from p(x_m | x_o): z by its weights, and x_m ~ p(x | z) with its noise."""
+    """(draws, B, …) x with gaps drawn from p(x_m | x_o): z by its weights, and x_m ~ p(x | z) with its noise."""
     index = completion.weights.T.multinomial(draws, replacement=True, generator=generator).T
     chosen = completion.parameters[index, torch.arange(len(x), device=x.device)]
     drawn = vae.likelihood.sample(chosen.flatten(0, 1), generator=generator).unflatten(0, chosen.shape[:2])
@@ -256,7 +256,7 @@ def quantiles(values: Tensor, weights: Tensor, q: Tensor) -> Tensor:
     Parameters
     ----------
     values
-        (K, B, *event).
+        (K, B, …).
     weights
         (K, B), which add up to 1 for each row.
     q
@@ -265,7 +265,7 @@ def quantiles(values: Tensor, weights: Tensor, q: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (m, B, *event).
+        (m, B, …).
     """
     ordered, order = values.sort(0)
     each = weights.view(*weights.shape, *(1,) * (values.ndim - 2)).expand_as(values).gather(0, order)

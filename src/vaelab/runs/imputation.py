@@ -41,7 +41,7 @@ class Imputation:
     trained
         The model. Where the code is the whitened columns, the law that it was chosen with takes the prior's place.
     x, c
-        (n, *event) rows in the data's units, floating, NaN where an entry is missing; conditions as for `Trained`.
+        (n, …) rows in the data's units, floating, NaN where an entry is missing; conditions as for `Trained`.
     k
         Draws of z per row.
     seed
@@ -55,14 +55,14 @@ class Imputation:
     seed: int = 0
 
     def mean(self) -> Tensor:
-        """(n, *event) x with its gaps filled by means in the network's units, categories by their most likely level.
+        """(n, …) x with its gaps filled by means in the network's units, categories by their most likely level.
 
         Of a column of normal scores that is the value at the mean score, which is in range and on the column's grid.
         """
         return self._filled(lambda block: block.vae.likelihood.impute(block.x, *block.completion)[None], 1)[0]
 
     def expected(self) -> Tensor:
-        """(n, *event) x with its gaps filled by means in the data's units, categories by their most likely level."""
+        """(n, …) x with its gaps filled by means in the data's units, categories by their most likely level."""
         out, marginals = self.mean(), self.trained.scaling.marginals
         if marginals is None:
             return out
@@ -71,7 +71,7 @@ class Imputation:
         return torch.where(scores, means, out)
 
     def draws(self, count: int) -> Tensor:
-        """(count, n, *event) x with its gaps filled by draws, with the noise of p(x | z).
+        """(count, n, …) x with its gaps filled by draws, with the noise of p(x | z).
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Imputation:
         )
 
     def quantiles(self, q: Tensor) -> Tensor:
-        """(m, n, *event) x with its gaps filled by m quantiles; categories without an order, which have none, stay NaN.
+        """(m, n, …) x with its gaps filled by m quantiles; categories without an order, which have none, stay NaN.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class Imputation:
             raise InputError(f"{what} of a deterministic posterior, which says nothing of spread", "a VAE", remedy)
 
     def _values(self, block: _Block) -> tuple[Tensor, Tensor]:
-        """(K', B, *event) draws of whole rows in the network's units, and their (K', B) weights."""
+        """(K', B, …) draws of whole rows in the network's units, and their (K', B) weights."""
         flat = block.completion.parameters.flatten(0, 1).repeat(_NOISY, *(1,) * (block.completion.parameters.ndim - 2))
         drawn = block.vae.likelihood.sample(flat, generator=block.generator)
         return drawn.unflatten(0, (-1, len(block.x))), block.completion.weights.repeat(_NOISY, 1) / _NOISY
@@ -144,7 +144,7 @@ class Imputation:
         return (weights[..., None] * self.trained.scaling.from_net(values)).sum(0, keepdim=True)
 
     def _filled(self, of: Callable[[_Block], Tensor], count: int, *, own_units: bool = False) -> Tensor:
-        """(count, n, *event) x with what `of` a block returns in its gaps, (count, B, *event)."""
+        """(count, n, …) x with what `of` a block returns in its gaps, (count, B, …)."""
         out = self.x.repeat(count, *(1,) * self.x.ndim)
         for block in self._blocks():
             found = of(block)
