@@ -128,5 +128,5 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
 
 def _usual(random_state: int | np.random.RandomState | None) -> GaussianVAE:
     """Return the model that fills gaps best by default, as `benchmarks.imputation` has it."""
-    network = MLP((64,), skip=True)
+    network = MLP(hidden=(64,), skip=True)
     return GaussianVAE(network=network, likelihood="mixed", lr=3e-3, random_state=random_state)
