@@ -88,7 +88,7 @@ def score(true: Frame, filled: Frame, hidden: np.ndarray[Any, Any]) -> Score:
 
 
 def _vaelab(frame: Frame) -> Frame:
-    filled: Frame = vaelab.GaussianVAE(likelihood="mixed", random_state=0).fit(frame).impute(frame)
+    filled: Frame = vaelab.VAEImputer(random_state=0).fit_transform(frame)
     return filled
 
 
@@ -118,8 +118,9 @@ def _miss_forest(frame: Frame) -> Frame:
 def _changes(before: Frame, after: Frame, missing: Frame) -> dict[bool, float]:
     """Whether of categories → by how much their filled cells moved."""
     moved: dict[bool, float] = {}
-    for text in {frame.dtype == object for _, frame in after.items()}:
-        names = [name for name in after if (after[name].dtype == object) == text]
+    categories = {name: not pd.api.types.is_numeric_dtype(before[name]) for name in before}
+    for text in set(categories.values()):
+        names = [name for name in after if categories[name] == text]
         if text:
             moved[text] = float((before[names] != after[names]).to_numpy().sum() / missing[names].to_numpy().sum())
         else:
@@ -178,7 +179,8 @@ def _means(frame: Frame) -> Frame:
     filled = frame.copy()
     for name in frame:
         how = "most_frequent" if frame[name].dtype == object else "mean"
-        filled[name] = SimpleImputer(strategy=how).fit_transform(frame[[name]])[:, 0]
+        found = SimpleImputer(strategy=how).fit_transform(frame[[name]])[:, 0]
+        filled[name] = pd.Series(found, index=frame.index, dtype=frame[name].dtype)
     return filled
 
 

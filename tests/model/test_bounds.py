@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from helpers import Rows
 from vaelab.errors import InputError
 from vaelab.model import (
     KL,
@@ -127,7 +128,9 @@ def test_the_bound_grows_with_the_draws(double):
     means = []
     for draws in (1, 2, 8, 32):
         own = vae.replace(draws=draws)
-        means.append(torch.stack([own(x, noise=torch.randn(50, draws * KAPPA)).per_sample.detach() for _ in range(100)]).mean())
+        means.append(
+            torch.stack([own(x, noise=torch.randn(50, draws * KAPPA)).per_sample.detach() for _ in range(100)]).mean()
+        )
     assert means == sorted(means, reverse=True)
     assert float(means[0] - means[-1]) > 0.05
 
@@ -188,6 +191,20 @@ def test_a_profiled_variance_is_where_the_bound_is_at_its_maximum(double):
     with torch.no_grad():
         vae.replace(bound="elbo")(x, noise=noise)
     assert float(vae.likelihood.variance.gamma) > 1.5 * gamma
+
+
+def test_calibration_finds_the_noise_though_q_is_too_wide(double):
+    torch.manual_seed(3)
+    vae, x, model = linear()
+    vae = widened(vae, 2.0).replace(draws=50)
+    found = {}
+    for bound in ("elbo", "iwae"):
+        vae.likelihood.variance.calibrate(model.noise)
+        own = vae.replace(bound=bound)
+        own.calibrate(Rows(x), generator=torch.Generator().manual_seed(0))
+        found[bound] = float(own.likelihood.variance.gamma / model.noise.mean())
+    assert found["iwae"] == pytest.approx(1, abs=0.1)
+    assert found["elbo"] > 1.3
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
 from vaelab.estimators.one_stage import GaussianVAE
 from vaelab.estimators.specified import keep_arguments, seed_of, unchanged_by_failure
+from vaelab.specs import MLP
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -26,15 +27,16 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
     ----------
     model
         What is trained: an estimator with ``likelihood="mixed"``, such as a `TwoStageVAE`, without a condition;
-        ``GaussianVAE(likelihood="mixed")`` if None. ``model__latent_dim`` sets what is inside. One that is trained
-        on rows without gaps may have another likelihood.
+        if None, ``GaussianVAE(network="mlp([64], skip=True)", likelihood="mixed", lr=3e-3)``, a smaller network
+        with less to learn from rows that are few and have gaps. ``model__latent_dim`` sets what is inside. One that
+        is trained on rows without gaps may have another likelihood.
     sample_posterior
         Fill in a draw, with its spread, instead of the mean: as `sklearn.impute.IterativeImputer` has it. Several
         imputers with seeds of their own make multiple imputations; ``model_.impute(X, draws=20)`` makes them at once.
     k
         Draws of z per row.
     random_state
-        Seed of the draws.
+        Seed of the draws, and of the model if that is None.
 
     Attributes
     ----------
@@ -106,7 +108,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
 
     @property
     def _model(self) -> Estimator:
-        model = GaussianVAE(likelihood="mixed") if self.model is None else self.model
+        model = _usual(self.random_state) if self.model is None else self.model
         if not isinstance(model, Estimator):
             raise InputError(f"model={type(model).__name__}", "an estimator of rows", "Such as GaussianVAE().")
         if model.conditional:
@@ -118,7 +120,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
     def __sklearn_tags__(self) -> Tags:
         """Declare what scikit-learn wants to know: what the model takes."""
         tags = super().__sklearn_tags__()
-        model = GaussianVAE(likelihood="mixed") if self.model is None else self.model
+        model = _usual(self.random_state) if self.model is None else self.model
         tags.input_tags = model.__sklearn_tags__().input_tags
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _usual(random_state: int | np.random.RandomState | None) -> GaussianVAE:
+    """Return the model that fills gaps best by default, as `benchmarks.imputation` has it."""
+    network = MLP(hidden=(64,), skip=True)
+    return GaussianVAE(network=network, likelihood="mixed", lr=3e-3, random_state=random_state)

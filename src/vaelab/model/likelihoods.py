@@ -225,9 +225,7 @@ class Gaussian(Likelihood):
         gamma = self.variance.generative(raw).to(mean.dtype).clamp(min=torch.finfo(mean.dtype).tiny)
         return self._linked(mean).flatten(1), (1 / gamma).expand(mean.shape).flatten(1)
 
-    def _errors_of_draws(
-        self, parameters: Tensor, x: Tensor, weights: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def _errors_of_draws(self, parameters: Tensor, x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return squared errors, (K, B, *event), and γ, broadcastable to them."""
         draws, rows = parameters.shape[:2]
         mean, raw = self.variance.split(parameters.flatten(0, 1))
