@@ -46,7 +46,7 @@ class Signature(NamedTuple):
     path
         The file.
     inputs, output
-        Tensors (rows, *shape).
+        Tensors of (rows, …) numbers.
     """
 
     path: Path

@@ -23,7 +23,7 @@ GRAPHS: tuple[Graph, ...] = get_args(Graph)
 
 
 class Port(NamedTuple):
-    """One input or output: (rows, *shape) numbers of a dtype."""
+    """One input or output: rows of a shape and a dtype."""
 
     name: str
     shape: tuple[int, ...]
