@@ -16,6 +16,7 @@ VERBS = {
     "impute": "fill in the missing entries of a table",
     "score": "say which rows are outliers, with p-values",
     "encode": "write latent codes of data",
+    "export": "write a run's sampler, encoder or scores for other programs: ONNX or torch",
     "evaluate": "measure samples and likelihood, or one set of rows against another",
     "diagnose": "say what is wrong with a trained autoencoder, and what mends it",
     "enhance": "find better samples of a trained autoencoder",

@@ -69,15 +69,15 @@ class Marginal:
         """(n,) numbers to scores, float64; `place` in (0, 1) says where in its interval a value goes."""
         index = torch.searchsorted(self.values, x.contiguous()).clamp(max=len(self.values) - 1)
         within = self.low[index] + (self.high[index] - self.low[index]) * place
-        between = _interpolated(x, self.values.repeat_interleave(2), self._heights)
+        between = _interpolated(x, self.values.repeat_interleave(2), self.heights)
         u = torch.where(self.values[index] == x, within, between)
-        scores: Tensor = torch.special.ndtri(u.clamp(self._least, 1 - self._least))
+        scores: Tensor = torch.special.ndtri(u.clamp(self.least, 1 - self.least))
         return scores
 
     def from_normal(self, z: Tensor) -> Tensor:
         """(n,) scores to numbers, float64."""
         u = torch.special.ndtr(z.double())
-        x = self._on_grid(_interpolated(u, self._heights, self.values.repeat_interleave(2)))
+        x = self._on_grid(_interpolated(u, self.heights, self.values.repeat_interleave(2)))
         return x.clamp(self.values[0], self.values[-1])  # rounding alone could leave the range
 
     def log_volume(self, x: Tensor) -> Tensor:
@@ -91,10 +91,10 @@ class Marginal:
         jump = torch.where(self.values[index] == x, self.high[index] - self.low[index], 0.0)
         index = index.clamp(min=1)
         rise = (self.low[index] - self.high[index - 1]) / (self.values[index] - self.values[index - 1])
-        weight = torch.where(jump > 0, jump, rise).clamp(min=self._least**2)
+        weight = torch.where(jump > 0, jump, rise).clamp(min=self.least**2)
         beyond = torch.maximum(self.values[0] - x, x - self.values[-1]).clamp(min=0.0)
         # a tail that holds what F leaves for the unseen, where it has the slope of F at the end
-        tail = 2 * torch.log1p(beyond * (weight / self._least))
+        tail = 2 * torch.log1p(beyond * (weight / self.least))
         return tail - 0.5 * z.square() - 0.5 * math.log(2 * math.pi) - weight.log()
 
     def atoms(self) -> tuple[tuple[float, float], ...]:
@@ -107,12 +107,12 @@ class Marginal:
         return tuple((float(self.values[j]), float(own[j])) for j in order)
 
     @property
-    def _heights(self) -> Tensor:
+    def heights(self) -> Tensor:
         """(2m,) F before and behind each value."""
         return torch.stack([self.low, self.high], 1).flatten()
 
     @property
-    def _least(self) -> float:
+    def least(self) -> float:
         """Smallest F that is told from 0: a quarter of a row, or of the least step of F that is known."""
         jumps = torch.cat([self.high - self.low, self.low[:1], 1 - self.high[-1:]])
         return min(0.25 * float(jumps[jumps > 0].min()), 1e-3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -17,6 +17,10 @@ from vaelab.arguments import check_seed, short_seed
 from vaelab.errors import InputError
 from vaelab.spec import nested, parse, unknown
 from vaelab.specs import FitSettings, Own, Settings
+
+if TYPE_CHECKING:
+    from vaelab.runs.export import Format, Signature
+    from vaelab.runs.graphs import Graph
 
 LARGEST_SEED = 2**31 - 1
 _OWN = ("random_state", "score_draws", "verbose")
@@ -84,6 +88,38 @@ class Specified(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         runs.save_new(self.trained_, Path(path), self.sections(), overwrite=overwrite)
+
+    def export(
+        self, path: str | Path, what: Graph = "sample", *, format: Format | None = None, density: str = "auto"
+    ) -> Signature:
+        """Write one function of the model as a file that is run without vaelab: ONNX, or a program of torch.
+
+        Parameters
+        ----------
+        path
+            File to write, ``.onnx`` or ``.pt2``; one that is there is replaced.
+        what
+            ``"encode"``, ``"decode"``, ``"reconstruct"``, ``"score"`` or ``"sample"``, whose input is noise.
+        format
+            ``"onnx"`` or ``"torch"``; by the path's suffix if None.
+        density
+            Of z, for ``"sample"``; ``"auto"`` is the model's best.
+
+        Returns
+        -------
+        vaelab.runs.export.Signature
+            What the file takes and gives; `vaelab.runs.export.export` says in which units.
+
+        Raises
+        ------
+        InputError
+            Another function, format or density; a density or network that cannot be exported, as it says.
+        MissingExtraError
+            ONNX without the packages of the extra ``export``.
+        """
+        check_is_fitted(self)
+        draws = getattr(self, "score_draws", 16)
+        return self.trained_.export(path, what, format=format, density=density, score_draws=draws)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return what a run folder says of the estimator."""

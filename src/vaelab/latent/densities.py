@@ -174,7 +174,7 @@ def check_condition(c: Tensor | None, rows: int, condition_shape: tuple[int, ...
     wanted = f"c of shape ({rows}, {', '.join(map(str, condition_shape))})"
     if c is None:
         raise InputError("a conditional density without a condition", wanted, "Pass c.")
-    if c.ndim != len(condition_shape) + 1 or len(c) != rows or c.shape[-1] != condition_shape[-1]:
+    if c.ndim != len(condition_shape) + 1 or c.shape[0] != rows or c.shape[-1] != condition_shape[-1]:
         raise InputError(f"c of shape {tuple(c.shape)}", wanted)
     return c
 

@@ -161,23 +161,35 @@ class FlowMatching(LatentDensity, Trainable):
         guidance: float | None = None,
     ) -> Tensor:
         """Carry normals (n, κ) to standardised codes, or codes `back` to normals."""
-        steps = self.steps if steps is None else whole("steps", steps)
-        weight = self.guidance if guidance is None else guidance
         parts = []
         for start in range(0, len(y), _BLOCK):
             rows = slice(start, start + _BLOCK)
-            own = y[rows]
-            read = self.velocity.read(None if c is None else c[rows], len(own))
-            none = self.velocity.read(None, len(own)) if weight else None
-
-            def rate(state: State, t: Tensor, read: Tensor | None = read, none: Tensor | None = none) -> State:
-                v = self.velocity(state.y, t, read)
-                if none is not None:
-                    v = v + weight * (v - self.velocity(state.y, t, none))
-                return State(v, state.trace)
-
-            parts.append(_solve(rate, own, steps, back=back).y)
+            own = None if c is None else c[rows]
+            parts.append(self.carry_block(y[rows], own, back=back, steps=steps, guidance=guidance))
         return torch.cat(parts) if parts else y
+
+    def carry_block(
+        self,
+        y: Tensor,
+        c: Tensor | None = None,
+        *,
+        back: bool = False,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Tensor:
+        """Do what `carry` does, with all rows at once and a gradient."""
+        steps = self.steps if steps is None else whole("steps", steps)
+        weight = self.guidance if guidance is None else guidance
+        read = self.velocity.read(c, y.shape[0])
+        none = self.velocity.read(None, y.shape[0]) if weight else None
+
+        def rate(state: State, t: Tensor) -> State:
+            v = self.velocity(state.y, t, read)
+            if none is not None:
+                v = v + weight * (v - self.velocity(state.y, t, none))
+            return State(v, state.trace)
+
+        return _solve(rate, y, steps, back=back).y
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) nats; an unexpected c is refused, as networks do.
@@ -324,7 +336,7 @@ def _solve(rate: Callable[[State, Tensor], State], y: Tensor, steps: int, *, bac
     steps, a direction of variance 1e-4 was drawn with .4 of that, and its density was half a nat too high.
     """
     times = [1 - (1 - k / steps) ** 2 for k in range(steps + 1)]
-    state = State(y, y.new_zeros(len(y)))
+    state = State(y, y.new_zeros(y.shape[0]))
     for begin, end in pairwise(times[::-1] if back else times):
         step, t = end - begin, y.new_full((1, 1), begin)
         first = rate(state, t)

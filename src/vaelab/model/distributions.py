@@ -123,6 +123,25 @@ def _(distribution: MultivariateNormal, noise: Tensor) -> Tensor:
     return distribution.loc + (distribution.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
 
 
+def chosen(weights: Tensor, noise: Tensor) -> Tensor:
+    """Choose one of k by a standard normal: i with probability w_i, where Φ of the normal is in i's share of [0, 1].
+
+    Parameters
+    ----------
+    weights
+        (…, k), which sum to 1.
+    noise
+        (…, 1).
+
+    Returns
+    -------
+    Tensor
+        (…) int64.
+    """
+    uniform = 0.5 * (1 + torch.erf(noise * 2**-0.5))
+    return (uniform > weights.cumsum(-1)[..., :-1]).sum(-1)
+
+
 @singledispatch
 def standardized(q: Distribution, m: Tensor, s: Tensor) -> Distribution:
     """Return the law of (z − m)/s for z ~ q; draws from the same noise correspond."""

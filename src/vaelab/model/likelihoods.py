@@ -43,8 +43,8 @@ class Likelihood(nn.Module, ABC):
         A profiled variance is that of all draws together: its E_z is their mean (Takida et al. 2022, section 4), with
         (K, B) weights that add up to 1 for each row if they are given.
         """
-        draws = len(parameters)
-        return self.nll(parameters.flatten(0, 1), x.expand(draws, *x.shape).flatten(0, 1)).view(draws, len(x))
+        draws = parameters.shape[0]
+        return self.nll(parameters.flatten(0, 1), x.expand(draws, *x.shape).flatten(0, 1)).view(draws, x.shape[0])
 
     def costs(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Return the terms of `nll_of_draws`, nats per entry, 0 where one is missing; refused by default.

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import InputError
+from vaelab.model.distributions import chosen
 from vaelab.model.gaps import Gaps
 from vaelab.model.likelihoods import Likelihood
 from vaelab.model.ordinal import ordered_log_probabilities
@@ -156,7 +157,7 @@ class Mixed(Likelihood):
 
     def _nll(self, parameters: Tensor, x: Tensor, weights: Tensor | None) -> Tensor:
         """(B,) nats; rows have (B, 1) weights of mean 1 in a profiled γ."""
-        total = parameters.new_zeros(len(x))
+        total = parameters.new_zeros(x.shape[0])
         if self.variance is not None:
             total = self._numbers_costs(parameters, x, weights).sum(1)
         for costs in self._levels_costs(parameters, x):
@@ -211,7 +212,7 @@ class Mixed(Likelihood):
     def _share(self, observed: Tensor) -> Tensor:
         """Factor by which squared errors grow, so that their mean over all entries is that over observed ones."""
         if self.variance is not None and self.variance.diagonal:
-            return len(observed) / observed.sum(0, keepdim=True).clamp(min=1)
+            return observed.shape[0] / observed.sum(0, keepdim=True).clamp(min=1)
         return observed.numel() / observed.sum().clamp(min=1)
 
     def impute(self, x: Tensor, parameters: Tensor, weights: Tensor) -> Tensor:
@@ -271,6 +272,17 @@ class Mixed(Likelihood):
         for group, logits in self._logits(parameters):
             drawn = logits.softmax(2).flatten(0, 1).multinomial(1, generator=generator)
             parts.append(drawn.view(len(parameters), group.columns).to(numbers.dtype))
+        return torch.cat(parts, dim=1).index_select(1, self._order)
+
+    def sample_from(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """(B, d) what `sample` draws, as a map of (B, d) standard normals: those of the numbers come first."""
+        means, rest = self._means(parameters), noise[:, len(self._numbers) :]
+        if self.variance is not None:
+            means = means + self.variance.gamma.to(means.dtype).sqrt() * noise[:, : len(self._numbers)]
+        parts = [means]
+        for group, logits in self._logits(parameters):
+            own = rest[:, group.first : group.first + group.columns, None]
+            parts.append(chosen(logits.softmax(2), own).to(means.dtype))
         return torch.cat(parts, dim=1).index_select(1, self._order)
 
     def _means(self, parameters: Tensor) -> Tensor:

@@ -254,7 +254,7 @@ class VAE(Trainable):
     def _decoded(self, zs: list[Tensor], c: Tensor | None, x: Tensor) -> Tensor:
         """(K, B, *parameter_shape) decoder's output for K draws, in one pass, in the precision of x."""
         own = None if c is None else c.expand(len(zs), *c.shape).flatten(0, 1)
-        together: Tensor = self.decoder(torch.cat(zs), own).to(x.dtype).unflatten(0, (len(zs), len(x)))
+        together: Tensor = self.decoder(torch.cat(zs), own).to(x.dtype).unflatten(0, (len(zs), x.shape[0]))
         return together
 
     def begin_step(self, share: float) -> None:

@@ -44,7 +44,7 @@ class Network(nn.Module, ABC):
         """
         if c is None and not self.condition_dim:
             return h
-        return torch.cat((h, self._checked(c, len(h)).to(h.dtype)), dim=1)
+        return torch.cat((h, self._checked(c, h.shape[0]).to(h.dtype)), dim=1)
 
     def _checked(self, c: Tensor | None, rows: int) -> Tensor:
         name = type(self).__name__

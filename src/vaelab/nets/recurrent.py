@@ -108,10 +108,11 @@ class LSTMEncoder(nn.Module):
         """Map x ``(B, k)`` after the window c ``(B, T, k + 1)`` to raw numbers ``(B, out_features)``."""
         if x.shape[1:] != self.event_shape:
             raise InputError(f"x of shape {tuple(x.shape)}", f"shape (B, {self.event_shape[0]})")
-        if c is None or c.dim() != 3 or len(c) != len(x) or c.shape[2] != self.condition_shape[1]:
+        if c is None or c.dim() != 3 or c.shape[0] != x.shape[0] or c.shape[2] != self.condition_shape[1]:
             got = "no window of earlier points" if c is None else f"windows of shape {tuple(c.shape)}"
-            raise InputError(got, f"c of shape ({len(x)}, T, {self.condition_shape[1]})", "Pass one window per row.")
-        present = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+            wanted = f"c of shape ({x.shape[0]}, T, {self.condition_shape[1]})"
+            raise InputError(got, wanted, "Pass one window per row.")
+        present = torch.cat([x, x.new_ones(x.shape[0], 1)], dim=1)
         return self.before(torch.cat([c.to(x.dtype), present[:, None]], dim=1))
 
     def before(self, c: Tensor) -> Tensor:
@@ -202,8 +203,8 @@ class LSTMDecoder(nn.Module):
         if z.shape[1:] != (self.latent_dim,):
             raise InputError(f"z of shape {tuple(z.shape)}", f"shape (B, {self.latent_dim})")
         state = self.reader(c)
-        if len(state) != len(z):
-            raise InputError(f"{len(state)} windows for {len(z)} rows", "one window per row")
+        if state.shape[0] != z.shape[0]:
+            raise InputError(f"{state.shape[0]} windows for {z.shape[0]} rows", "one window per row")
         out: Tensor = self.body(torch.cat([z, state.to(z.dtype)], dim=1))
         return out
 

@@ -7,7 +7,8 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -36,6 +37,10 @@ from vaelab.runs.drawing import DRAWS, Draws, drawn_blocks, drawn_rows
 from vaelab.specs import Settings
 from vaelab.specs.densities import ordered
 from vaelab.training import stream
+
+if TYPE_CHECKING:
+    from vaelab.runs.export import Format, Signature
+    from vaelab.runs.graphs import Graph
 
 _NOISY = 0.15  # γ relative to the variance of the data, above which the threshold of active dimensions means nothing
 _CARRIES = math.exp(-0.2)  # ratio of variances at which a dimension carries a tenth of a nat
@@ -192,6 +197,14 @@ class Trained:
         """How many dimensions are active on the training rows; see `active_below`."""
         return count_active(torch.tensor(self.facts.variance_ratios), self.active_below)
 
+    @property
+    def law_of_rows(self) -> str | None:
+        """Name of the law that a lossless code was chosen with, which scores rows; None where the prior does."""
+        if not self.facts.lossless:
+            return None
+        *_, name = (law.name for law in ordered(self.settings.densities) if not law.gradient)
+        return name
+
     def conditions(self, y: object, rows: int | None = None, *, spread: bool = False) -> Tensor | None:
         """Map conditions in the user's form to (n, *shape), as `Conditioning.to_net` does; None for a model without.
 
@@ -314,10 +327,10 @@ class Trained:
             yield vae, own, conditions, noise[:, None].to(self.device)
 
     def law(self) -> Callable[[Tensor], Tensor] | None:
-        """Return the log-density that a lossless code was chosen with; None for others, whose law is the prior."""
-        if not self.facts.lossless:
+        """Return the log-density of `law_of_rows`."""
+        name = self.law_of_rows
+        if name is None:
             return None
-        *_, name = (law.name for law in ordered(self.settings.densities) if not law.gradient)
         exact = copy.deepcopy(self.densities[name]).double()
         return lambda z: exact.log_prob(z.double())
 
@@ -398,6 +411,20 @@ class Trained:
             As `sample`, but for memory.
         """
         return drawn_blocks(self, n, conditions, how)
+
+    def export(
+        self,
+        path: str | Path,
+        what: Graph = "sample",
+        *,
+        format: Format | None = None,
+        density: str = "auto",
+        score_draws: int = 16,
+    ) -> Signature:
+        """Write one function of the model as ONNX or a program of torch; see `vaelab.runs.export.export`."""
+        from vaelab.runs.export import export
+
+        return export(self, path, what, format=format, density=density, score_draws=score_draws)
 
     def returned(self, values: Tensor, *, like: Any = None) -> Any:
         """Turn rows into the container and dtypes that the data came in; identifiers are those of `like`, or new."""
