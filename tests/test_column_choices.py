@@ -183,7 +183,9 @@ def test_a_file_of_choices_goes_round(tmp_path, monkeypatch, capsys):
     run = vaelab_says(capsys, "train", "shop.csv", "--schema", "columns.yaml", *TRAIN.split(), "--quiet")
     assert "ordered" in vaelab_says(capsys, "info", run)
     text = vaelab_says(capsys, "info", run, "--schema")
-    assert "# 3 levels: low < mid < high\ngrade:\n  kind: ordered\n  levels: [low, mid, high]" in text
+    assert (
+        "# 3 levels: low < mid < high; determined by size\ngrade:\n  kind: ordered\n  levels: [low, mid, high]" in text
+    )
     assert "# made anew: C-00200 and on\nid: identifier" in text
     (tmp_path / "again.yaml").write_text(text)
     other = vaelab_says(capsys, "train", "shop.csv", "--schema", "again.yaml", *TRAIN.split(), "--quiet")

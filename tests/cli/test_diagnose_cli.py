@@ -314,8 +314,8 @@ class Samples:
         def restore(rows):
             return rows.numpy()
 
-    def draws(self, n, conditions, *, density, seed):
-        assert density == "mixture"
+    def draws(self, n, conditions, how):
+        assert how.density == "mixture"
         for rows in (slice(0, 1), slice(1, n)):
             c, count = conditions(rows), rows.stop - rows.start
             assert c is None if self.c is None else len(c) == count

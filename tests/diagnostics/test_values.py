@@ -59,6 +59,7 @@ WANTED = {
     "used_share": 3 / 8,
     "idle": 5,
     "idle_share": 5 / 8,
+    "whitened": 0.0,
     "information": 1.5,
     "transmitted": 0.7,
     "implied_over_residual": 0.8 / 0.2,
