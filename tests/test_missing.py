@@ -1,6 +1,7 @@
 """Missing entries and columns given the others, from rows to rows: means, draws, intervals, probabilities, imputers."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -327,3 +328,30 @@ def test_gaps_of_a_gaussian_table_in_the_shell(tmp_path, monkeypatch, capsys):
     pd.testing.assert_frame_equal(first.drop(columns="b"), holes.drop(columns="b"))
     assert main(["impute", run, "holes.csv", "-o", "mean.csv"]) == 0
     assert not pd.read_csv("mean.csv").isna().any(axis=None)
+
+
+def test_an_imputer_names_the_columns_that_its_model_leaves_out():
+    frame = pd.DataFrame({"id": [f"u{i:04d}" for i in range(80)], "a": np.arange(80.0) % 7, "b": np.arange(80) % 3})
+    frame.loc[:9, "a"] = np.nan
+    model = GaussianVAE(1, network="mlp([4])", epochs=1, random_state=0)
+    imputer = VAEImputer(model, random_state=0).set_output(transform="pandas")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        full = imputer.fit_transform(frame)
+    assert list(full.columns) == list(imputer.get_feature_names_out()) == ["id", "a", "b"]
+    assert not full.isna().any().any()
+
+
+def test_a_model_of_numbers_fills_nullable_columns():
+    frame = pd.DataFrame({"a": np.arange(80.0) % 7, "b": np.arange(80) % 3, "c": np.arange(80) % 2 == 0})
+    frame = frame.astype({"b": "Int64", "c": "boolean"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        model = GaussianVAE(1, network="mlp([4])", epochs=1, random_state=0).fit(frame)
+        gaps = frame.copy()
+        gaps.loc[:5, "b"] = pd.NA
+        full = model.impute(gaps)
+        gaps.loc[3:9, "c"] = pd.NA
+        assert not model.predictive(gaps, "a").predict().isna().any().any()
+    assert not full.isna().any().any()
+    assert (full["b"][6:] == frame["b"][6:]).all()

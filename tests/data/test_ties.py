@@ -10,7 +10,7 @@ import torch
 
 from vaelab import GaussianVAE, load
 from vaelab.data import Schema
-from vaelab.data.ties import Tie, find_ties, on_grid
+from vaelab.data.ties import Tie, find_ties, on_grid, set_tied
 from vaelab.errors import VaelabWarning
 
 RNG = np.random.default_rng(0)
@@ -108,3 +108,19 @@ def test_samples_keep_ties_and_the_schema_says_them(tmp_path):
     assert not any(column.tie for column in free.schema_.columns)
     given = model.sample(20, given={"region": "r1"})
     assert set(given["town"]) <= {"t04", "t05", "t06", "t07"}
+
+
+def test_a_sum_that_holds_only_where_another_column_is_there_is_none():
+    rng = np.random.default_rng(0)
+    a, b, extra = rng.normal(size=(3, 400)).round(2)
+    odd = rng.random(400) < 0.5
+    frame = pd.DataFrame({"a": a, "b": b, "t": a + b + np.where(odd, extra, 0.0), "e": np.where(odd, np.nan, extra)})
+    rows = torch.tensor(frame.to_numpy())
+    assert "t" not in find_ties(rows, list(frame.columns), (0, 0, 0, 0))
+
+
+def test_a_sum_of_a_sum_is_set_after_it():
+    names = ["big", "t", "c", "d", "e"]
+    ties = {"big": Tie(("e", "t"), (1.0, 1.0), 0.0), "t": Tie(("c", "d"), (1.0, 1.0), 0.0)}
+    rows = set_tied(torch.tensor([[9.0, 9.0, 1.0, 2.0, 4.0]]), ties, Schema.of_numbers(5, names))
+    assert rows.tolist() == [[7.0, 3.0, 1.0, 2.0, 4.0]]

@@ -71,3 +71,15 @@ def test_a_density_that_is_nearer_by_chance_is_not_taken(data):
     draws.sets = {"prior": draws.real[:400] + 3.0, **alike}
     for name in alike:
         assert draws.nearer_than(name, trained.densities) == name
+
+
+def test_decoded_draws_of_a_table_have_its_noise():
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 1, generator=source) @ torch.ones(1, 4) + torch.randn(400, 4, generator=source)
+    data = from_arrays(x)
+    trained = runs.train(data, SETTINGS.model_copy(update={"latent_dim": 1}))
+    rows = trained.batches_of(data.train)
+    draws = DecodedDraws(trained, rows, rows, 300, 0)
+    draws.add("gaussian", trained.densities["gaussian"])
+    spread = draws.sets["gaussian"].std(0).mean() / draws.real.std(0).mean()
+    assert 0.85 < float(spread) < 1.15

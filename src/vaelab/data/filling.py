@@ -49,7 +49,10 @@ def fill_in(schema: Schema, x: object, filled: Tensor, name: str = "X") -> Any:
 def _patched(series: Any, gone: np.ndarray[Any, Any], new: np.ndarray[Any, Any], column: TableColumn) -> Any:
     """Return a pandas column with new values in its gaps."""
     if column.levels is None and getattr(series.dtype, "kind", "O") in "iu":  # nullable whole numbers
-        new = as_series(column, new)
+        if column.whole:
+            new = as_series(column, new)
+        elif (np.asarray(new, dtype=np.float64) % 1).any():  # of a model of numbers
+            series = series.astype("Float64")
     if hasattr(series.dtype, "categories"):
         series = series.cat.add_categories([v for v in dict.fromkeys(new) if v not in series.cat.categories])
     series = series.copy()

@@ -185,8 +185,19 @@ def _sums(
             fewer = [j for j in rest if j != source]
             less = _sum(x, target, fewer) if fewer else None
             rest, found = (rest, found) if less is None else (fewer, less)
+        if not _holds(x, target, *found):
+            continue
         done.add(target)
         yield target, *found
+
+
+def _holds(
+    x: np.ndarray[Any, Any], target: int, sources: list[int], weights: tuple[float, ...], constant: float
+) -> bool:
+    """Whether a sum holds in all rows that have its columns; it was found where others are there too."""
+    own = x[~np.isnan(x[:, [target, *sources]]).any(1)]
+    error = np.abs(own[:, target] - own[:, sources] @ np.array(weights) - constant).max()
+    return bool(error <= _EXACT * own[:, target].std())
 
 
 def _sum(x: np.ndarray[Any, Any], target: int, rest: list[int]) -> tuple[list[int], tuple[float, ...], float] | None:
@@ -223,7 +234,11 @@ def set_tied(rows: Tensor, ties: Mapping[str, Tie], schema: Schema) -> Tensor:
     """
     names = schema.names
     rows = rows.clone() if ties else rows
-    for name, tie in sorted(ties.items(), key=lambda each: not each[1].table):  # sums are of what is set before
+    left = dict(ties)
+    while left:  # first those whose sources are as they will be
+        free = (name for name, tie in left.items() if not left.keys() & set(tie.sources))
+        name = next(free, next(iter(left)))
+        tie = left.pop(name)
         j = names.index(name)
         new = tie.values(rows[:, [names.index(source) for source in tie.sources]])
         step = schema.columns[j].step

@@ -70,12 +70,27 @@ def blanked(x: Any, gaps: np.ndarray[Any, Any]) -> Any:
     if not gaps.any():
         return x
     if is_frame(x):
-        return x.mask(gaps, 0.0)
+        return _numbered(x, gaps)
     there = x[torch.from_numpy(~gaps)] if isinstance(x, Tensor) else x[~gaps]
     value = there.min() if x.ndim == 4 and len(there) else 0.0  # of pixels, one in their range
     if isinstance(x, Tensor):
         return x.masked_fill(torch.from_numpy(gaps).to(x.device), float(value))
     return np.where(gaps, value, x).astype(x.dtype)
+
+
+def _numbered(x: Any, gaps: np.ndarray[Any, Any]) -> Any:
+    """Return a frame with 0 where there are gaps; columns of objects are read as numbers where they are some."""
+    out = x.copy()
+    for place in np.flatnonzero(gaps.any(axis=0)).tolist():
+        series, gone = x.iloc[:, place], gaps[:, place]
+        if getattr(series.dtype, "kind", "O") not in "biuf" and series.dtype != object:
+            continue  # refused as what it is
+        try:
+            numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        except (TypeError, ValueError):
+            continue
+        out.isetitem(place, np.where(gone, 0.0, numbers))
+    return out
 
 
 def as_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

@@ -90,6 +90,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
             for name in ("n_features_in_", "feature_names_in_"):
                 if hasattr(self.model_, name):
                     setattr(self, name, getattr(self.model_, name))
+            schema = self.model_.schema_
+            if schema is not None:  # columns that the model does not see come back too
+                self.n_features_in_ = len(schema.given)
+                if hasattr(self, "feature_names_in_"):
+                    self.feature_names_in_ = np.array([column.name for column in schema.given], dtype=object)
         return self
 
     def transform(self, X: Any) -> Any:

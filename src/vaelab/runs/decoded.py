@@ -118,7 +118,6 @@ def _decoded(
     kind, parts = next(vae.parameters()), []
     for part in spans(len(z), rows_at_once(trained.facts.event_shape)):
         own = None if c is None else c[part]
-        noise = trained.schema is not None
-        rows = vae.emit(z[part].to(kind), own, generator=generator, observation_noise=noise)
+        rows = vae.emit(z[part].to(kind), own, generator=generator, observation_noise=trained.draws_noise)
         parts.append(features(rows.cpu()))
     return torch.cat(parts)

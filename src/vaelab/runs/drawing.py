@@ -110,7 +110,7 @@ def drawn_blocks(
         raise InputError("gaps from a model that has learned none", "a model of a mixed table", remedy)
     noise = how.observation_noise
     if noise is None:
-        noise = trained.facts.kind == "table" and not trained.vae.posterior.degenerate
+        noise = trained.draws_noise
     generator = trained.generator(how.density)
     size = max(_LEAST_DRAWN, _DRAWN // math.prod(trained.facts.event_shape))
     for rows in spans(n, size) if n else [slice(0, 0)]:

@@ -169,7 +169,7 @@ def _sample(trained: Trained, density: str) -> Function:
     if isinstance(law, PriorDensity):
         law = PriorDensity(parts.vae.prior)  # whose network, if it has one, is the encoder's
     draws, likelihood = draws_of(law), parts.vae.likelihood
-    drawn = trained.facts.kind == "table" and not parts.vae.posterior.degenerate
+    drawn = trained.draws_noise
     emission = emission_of(likelihood, parts.event) if drawn else None
 
     def call(noise: Tensor, c: Tensor | None) -> Tensor:

@@ -198,6 +198,11 @@ class Trained:
         return count_active(torch.tensor(self.facts.variance_ratios), self.active_below)
 
     @property
+    def draws_noise(self) -> bool:
+        """Whether rows are drawn with the decoder's noise unless it is said otherwise: those of tables."""
+        return self.facts.kind == "table" and not self.vae.posterior.degenerate
+
+    @property
     def law_of_rows(self) -> str | None:
         """Name of the law that a lossless code was chosen with, which scores rows; None where the prior does."""
         if not self.facts.lossless:
