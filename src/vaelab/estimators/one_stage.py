@@ -30,7 +30,8 @@ class GaussianVAE(Estimator):
     likelihood
         p(x | z): Gaussian, whose variance is profiled by default; for pixels also ``"bernoulli"``,
         ``"continuous_bernoulli"`` and ``"logistic_mixture"``; for tables, column by column, ``"mixed"``. ``"auto"`` is
-        that for a data frame with text, categories, dates or missing entries, and Gaussian for all else.
+        that for a data frame with text, categories, dates or missing entries, and Gaussian for all else; where folds of
+        a cross-validation may differ in that, ask for ``"mixed"``.
     posterior
         Covariance of q(z | x): ``"diagonal"``, ``"isotropic"`` (one number for all x), or ``"full"``.
     penalties
