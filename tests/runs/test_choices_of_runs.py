@@ -48,6 +48,7 @@ def test_densities_are_compared_on_codes_that_none_was_fitted_to(monkeypatch):
     settings = Settings(2, "mlp([4])", posterior="deterministic", training=brief, densities="gaussian", held_out=0.2)
     trained = runs.train(data, settings)
     assert trained.facts.best_density == "prior"
+    assert trained.facts.code_scores["gaussian"] < trained.facts.code_scores["prior"]
     assert not trained.facts.scored_on_training
     trained = runs.train(data, settings.set_params(held_out=0.0))
     assert trained.facts.scored_on_training

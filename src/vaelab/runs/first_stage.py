@@ -128,7 +128,8 @@ class FirstStage:
             if 2 * active <= size or size == most:
                 sized = sized.model_copy(update={"latent_dim": smaller.latent_dim})
                 dropped = size if smaller.latent_dim < size else None
-                return self._judged(sized, smaller, kept.stage)._replace(dropped_from=dropped)
+                judged = self._judged(sized, smaller, kept.stage)
+                return judged._replace(dropped_from=dropped, lossless=kept.lossless)
             size *= 2
 
     def _tried(self, settings: Settings, stage: str, begin: VAE | None = None) -> Kept:
