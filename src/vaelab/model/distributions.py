@@ -216,7 +216,7 @@ def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
 
 
 def _diagonal_to_standard(q: DiagonalNormal, p: StandardNormal) -> Tensor:
-    # Dai & Wipf 2019, below eq. 3: ½ Σ (μ² + σ² − log σ² − 1)
+    # Takida et al. 2022, below eq. 3: ½ Σ (μ² + σ² − log σ² − 1)
     doubled = torch.addcmul(q.scale.square(), q.loc, q.loc).sub(q.scale.log(), alpha=2).sum(-1)
     return (doubled - q.event_shape[0]) / 2
 

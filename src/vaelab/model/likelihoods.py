@@ -40,7 +40,7 @@ class Likelihood(nn.Module, ABC):
     def nll_of_draws(self, parameters: Tensor, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """(K, B) −log p(x | z_k) in nats, for parameters (K, B, …) of K draws of z for each x.
 
-        A profiled variance is that of all draws together: its E_z is their mean (Takida et al. 2022, section 4), with
+        A profiled variance is that of all draws together: its E_z is their mean (Takida et al. 2022, eq. 9a), with
         (K, B) weights that add up to 1 for each row if they are given.
         """
         draws = parameters.shape[0]
@@ -163,7 +163,7 @@ class Likelihood(nn.Module, ABC):
 
 @final
 class Gaussian(Likelihood):
-    """N(μ_x(z), γ) with γ from a `Variance` (Dai & Wipf 2019, eq. 4; Takida et al. 2022, section 4).
+    """N(μ_x(z), γ) with γ from a `Variance` (Dai & Wipf 2019, Definition 1; Takida et al. 2022, section 5).
 
     Parameters
     ----------

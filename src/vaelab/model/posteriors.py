@@ -41,7 +41,7 @@ class Posterior(nn.Module, ABC):
 
 @final
 class Diagonal(Posterior):
-    """N(μ_z(x), diag σ_z(x)²), the default of Dai & Wipf 2019, Definition 1.
+    """N(μ_z(x), diag σ_z(x)²), the default (Zheng et al. 2022, Definition 1).
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Diagonal(Posterior):
 
 @final
 class Isotropic(Posterior):
-    """N(μ_z(x), σ_z² I) with one σ_z² for all x (Takida et al. 2022, section 3).
+    """N(μ_z(x), σ_z² I) with one σ_z² for all x (Takida et al. 2022, section 4).
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ References
 ----------
 Dai & Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019 (learned γ).
 Takida et al., "Preventing Oversmoothing in VAE via Generalized Variance Parameterization", Neurocomputing 2022,
-section 4 (the shapes, profiled and trained).
+section 5 (the shapes, profiled and trained).
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class LearnedVariance(Variance):
 class DecodedVariance(Variance):
     """γ(z), emitted by the decoder as log √γ beside the mean, and trained by gradient; Iso-D or Diag-D.
 
-    p(x | z) stays a density. Takida et al. find the diagonal one unstable in training (section 6).
+    p(x | z) stays a density. Takida et al. find the diagonal one unstable in training (Table 4).
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ class DecodedVariance(Variance):
 
 @final
 class ProfiledVariance(Variance):
-    """γ at its maximum-likelihood value: the mean squared error (Takida et al., eq. 12 and section 4).
+    """γ at its maximum-likelihood value: the mean squared error (Takida et al., eq. 9a and Table 2).
 
     The gradient through γ vanishes at the maximum, so γ is detached: the gradient is that of ½ Σ log E e², with the
     mean over rows, dimensions, both or neither, as the shape says. Of a shared γ the batch's value (all processes

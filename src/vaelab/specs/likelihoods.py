@@ -78,7 +78,7 @@ class Variance(Value):
 
 
 class Profiled(Variance):
-    """The mean squared error of every batch, and in the end of all training rows (Takida et al. 2022, section 4)."""
+    """The mean squared error of every batch, and in the end of all training rows (Takida et al. 2022, eq. 9a)."""
 
     kind: ClassVar[str] = "profiled"
     start: float | None = Field(

@@ -2,7 +2,7 @@
 
 q(z) is the mean over x of q(z | x). A decoder has learned what to do there and nowhere else, so samples are as good as
 the density of z is near q(z) (B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, section 4 and
-Figure 11).
+Figure 1, right).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ At the optimum every draw z ~ q(z | x) rebuilds x as well as the posterior mean 
     γ̂               error of draws / d, the γ of maximum likelihood
 
 B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, Theorems 3 and 4; Y. Takida et al., "Preventing
-Oversmoothing in VAE via Generalized Variance Parameterization", Neurocomputing 2022, eq. 12 (γ̂).
+Oversmoothing in VAE via Generalized Variance Parameterization", Neurocomputing 2022, eq. 9a (γ̂).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ of probabilistic PCA they are N(0, γI) exactly. Three departures are measured, 
     directions in common                                  what a larger code or a stronger decoder would explain
 
 The shapes are those of Y. Takida et al., "Preventing Oversmoothing in VAE via Generalized Variance Parameterization",
-Neurocomputing 2022, section 4. For directions see `vaelab.diagnostics.measures.parallel_analysis`.
+Neurocomputing 2022, section 5.1. For directions see `vaelab.diagnostics.measures.parallel_analysis`.
 """
 
 from __future__ import annotations
