@@ -11,7 +11,7 @@ import torch
 from vaelab import GaussianVAE, load
 from vaelab.data import Schema
 from vaelab.data.ties import Tie, find_ties, on_grid, set_tied
-from vaelab.errors import VaelabWarning
+from vaelab.errors import InputError, VaelabWarning
 
 RNG = np.random.default_rng(0)
 N = 600
@@ -124,3 +124,17 @@ def test_a_sum_of_a_sum_is_set_after_it():
     ties = {"big": Tie(("e", "t"), (1.0, 1.0), 0.0), "t": Tie(("c", "d"), (1.0, 1.0), 0.0)}
     rows = set_tied(torch.tensor([[9.0, 9.0, 1.0, 2.0, 4.0]]), ties, Schema.of_numbers(5, names))
     assert rows.tolist() == [[7.0, 3.0, 1.0, 2.0, 4.0]]
+
+
+def test_what_others_determine_is_filled_in_so():
+    frame = planted()[["food", "travel", "rent", "total"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VaelabWarning)
+        model = GaussianVAE(2, network="mlp([8])", likelihood="mixed", epochs=2, random_state=0).fit(frame)
+        gaps = frame[:40].copy()
+        gaps.loc[:19, "total"] = np.nan
+        gaps.loc[20:, ["total", "food"]] = np.nan
+        for full in (model.impute(gaps), *model.impute(gaps, draws=2)):
+            np.testing.assert_allclose(full["total"], full[["food", "travel", "rent"]].sum(axis=1), atol=1e-9)
+        with pytest.raises(InputError, match="without a probability"):
+            model.impute_quantiles(gaps, [])

@@ -306,6 +306,8 @@ class Predictive:
 def _levels(q: Sequence[float] | float) -> Tensor:
     """(m,) probabilities that quantiles are asked for."""
     wanted = names_of("q", q, (float, int))
+    if not wanted:
+        raise InputError("q without a probability", "some in (0, 1)")
     for each in wanted:
         check_share("q", each)
     return torch.tensor(wanted, dtype=torch.float64)

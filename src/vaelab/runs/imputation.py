@@ -100,7 +100,7 @@ class Imputation:
         schema = self.trained.schema
         names = [] if schema is None else [j for j, column in enumerate(schema.columns) if column.kind == "category"]
         plain = torch.tensor(names, dtype=torch.int64, device=self.trained.device)
-        return self._filled(of, len(q))
+        return self._filled(of, len(q), tied=False)  # a quantile of a sum is no sum of quantiles
 
     def probabilities(self) -> dict[int, Tensor]:
         """Place of each category → (n, levels) probabilities, float64; of an entry that is there, 1 for its level.
@@ -143,14 +143,19 @@ class Imputation:
         values, weights = self._values(block)
         return (weights[..., None] * self.trained.scaling.from_net(values)).sum(0, keepdim=True)
 
-    def _filled(self, of: Callable[[_Block], Tensor], count: int, *, own_units: bool = False) -> Tensor:
-        """(count, n, …) x with what `of` a block returns in its gaps, (count, B, …)."""
+    def _filled(
+        self, of: Callable[[_Block], Tensor], count: int, *, own_units: bool = False, tied: bool = True
+    ) -> Tensor:
+        """(count, n, …) x with what `of` a block returns in its gaps, (count, B, …), or what follows from others."""
         out = self.x.repeat(count, *(1,) * self.x.ndim)
         for block in self._blocks():
             found = of(block)
             part = self.x[block.rows]
             values = (found if own_units else self.trained.scaling.from_net(found)).to(part)
             out[:, block.rows] = torch.where(part.isnan(), values, part)
+        if tied and self.trained.schema is not None:
+            for table in out:
+                table.copy_(torch.where(self.x.isnan(), self.trained.schema.tied(table), table))
         return out
 
     def _blocks(self) -> Iterator[_Block]:
