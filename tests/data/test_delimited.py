@@ -187,3 +187,9 @@ def test_wide_files_old_line_ends_blank_lines_and_quoted_ones(tmp_path):
     ]
     quoted, _, _ = read(write(tmp_path / "q.csv", ["a,b", '"two', 'lines",1', "x,2"]))
     assert quoted["a"][0] == "two\nlines"
+
+
+def test_zero_bytes_are_no_text(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"a,b\n1,x\n" + b"2,\0\n" * 30)
+    with pytest.raises(InputError, match="zero bytes"):
+        read_csv(tmp_path / "x.csv")

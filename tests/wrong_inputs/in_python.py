@@ -378,9 +378,16 @@ def _never(place: str, name: str) -> bool:
     return False
 
 
+def _taken(place: str, name: str) -> bool:
+    """Whether `fit` takes such rows."""
+    if name in ("a frame of times", "a frame of text"):  # column by column
+        return "likelihood" not in place
+    return "network=custom" in place and name == "three dimensions"
+
+
 def cases() -> Iterator[Case]:
     """All of them, in the order of the tables."""
-    yield from _crossed(_rows(), ROWS, lambda p, n: "network=custom" in p and n == "three dimensions")
+    yield from _crossed(_rows(), ROWS, _taken)
     yield from _crossed(_fitted_rows(), {**ROWS, **OTHER_ROWS}, _none_or_own)
     yield from _crossed(_given_rows(), {**ROWS, **OTHER_ROWS}, lambda p, n: n in _GAPS or n == "a frame of times")
     yield from _crossed(_sequences(), ROWS, lambda p, n: n in _SEQUENCE_ROWS or _no_prefix(p, n))

@@ -69,6 +69,8 @@ def read_csv(path: Path, *, separator: str | None = None, missing: Sequence[str]
         raise InputError(f"separator={separator!r}", "one character")
     try:
         text, assumed = _decoded(path)
+        if "\0" in text:
+            raise InputError(f"{path} with zero bytes, which no text has", "a table as text, in UTF-8")
         with _long_fields():
             found = separator or _separator(text)
             _check_lengths(path, text, found)
