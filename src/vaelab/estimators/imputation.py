@@ -86,8 +86,9 @@ class Completing:
         Returns
         -------
         array or data frame, or a list of `draws` of them
-            Copies of X, in its own container; entries that were there are the same. In a data frame columns of whole
-            numbers that are nullable become floating-point ones where a mean is not whole.
+            Copies of X, in its own container; entries that were there are the same. After
+            ``likelihood="mixed"`` columns keep their dtypes, so that means of whole numbers are rounded; a model of
+            numbers alone turns nullable whole numbers into floating-point ones where a mean is not whole.
 
         Raises
         ------

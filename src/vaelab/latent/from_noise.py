@@ -24,7 +24,7 @@ from vaelab.model.distributions import chosen
 from vaelab.model.from_noise import emission_of
 
 
-class Draws(NamedTuple):
+class FromNoise(NamedTuple):
     """How codes are drawn.
 
     Attributes
@@ -40,7 +40,7 @@ class Draws(NamedTuple):
 
 
 @singledispatch
-def draws_of(density: LatentDensity) -> Draws:
+def draws_of(density: LatentDensity) -> FromNoise:
     """Return how a law's codes are drawn; a law of your own is registered here.
 
     Raises
@@ -54,12 +54,12 @@ def draws_of(density: LatentDensity) -> Draws:
 
 
 @draws_of.register
-def _(density: PriorDensity) -> Draws:
-    return Draws(density.prior.latent_dim, lambda noise, c: draw(density.prior(c), noise))
+def _(density: PriorDensity) -> FromNoise:
+    return FromNoise(density.prior.latent_dim, lambda noise, c: draw(density.prior(c), noise))
 
 
 @draws_of.register
-def _(density: SecondStage) -> Draws:
+def _(density: SecondStage) -> FromNoise:
     vae, size = density.vae, density.vae.latent_dim
     emission = emission_of(vae.likelihood, (size,))
 
@@ -67,25 +67,25 @@ def _(density: SecondStage) -> Draws:
         u = draw(vae.prior(c), noise[:, :size])
         return emission.of(vae.decoder(u, c), noise[:, size:])
 
-    return Draws(size + emission.normals, of)
+    return FromNoise(size + emission.normals, of)
 
 
 @draws_of.register
-def _(density: FlowMatching) -> Draws:
-    return Draws(density.latent_dim, lambda noise, c: density.loc + density.scale * density.carry_block(noise, c))
+def _(density: FlowMatching) -> FromNoise:
+    return FromNoise(density.latent_dim, lambda noise, c: density.loc + density.scale * density.carry_block(noise, c))
 
 
 @draws_of.register
-def _(density: Mixture) -> Draws:
+def _(density: Mixture) -> FromNoise:
     def of(noise: Tensor, c: Tensor | None) -> Tensor:
         which = chosen(density.weights, noise[:, -1:])
         return density.means[which] + _spread(density.scale_trils[which], noise)
 
-    return Draws(density.means.shape[1] + 1, of)
+    return FromNoise(density.means.shape[1] + 1, of)
 
 
 @draws_of.register
-def _(density: ClassMixture) -> Draws:
+def _(density: ClassMixture) -> FromNoise:
     parts = [draws_of(cast("Mixture", part)) for part in density.parts]
 
     def of(noise: Tensor, c: Tensor | None) -> Tensor:
@@ -93,11 +93,11 @@ def _(density: ClassMixture) -> Draws:
         every = torch.stack([part.of(noise, None) for part in parts], 1)  # of every class, and then its own
         return (every * c[..., None]).sum(1)
 
-    return Draws(parts[0].normals, of)
+    return FromNoise(parts[0].normals, of)
 
 
 @draws_of.register
-def _(density: JointMixture) -> Draws:
+def _(density: JointMixture) -> FromNoise:
     whitening = torch.linalg.inv(density.c_scale_trils)  # a graph has no solver of triangular equations
     constant = density.weights.log() + whitening.diagonal(dim1=1, dim2=2).log().sum(1)
 
@@ -109,7 +109,7 @@ def _(density: JointMixture) -> Draws:
         moved = (density.gains[which] @ (c - density.c_means[which])[..., None])[..., 0]
         return density.z_means[which] + moved + _spread(density.scale_trils[which], noise)
 
-    return Draws(density.z_means.shape[1] + 1, of)
+    return FromNoise(density.z_means.shape[1] + 1, of)
 
 
 def _spread(factors: Tensor, noise: Tensor) -> Tensor:

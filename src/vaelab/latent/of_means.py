@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 
+from vaelab.arguments import short_seed
 from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
 from vaelab.latent.mixtures import Covariance, Mixture
@@ -32,7 +33,7 @@ def fit_to_means(codes: Codes, components: int, covariance: Covariance = "full",
     if len(codes) < max(components, 2):
         raise InputError(f"{len(codes)} codes", f"at least {max(components, 2)} for {components} components")
     model = GaussianMixture(
-        components, covariance_type=covariance, max_iter=STEPS, reg_covar=RIDGE, random_state=seed
+        components, covariance_type=covariance, max_iter=STEPS, reg_covar=RIDGE, random_state=short_seed(seed)
     ).fit(codes.loc.double().cpu().numpy())
     found = torch.as_tensor(model.covariances_)
     factors = torch.linalg.cholesky(torch.diag_embed(found) if covariance == "diag" else found)
