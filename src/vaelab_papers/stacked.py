@@ -46,6 +46,9 @@ class Stack(Trainable):
             raise InputError(
                 "models with a critic, to be trained together", "models with one step", "Train each by itself."
             )
+        if any(getattr(each, "schedule", None) for m in members for each in getattr(m, "regularizers", ())):
+            got = "models with a schedule of the KL's weight, to be trained together"
+            raise InputError(got, "models whose weights stay", "Train each by itself.")
         self._members = list(members)  # a plain list: their own parameters are not the stack's
         self._template = [copy.deepcopy(members[0])]
         parameters, buffers = stack_module_state(list(members))

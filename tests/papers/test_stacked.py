@@ -7,7 +7,7 @@ import torch
 
 from helpers import Rows, curved_manifold, small_vae
 from vaelab.errors import InputError
-from vaelab.model import LearnedVariance, ProfiledVariance
+from vaelab.model import KL, LearnedVariance, ProfiledVariance, Rising
 from vaelab.training import Compute, FitSettings, fit
 from vaelab_papers.stacked import Stack, StackedBatches, fit_together
 
@@ -103,3 +103,10 @@ def test_one_model_is_trained_as_it_is():
     fit(apart[0], data[0], SETTINGS, compute=DOUBLE)
     for name, value in together[0].state_dict().items():
         assert torch.equal(value, apart[0].state_dict()[name]), name
+
+
+def test_a_schedule_that_no_member_would_hear_of_is_refused():
+    model = small_vae()
+    model.regularizers = torch.nn.ModuleList([KL(schedule=Rising())])
+    with pytest.raises(InputError, match="schedule of the KL"):
+        Stack([model])
