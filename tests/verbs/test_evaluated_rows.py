@@ -15,7 +15,7 @@ from vaelab.runs.sample_distances import distances_of
 from vaelab.specs import MLP, Compute, FitSettings, Settings
 from vaelab.verbs import Options, evaluate
 from vaelab.verbs.grouping import by_label
-from vaelab.verbs.rows import quarter
+from vaelab.metrics.rows import quarter
 
 module = importlib.import_module("vaelab.verbs.evaluation")
 QUICK = Settings(

@@ -17,7 +17,7 @@ from vaelab.metrics.report import TITLES
 from vaelab.runs.execution import execute, prepare
 from vaelab.specs import MLP, Compute, FitSettings, Settings
 from vaelab.verbs import Options
-from vaelab.verbs.rows import quarter
+from vaelab.metrics.rows import quarter
 
 QUICK = Settings(
     latent_dim=2,

@@ -17,8 +17,8 @@ from vaelab.storage import exists
 if TYPE_CHECKING:
     from vaelab.metrics.protocols import Protocol
     from vaelab.metrics.report import Report
-    from vaelab.verbs.options import Options
-    from vaelab.verbs.rows import Watch
+    from vaelab.metrics.options import Options
+    from vaelab.metrics.rows import Watch
 
 
 _TABLES = (".csv", ".parquet")

@@ -22,7 +22,7 @@ from vaelab.specs import Settings
 
 _SHORT = {"epochs": "training.epochs", "batch-size": "training.batch_size", "lr": "training.lr"}
 _GROUPS = {
-    "the model": ("latent_dim", "network", "likelihood", "posterior", "condition", "penalties"),
+    "the model": ("latent_dim", "network", "likelihood", "posterior", "condition", "penalties", "adversary"),
     "laws of the codes": ("densities",),
     "training": ("training", "held_out", "seed"),
     "computing": ("compute",),

@@ -65,8 +65,8 @@ def _schema(folder: Path) -> Schema | None:
 
 def describe(folder: Path) -> str:
     """Lay out a run: data, settings that differ from the defaults, results."""
+    from vaelab.runs import SampleAssessment, read_config
     from vaelab.runs import folder as files
-    from vaelab.runs import read_config
     from vaelab.spec import parse
     from vaelab.specs import Settings
 
@@ -83,7 +83,9 @@ def describe(folder: Path) -> str:
     else:
         lines.append(f"state     unfinished; go on with `vaelab train --resume {folder}`")
     found = files.read_results(folder)
-    if found is not None:
+    if found is not None and settings.adversary is not None:
+        lines.append(f"test      {SampleAssessment(**found).text}")
+    elif found is not None:
         bound = ""
         if found["nelbo"] is not None:
             bound = f"−ELBO {found['nelbo']:.2f} nats ({found['distortion']:.2f} + KL {found['kl']:.2f}), "

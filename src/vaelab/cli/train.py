@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Callable
@@ -43,12 +44,14 @@ class Source(BaseModel):
 
 _DATA = ("data", "home", "image_size", "grey", "test_fraction", "label_column", "separator", "missing")
 _KEPT = (*_DATA, "plain", "tensorboard")
-_FIRST = ("preset", "config", "schema", "resume")
+_FIRST = ("preset", "baseline", "config", "schema", "resume")
+_GANS = "gan/"  # presets of baselines
 _ABOUT = """\
 Train a two-stage VAE.
 
 Settings come from --preset NAME, a paper's (see `vaelab info --presets`), then --config FILE, a YAML file or a run's
-config.yaml, then flags. --schema FILE, a YAML file of lines such as `age: ordered`, says what columns of a mixed table
+config.yaml, then flags. --baseline NAME trains a GAN instead: minimax, non-saturating, least-squares, wasserstein,
+wgan-gp, dragan or began. --schema FILE, a YAML file of lines such as `age: ordered`, says what columns of a mixed table
 are taken for; `vaelab info RUN --schema` writes one. --resume RUN goes on with a run that was interrupted.
 """
 
@@ -63,6 +66,7 @@ def run(argv: list[str]) -> None:
         network = _place(rest)
         if (
             chosen.preset
+            or chosen.baseline
             or chosen.config
             or chosen.schema
             or [word for word in rest if word not in {"--quiet", "--network", network}]
@@ -70,7 +74,7 @@ def run(argv: list[str]) -> None:
             raise InputError("--resume with other arguments", "--resume RUN alone", "A run keeps its settings.")
         _resume(Path(chosen.resume), network, quiet="--quiet" in rest)
         return
-    start, given = _defaults(chosen.preset, chosen.config)
+    start, given = _defaults(_preset(chosen.preset, chosen.baseline), chosen.config)
     settings, rest = settings_of(rest, start)
     settings = settings if chosen.schema is None else _with_schema(settings, Path(chosen.schema))
     network = _place(argv)
@@ -84,6 +88,19 @@ def run(argv: list[str]) -> None:
     if not source.data:
         raise InputError("no data", "a name, a folder or a file", "Try `vaelab train digits`; see `vaelab datasets`.")
     _start(source, settings, network)
+
+
+def _preset(preset: str | None, baseline: str | None) -> str | None:
+    """Return the preset's name, which is that of a baseline if one is given."""
+    if baseline is None:
+        return preset
+    if preset is not None:
+        raise InputError("--preset and --baseline", "one of them", "A baseline is a preset of its own.")
+    known = [name.removeprefix(_GANS) for name in presets.names() if name.startswith(_GANS)]
+    if baseline not in known:
+        close = difflib.get_close_matches(baseline, known, n=1)
+        raise InputError(f"--baseline {baseline}", f"one of {', '.join(known)}", f"Did you mean {close[0]}?" if close else "")
+    return _GANS + baseline
 
 
 def _place(words: list[str]) -> str | None:
@@ -233,12 +250,15 @@ def _report(folder: Path, trained: Any, found: Any) -> None:
     from vaelab import runs
 
     _say("")
-    for line in runs.findings(trained, found):
-        _say(f"• {line}")
-    if trained.schema is not None:
-        _say(f"\n{trained.schema}")
-    _say("")
-    _say(densities_table(found.code_log_density, found.code_distance, trained.facts.best_density))
+    if isinstance(found, runs.SampleAssessment):
+        _say(f"• A generator without an encoder: {found.text}.")
+    else:
+        for line in runs.findings(trained, found):
+            _say(f"• {line}")
+        if trained.schema is not None:
+            _say(f"\n{trained.schema}")
+        _say("")
+        _say(densities_table(found.code_log_density, found.code_distance, trained.facts.best_density))
     grid = "samples.png" if trained.facts.kind == "image" else "samples.csv"
     first, *others = sorted(
         (path.name for path in folder.glob("*.png")), key=lambda name: (name != "samples.png", name)

@@ -1,6 +1,7 @@
 """The VAE and its axes: posterior, prior, likelihood, variance, regularisers."""
 
 from vaelab.model.absorb import absorb_prior
+from vaelab.model.adversaries import NoEncoder, no_encoder
 from vaelab.model.distributions import (
     ACTIVE_BELOW,
     UNUSED,
@@ -19,7 +20,7 @@ from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
 from vaelab.model.pixels import Bernoulli, ContinuousBernoulli, DiscretizedLogisticMixture
 from vaelab.model.posteriors import Deterministic, Diagonal, FullCovariance, Isotropic, Posterior, Standardized
-from vaelab.model.priors import Conditional, Prior, Standard
+from vaelab.model.priors import Conditional, Prior, Standard, Uniform
 from vaelab.model.regularizers import (
     KL,
     MMD,
@@ -65,6 +66,7 @@ __all__ = [
     "LearnedVariance",
     "Likelihood",
     "Mixed",
+    "NoEncoder",
     "Posterior",
     "Prior",
     "ProfiledVariance",
@@ -74,6 +76,7 @@ __all__ = [
     "Standard",
     "StandardNormal",
     "Standardized",
+    "Uniform",
     "Variance",
     "WeightNorm",
     "absorb_prior",
@@ -84,6 +87,7 @@ __all__ = [
     "gap_patterns",
     "impute",
     "kl",
+    "no_encoder",
     "quantiles",
     "reconstruction_error",
     "row_terms",

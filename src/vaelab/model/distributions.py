@@ -94,6 +94,37 @@ class StandardNormal(DiagonalNormal):
         return StandardNormal(self.loc.expand(shape), self.scale.expand(shape))
 
 
+class Cube(Distribution):
+    """The uniform law on [−1, 1]^d.
+
+    Parameters
+    ----------
+    zeros
+        (d,), which say how many numbers, of which dtype and where.
+    """
+
+    arg_constraints = {}  # noqa: RUF012 - declared so by the base class
+
+    def __init__(self, zeros: Tensor) -> None:
+        self.zeros = zeros
+        super().__init__(event_shape=zeros.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """(d,) zeros."""
+        return self.zeros
+
+    @property
+    def variance(self) -> Tensor:
+        """(d,) thirds."""
+        return self.zeros + 1 / 3
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(...,) log-density in nats: −d log 2, and −∞ outside."""
+        inside = (value.abs() <= 1).all(-1)
+        return torch.where(inside, -self.zeros.numel() * math.log(2), -math.inf).to(value.dtype)
+
+
 @singledispatch
 def draw(distribution: Distribution, noise: Tensor) -> Tensor:
     """Map standard normals to a reparameterised draw of the distribution.
@@ -101,7 +132,7 @@ def draw(distribution: Distribution, noise: Tensor) -> Tensor:
     Parameters
     ----------
     distribution
-        A Gaussian with event shape (d,).
+        A Gaussian with event shape (d,), or a `Cube`.
     noise
         (..., d) independent N(0, 1).
 
@@ -116,6 +147,11 @@ def draw(distribution: Distribution, noise: Tensor) -> Tensor:
 @draw.register
 def _(distribution: DiagonalNormal, noise: Tensor) -> Tensor:
     return torch.addcmul(distribution.loc, distribution.scale, noise)
+
+
+@draw.register
+def _(distribution: Cube, noise: Tensor) -> Tensor:
+    return (noise / math.sqrt(2)).erf()  # 2 Φ(ε) − 1
 
 
 @draw.register

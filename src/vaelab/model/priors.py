@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaelab.errors import InputError
-from vaelab.model.distributions import DiagonalNormal, StandardNormal
+from vaelab.model.distributions import Cube, DiagonalNormal, StandardNormal
 
 
 class Prior(nn.Module, ABC):
@@ -46,6 +46,22 @@ class Standard(Prior):
     def extra_repr(self) -> str:
         """Show the size in ``repr``."""
         return f"latent_dim={self.latent_dim}"
+
+
+@final
+class Uniform(Prior):
+    """The uniform law on [−1, 1]^κ, which generators of GANs read."""
+
+    zeros: Tensor
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+
+    def forward(self, c: Tensor | None = None) -> Cube:
+        """Return the law, batch shape (), whatever c is."""
+        return Cube(self.zeros)
 
 
 @final

@@ -6,7 +6,7 @@ know nothing of what their output means and apply no link to it.
 
 from vaelab.nets.arelbo import ARELBODecoder, ARELBOEncoder
 from vaelab.nets.conditioning import ConditionEncoder, ConditionReader, Embedded, Gated
-from vaelab.nets.infogan import InfoGANDecoder, InfoGANEncoder
+from vaelab.nets.infogan import InfoGANAutoencoder, InfoGANDecoder, InfoGANEncoder
 from vaelab.nets.mlp import MLP, MLPDecoder, MLPEncoder
 from vaelab.nets.network import Decoder, Encoder
 from vaelab.nets.rae import RAEDecoder, RAEEncoder
@@ -26,6 +26,7 @@ __all__ = [
     "Embedded",
     "Encoder",
     "Gated",
+    "InfoGANAutoencoder",
     "InfoGANDecoder",
     "InfoGANEncoder",
     "LSTMDecoder",

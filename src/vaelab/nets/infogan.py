@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from torch import nn
+from torch import Tensor, nn
 
 from vaelab.nets.convolution import (
     SameConv2d,
@@ -34,7 +34,8 @@ class InfoGANEncoder(Encoder):
 
     conv 4×4 s2 64, LeakyReLU 0.2 → conv 4×4 s2 128, BN, LeakyReLU → flatten (the condition joins) → dense 1024, BN,
     LeakyReLU → dense `out_features`. The posterior applies its own link. Weights start from N(0, 0.02²), truncated at
-    two standard deviations for convolutions; biases from 0.
+    two standard deviations for convolutions; biases from 0. With one output, and without spectral normalisation, it is
+    the critic of a GAN.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ class InfoGANEncoder(Encoder):
         Width of the condition; 0 for none.
     norm_decay
         Share of the running statistics that batch normalisation keeps per step.
+    spectral, norm
+        Whether weights are normalised spectrally, and whether there is batch normalisation.
 
     Examples
     --------
@@ -55,24 +58,32 @@ class InfoGANEncoder(Encoder):
     """
 
     def __init__(
-        self, event_shape: tuple[int, ...], out_features: int, *, condition_dim: int = 0, norm_decay: float = 0.999
+        self,
+        event_shape: tuple[int, ...],
+        out_features: int,
+        *,
+        condition_dim: int = 0,
+        norm_decay: float = 0.999,
+        spectral: bool = True,
+        norm: bool = True,
     ) -> None:
         super().__init__(event_shape, out_features, condition_dim)
         channels, height, width = image_shape("event_shape", event_shape)
+        dense = SpectralLinear if spectral else nn.Linear
         half, quarter = (-(-height // 2), -(-width // 2)), (-(-height // 4), -(-width // 4))
         self.features = nn.Sequential(
-            SameConv2d(channels, 64, 4, size=(height, width), stride=2, spectral=True),
+            SameConv2d(channels, 64, 4, size=(height, width), stride=2, spectral=spectral),
             nn.LeakyReLU(0.2, inplace=True),
-            SameConv2d(64, 128, 4, size=half, stride=2, spectral=True),
-            batch_norm(128, norm_decay),
+            SameConv2d(64, 128, 4, size=half, stride=2, spectral=spectral),
+            *([batch_norm(128, norm_decay)] if norm else []),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Flatten(),
         )
         self.head = nn.Sequential(
-            SpectralLinear(128 * quarter[0] * quarter[1] + condition_dim, 1024),
-            batch_norm(1024, norm_decay, axes=0),
+            dense(128 * quarter[0] * quarter[1] + condition_dim, 1024),
+            *([batch_norm(1024, norm_decay, axes=0)] if norm else []),
             nn.LeakyReLU(0.2, inplace=True),
-            SpectralLinear(1024, out_features),
+            dense(1024, out_features),
         )
         self.apply(_initialise)
 
@@ -94,6 +105,8 @@ class InfoGANDecoder(Decoder):
         Width of the condition, concatenated to z; 0 for none.
     norm_decay
         Share of the running statistics that batch normalisation keeps per step.
+    slope
+        0 for ReLU; of the generators of Lucic et al. 0.2, with LeakyReLU in its place.
 
     Examples
     --------
@@ -103,7 +116,13 @@ class InfoGANDecoder(Decoder):
     """
 
     def __init__(
-        self, latent_dim: int, out_shape: tuple[int, ...], *, condition_dim: int = 0, norm_decay: float = 0.999
+        self,
+        latent_dim: int,
+        out_shape: tuple[int, ...],
+        *,
+        condition_dim: int = 0,
+        norm_decay: float = 0.999,
+        slope: float = 0.0,
     ) -> None:
         super().__init__(latent_dim, out_shape, condition_dim)
         channels, *size = image_shape("out_shape", out_shape)
@@ -112,18 +131,65 @@ class InfoGANDecoder(Decoder):
         self.body = nn.Sequential(
             nn.Linear(latent_dim + condition_dim, 1024),
             batch_norm(1024, norm_decay, axes=0),
-            nn.ReLU(inplace=True),
+            _rectifier(slope),
             nn.Linear(1024, units),
             batch_norm(units, norm_decay, axes=0),
-            nn.ReLU(inplace=True),
+            _rectifier(slope),
             nn.Unflatten(1, (128, *grid)),
             doubling(128, 64, 4),
             batch_norm(64, norm_decay),
-            nn.ReLU(inplace=True),
+            _rectifier(slope),
             doubling(64, channels, 4),
             *cropping((size[0], size[1]), _DOUBLINGS),
         )
         self.apply(_initialise)
+
+
+@final
+class InfoGANAutoencoder(nn.Module):
+    """The critic of BEGAN in the program of Lucic et al.: 64 numbers in the middle, no normalisation; raw output.
+
+    conv 4×4 s2 64 → conv 4×4 s2 128 → dense `code` → dense 128·⌈H/4⌉·⌈W/4⌉ → deconv 4×4 s2 64 → deconv 4×4 s2 C, with
+    LeakyReLU 0.2 after the dense layers, the first convolution and the first deconvolution → centre crop to H×W.
+
+    Parameters
+    ----------
+    event_shape
+        (C, H, W), H and W of at least 8.
+    code
+        Width of the middle.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...], code: int = 64) -> None:
+        super().__init__()
+        channels, height, width = image_shape("event_shape", event_shape)
+        half, grid = (-(-height // 2), -(-width // 2)), start_grid((height, width), _DOUBLINGS)
+        units = 128 * grid[0] * grid[1]
+        self.body = nn.Sequential(
+            SameConv2d(channels, 64, 4, size=(height, width), stride=2),
+            _rectifier(0.2),
+            SameConv2d(64, 128, 4, size=half, stride=2),
+            nn.Flatten(),
+            nn.Linear(units, code),
+            _rectifier(0.2),
+            nn.Linear(code, units),
+            _rectifier(0.2),
+            nn.Unflatten(1, (128, *grid)),
+            doubling(128, 64, 4),
+            _rectifier(0.2),
+            doubling(64, channels, 4),
+            *cropping((height, width), _DOUBLINGS),
+        )
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to as many raw numbers."""
+        out: Tensor = self.body(x)
+        return out
+
+
+def _rectifier(slope: float) -> nn.Module:
+    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vaelab.runs.execution import data_of, execute, first_process, prepare, reading_of, source_of
     from vaelab.runs.first_stage import FIRST
     from vaelab.runs.folder import read_config, read_run, save, save_new, versions, write_config
+    from vaelab.runs.generators import SampleAssessment
     from vaelab.runs.pruning import prune
     from vaelab.runs.stages import SECOND, train
     from vaelab.runs.trained import Facts, Trained
@@ -20,6 +21,7 @@ __all__ = [
     "Assessment",
     "Draws",
     "Facts",
+    "SampleAssessment",
     "Trained",
     "assess",
     "data_of",
@@ -47,6 +49,7 @@ __getattr__, __dir__ = attach(
         "Draws": "vaelab.runs.drawing",
         "FIRST": "vaelab.runs.first_stage",
         "Facts": "vaelab.runs.trained",
+        "SampleAssessment": "vaelab.runs.generators",
         "SECOND": "vaelab.runs.stages",
         "Trained": "vaelab.runs.trained",
         "assess": "vaelab.runs.assessment",

@@ -14,7 +14,8 @@ from vaelab.data import Dataset, load
 from vaelab.errors import InputError, RunFolderError
 from vaelab.runs import folder as files
 from vaelab.runs.assessment import Assessment, assess
-from vaelab.runs.gallery import draw_pictures
+from vaelab.runs.gallery import draw_pictures, draw_samples
+from vaelab.runs.generators import SampleAssessment, assess_generator
 from vaelab.runs.stages import check_densities, held_out_rows, schema_of, train
 from vaelab.runs.trained import Trained
 from vaelab.spec import parse
@@ -106,7 +107,7 @@ def reading_of(settings: Settings) -> dict[str, Any]:
 
 def execute(
     folder: Path, data: Dataset, *, network: object = None, hooks: Sequence[Hook] = (), resume: bool = False
-) -> tuple[Trained, Assessment]:
+) -> tuple[Trained, Assessment | SampleAssessment]:
     """Train what ``folder/config.yaml`` says; leave model, metrics, results and pictures there.
 
     Parameters
@@ -147,19 +148,26 @@ def _executed(
     *,
     main: bool,
     resume: bool,
-) -> tuple[Trained, Assessment]:
+) -> tuple[Trained, Assessment | SampleAssessment]:
     """Train in a folder that nobody else writes into."""
     watching = [JsonLines(folder / files.METRICS), *hooks] if main else []
     trained = train(data, settings, hooks=watching, states=folder / files.STATES, resume=resume)
     data = trained.conditioned(data)
-    found = assess(trained, data.test, seed=settings.seed)
+    found: Assessment | SampleAssessment
+    if trained.encodes:
+        found = assess(trained, data.test, seed=settings.seed)
+    else:
+        found = assess_generator(trained, data, seed=settings.seed)
     plain = train(data, _plain_vae(settings), hooks=hooks) if source.get("plain") else None
     if main:
         for hook in hooks:
             hook.note("drawing pictures")
         storage.write_text(folder / files.RESULTS, json.dumps(found.as_dict(), indent=2) + "\n")
         files.save(trained, folder, {"data": source})  # last, with the checksums of the others
-        draw_pictures(trained, data, found, folder, plain=plain)
+        if isinstance(found, Assessment):
+            draw_pictures(trained, data, found, folder, plain=plain)
+        else:
+            draw_samples(trained, data, folder, plain=plain)
     return trained, found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vaelab.diagnostics.variance_pictures import decoder_variance
 from vaelab.runs.assessment import Assessment
 from vaelab.runs.drawing import Draws
 from vaelab.runs.folder import METRICS
+from vaelab.runs.generators import ADVERSARIAL
 from vaelab.runs.stages import SECOND
 from vaelab.runs.trained import Trained
 from vaelab.specs.densities import title_of
@@ -29,17 +31,33 @@ def draw_pictures(
 
     Samples of a plain VAE stand beside the others if one is given.
     """
-    records = read_records(folder / METRICS)
-    for stage, name in ((trained.facts.stage, "curves.png"), (SECOND, "curves-second-stage.png")):
-        shown = [record for record in records if record["stage"] == stage]
-        if shown:
-            pictures.save(pictures.curves(shown), folder / name)
+    _draw_curves(folder, {trained.facts.stage: "curves.png", SECOND: "curves-second-stage.png"})
     if not trained.vae.posterior.degenerate:
         histogram = pictures.variance_histogram(
             np.array(found.variance_ratios), found.active_dimensions, trained.active_below
         )
         pictures.save(histogram, folder / "posterior-variances.png")
     _draw_variance(trained, data, folder)
+    _draw_rows(trained, data, folder, plain)
+
+
+def draw_samples(trained: Trained, data: Dataset, folder: Path, *, plain: Trained | None = None) -> None:
+    """Write samples and curves of a GAN as PNG files."""
+    _draw_curves(folder, {ADVERSARIAL: "curves.png"})
+    _draw_rows(trained, data, folder, plain)
+
+
+def _draw_curves(folder: Path, names: Mapping[str, str]) -> None:
+    """Draw what was recorded of some stages, each into a file."""
+    records = read_records(folder / METRICS)
+    for stage, name in names.items():
+        shown = [record for record in records if record["stage"] == stage]
+        if shown:
+            pictures.save(pictures.curves(shown), folder / name)
+
+
+def _draw_rows(trained: Trained, data: Dataset, folder: Path, plain: Trained | None) -> None:
+    """Draw samples beside real rows; and reconstructions, if there are any."""
     if trained.facts.kind == "image":
         _draw_images(trained, data, folder, plain)
     else:
@@ -91,6 +109,8 @@ def _draw_images(trained: Trained, data: Dataset, folder: Path, plain: Trained |
     groups = {title: _restored(trained, drawn) for title, drawn in _sampled(trained, plain, shown).items()}
     groups["real"] = _restored(trained, in_memory(shown.x))
     pictures.save(pictures.side_by_side(groups), folder / "samples.png")
+    if not trained.encodes:
+        return
     few = _some(data, 12, seed + 1, least=64)
     real = in_memory(few.x)
     rebuilt = _restored(trained, trained.reconstruct(real, few.c))
@@ -106,5 +126,7 @@ def _draw_columns(trained: Trained, data: Dataset, folder: Path, plain: Trained 
     columns = real.numpy()[:, observed]
     drawn = {title: rows.double().cpu().numpy()[:, observed] for title, rows in _sampled(trained, plain, shown).items()}
     pictures.save(pictures.marginals(columns, drawn, names), folder / "samples.png")
+    if not trained.encodes:
+        return
     rebuilt = trained.reconstruct(real, shown.c).double().cpu().numpy()[:, observed]
     pictures.save(pictures.scatter(columns, rebuilt, names), folder / "reconstructions.png")

@@ -31,6 +31,7 @@ from vaelab.model.contexts import own_state
 from vaelab.runs.baseline import mixture_beside
 from vaelab.runs.decoded import DecodedDraws
 from vaelab.runs.first_stage import FirstStage, fit_stage
+from vaelab.runs.generators import fit_generator
 from vaelab.runs.trained import Facts, Trained
 from vaelab.specs import FitSettings, Mixed, Settings
 from vaelab.specs.densities import PRIOR, Density, ordered
@@ -108,6 +109,10 @@ def train(
             scored_on_training=rest is None,
             gaps=None if schema is None else _gaps_of(data),
         )
+        if settings.adversary is not None:
+            own = (data, scaling, batches, rest, settings, facts.data_variance)
+            vae = fit_generator(*own, hooks=hooks, states=states, resume=resume)
+            return Trained(settings, facts, scaling, vae, {PRIOR: PriorDensity(vae.prior)})
         conditioning = data.conditioning if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
         check_densities(settings.densities, shape)

@@ -158,6 +158,11 @@ class Trained:
         return next(self.vae.parameters()).device
 
     @property
+    def encodes(self) -> bool:
+        """Whether there is an encoder, which a GAN has not."""
+        return self.settings.adversary is None
+
+    @property
     def active_below(self) -> float:
         """Ratio of posterior to prior variance below which a dimension is active.
 

@@ -1,7 +1,8 @@
 """Settings: one small frozen object per value of every axis, and what it builds; `Settings` composes them."""
 
 from vaelab.spec import explain, parse
-from vaelab.specs import conditions, densities, likelihoods, networks, penalties, posteriors
+from vaelab.specs import adversaries, conditions, densities, likelihoods, networks, penalties, posteriors
+from vaelab.specs.adversaries import Adversary
 from vaelab.specs.building import build_second_stage, build_vae
 from vaelab.specs.columns import Auto, Category, Column, Drop, Identifier, Ordered, Scores, Standardised
 from vaelab.specs.conditions import Condition
@@ -33,6 +34,7 @@ __all__ = [
     "MMD",
     "RAE",
     "Adversarial",
+    "Adversary",
     "Auto",
     "Category",
     "CodeNorm",
@@ -81,6 +83,7 @@ __all__ = [
     "WeightNorm",
     "build_second_stage",
     "build_vae",
+    "adversaries",
     "conditions",
     "densities",
     "explain",

@@ -142,6 +142,10 @@ def _networks(settings: Settings, shapes: Shapes) -> tuple[nn.Module, nn.Module]
     """Build encoder and decoder, with the condition's way into both."""
     from vaelab import nets
 
+    if settings.adversary is not None:
+        from vaelab.model import NoEncoder
+
+        return NoEncoder(), settings.adversary.generator(settings.network, shapes)
     encoder, decoder = settings.network.build(shapes)
     if settings.network.embeds:
         encoder = _embedded(encoder, settings, shapes.condition_shape)
@@ -164,11 +168,13 @@ def _embedded(network: nn.Module, settings: Settings, condition_shape: tuple[int
 
 
 def _prior(settings: Settings, encoder: nn.Module, condition_shape: tuple[int, ...]) -> Prior | None:
-    """Return a conditional prior, or None for N(0, I)."""
+    """Return a conditional prior, a GAN's, or None for N(0, I)."""
     from vaelab import nets
-    from vaelab.model import Conditional
+    from vaelab.model import Conditional, Uniform
 
     size, condition = settings.size, settings.condition
+    if settings.adversary is not None:
+        return Uniform(size)
     if condition is None or condition.kind == "standard":
         return None
     if condition.kind == "shared":

@@ -15,6 +15,7 @@ from vaelab.arguments import check_memory
 from vaelab.errors import InputError
 from vaelab.spec import Spec
 from vaelab.specs import densities as laws
+from vaelab.specs.adversaries import Adversary
 from vaelab.specs.conditions import Condition
 from vaelab.specs.likelihoods import Auto as AutoLikelihood
 from vaelab.specs.likelihoods import Likelihood
@@ -22,6 +23,10 @@ from vaelab.specs.networks import Auto, Network
 from vaelab.specs.penalties import KL, Penalty
 from vaelab.specs.posteriors import Diagonal, Posterior
 from vaelab.training.settings import Compute, FitSettings, Plateau
+
+
+_GENERATING = {"posterior": "deterministic", "penalties": (), "densities": (), "likelihood": "gaussian(fixed(1))"}
+"""Of a GAN, whose likelihood only says in which range rows are."""
 
 
 class Settings(Spec):
@@ -39,6 +44,9 @@ class Settings(Spec):
     )
     densities: tuple[laws.Density, ...] = Field(
         (laws.Gaussian(), laws.Mixture(), laws.SecondStage()), description="laws to fit on the codes, beside the prior"
+    )
+    adversary: Adversary | None = Field(
+        None, description="train the decoder alone, against this, in place of a VAE: a GAN (--baseline has seven)"
     )
     training: FitSettings = Field(FitSettings(), description="of the VAE")
     compute: Compute = Field(Compute(), description="on what to compute")
@@ -66,7 +74,9 @@ class Settings(Spec):
     @model_validator(mode="before")
     @classmethod
     def _without_kl(cls, values: Any) -> Any:
-        """Leave out by default what a deterministic posterior cannot have."""
+        """Leave out by default what a deterministic posterior, or a GAN, cannot have."""
+        if isinstance(values, dict) and values.get("adversary") is not None:
+            return {**_GENERATING, **values}
         if isinstance(values, dict) and "penalties" not in values and "posterior" in values:
             try:
                 degenerate = Posterior.of(values["posterior"]).degenerate
@@ -102,10 +112,26 @@ class Settings(Spec):
             raise ValueError(
                 f"latent_dim='auto' for posterior={self.posterior.kind!r}, of which no axes can be counted"
             )
+        if self.adversary is not None:
+            self._check_generating()
         names = [law.name for law in self.densities]
         if len(set(names)) != len(names):
             raise ValueError(f"densities {', '.join(names)} name one twice")
         return self
+
+    def _check_generating(self) -> None:
+        """Refuse what a GAN has not."""
+        encoding = {
+            "densities": bool(self.densities),
+            "penalties": bool(self.penalties),
+            "condition": self.conditional,
+            "latent_dim='auto'": self.latent_dim == "auto",
+            f"posterior={self.posterior.kind!r}": not self.posterior.degenerate,
+            f"likelihood={self.likelihood.kind!r}": self.likelihood.kind not in ("gaussian", "bernoulli"),
+            "compile=True": self.compute.compile,
+        }
+        if wrong := [name for name, there in encoding.items() if there]:
+            raise ValueError(f"adversary with {', '.join(wrong)}, which a GAN has not; use --baseline, or leave it out")
 
     @property
     def size(self) -> int:
@@ -159,7 +185,10 @@ class Settings(Spec):
         InputError
             The settings do not suit rows of this shape.
         """
-        training = self.training.resolve(rows)
+        training = self.training
+        if self.adversary is not None and training.epochs is None:
+            training = training.model_copy(update={"epochs": self.adversary.length(rows, training.batch_size)})
+        training = training.resolve(rows)
         network = self.network.resolve(event_shape, steps=training.length * max(1, rows // training.batch_size))
         if network.takes == "sequences" and (len(event_shape) == 3 or self.condition is None):
             raise InputError(f"network={network.kind!r} without sequences", "points and their past", "Use SequenceVAE.")
@@ -167,8 +196,9 @@ class Settings(Spec):
         suited.likelihood.check(event_shape, network.kind)
         if self.posterior.drawn > 1:
             self._check_draws(min(training.batch_size, rows), math.prod(event_shape))
-        if min(training.batch_size, rows) < network.least_batch:
-            got = f"batches of {min(training.batch_size, rows)} row for {network.kind!r}"
+        batch = min(training.batch_size, rows) // (1 if self.adversary is None else self.adversary.steps)
+        if batch < network.least_batch:
+            got = f"batches of {batch} row for {network.kind!r}"
             raise InputError(got, f"at least {network.least_batch}, for its batch norm", "Use network='mlp'.")
         chosen = tuple(law.resolve(rows) for law in self.densities)
         return suited.model_copy(update={"network": network, "training": training, "densities": chosen})

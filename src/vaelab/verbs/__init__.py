@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vaelab.verbs.dimension import Estimate, estimate_dimension, local_dimension, manifold_dimension
     from vaelab.verbs.enhancement import Enhanced, enhance
     from vaelab.verbs.evaluation import evaluate
-    from vaelab.verbs.options import Options
+    from vaelab.metrics.options import Options
     from vaelab.verbs.tabular import compare_tables
 
 __all__ = [
@@ -38,7 +38,7 @@ __getattr__, __dir__ = attach(
         "DensityComparison": "vaelab.verbs.densities",
         "Enhanced": "vaelab.verbs.enhancement",
         "Estimate": "vaelab.verbs.dimension",
-        "Options": "vaelab.verbs.options",
+        "Options": "vaelab.metrics.options",
         "TableComparison": "vaelab.diagnostics.table_comparison",
         "compare": "vaelab.verbs.comparison",
         "compare_tables": "vaelab.verbs.tabular",

@@ -20,9 +20,9 @@ from vaelab.metrics.features import Extractor
 from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.report import Reading, Report
 from vaelab.training import stream
-from vaelab.verbs.extractors import extractor_for
-from vaelab.verbs.options import Options
-from vaelab.verbs.rows import blocks_of, chosen_rows, part, quarter, watched
+from vaelab.metrics.extractors import extractor_for
+from vaelab.metrics.options import Options
+from vaelab.metrics.rows import blocks_of, chosen_rows, part, quarter, watched
 
 _LEAST_HALF = 50  # rows that every measure can do with
 

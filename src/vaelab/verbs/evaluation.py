@@ -27,10 +27,10 @@ from vaelab.runs.drawing import DRAWS
 from vaelab.specs.densities import title_of
 from vaelab.training import stream
 from vaelab.verbs.comparison import few
-from vaelab.verbs.extractors import extractor_for
+from vaelab.metrics.extractors import extractor_for
 from vaelab.verbs.likelihood import bits, likelihoods, noise_level
-from vaelab.verbs.options import Options
-from vaelab.verbs.rows import BLOCK, blocks_of, chosen_of, chosen_rows, in_units, quarter, watched
+from vaelab.metrics.options import Options
+from vaelab.metrics.rows import BLOCK, blocks_of, chosen_of, chosen_rows, in_units, quarter, watched
 from vaelab.verbs.subject import trained_of
 from vaelab.verbs.tabular import compare_tables
 

@@ -11,8 +11,8 @@ from vaelab.metrics.report import RowMean
 from vaelab.runs import Trained
 from vaelab.training import stream
 from vaelab.types import Batches
-from vaelab.verbs.options import Options
-from vaelab.verbs.rows import BLOCK
+from vaelab.metrics.options import Options
+from vaelab.metrics.rows import BLOCK
 
 _EIGHT_BITS = 1 / 255
 

@@ -26,7 +26,7 @@ from vaelab.specs import Settings
 from vaelab.training import stream
 from vaelab.training.evaluation import mean_objective
 from vaelab.types import Batches
-from vaelab.verbs.rows import part
+from vaelab.metrics.rows import part
 
 DANCO = "DANCo"
 _MOST_ROWS = 5_000  # that other estimators, which compare neighbours, are given

@@ -12,8 +12,8 @@ from vaelab.metrics.features import ClassifierFeatures, Extractor, Identity, Pca
 from vaelab.metrics.inception import PUBLISHED_FILE, load_inception
 from vaelab.metrics.protocols import Protocol
 from vaelab.training.hooks import Hook, Record, Start
-from vaelab.verbs.options import INCEPTION, Options
-from vaelab.verbs.rows import Watch, blocks_of, chosen_rows
+from vaelab.metrics.options import INCEPTION, Options
+from vaelab.metrics.rows import Watch, blocks_of, chosen_rows
 
 _MOST_FOR_PCA = 50_000
 

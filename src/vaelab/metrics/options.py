@@ -14,7 +14,7 @@ from vaelab.errors import InputError
 from vaelab.metrics.features import Extractor, FeatureStore
 from vaelab.metrics.protocols import PROTOCOLS, Protocol, protocol
 from vaelab.metrics.report import TITLES
-from vaelab.verbs.rows import Watch, silent
+from vaelab.metrics.rows import Watch, silent
 
 INCEPTION = "VAELAB_INCEPTION"
 """Environment variable with the path of the published Inception weights."""
