@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from vaelab import GaussianVAE, specs
+from vaelab.baselines import build_gan
 from vaelab.data import ArrayBatches, Schema, from_arrays
 from vaelab.latent import Codes, Site, law_of
 from vaelab.model import KL, Rising
+from vaelab.model.adversaries import Clip
 from vaelab.runs.stages import hold_out, train
 from vaelab.specs import Settings, build_second_stage, build_vae
 from vaelab.training import FitSettings, devices
@@ -124,6 +126,11 @@ def wide(kind, text, event=(1, 16, 16)):
 
 def sequential():
     return vae((6,), (7, 7), network="lstm(11)", condition="standard(attention=false)")
+
+
+def gan(adversary, event=ROW):
+    settings = Settings(4, adversary=adversary).resolve(1000, event)
+    return build_gan(settings, build_vae(settings, event, data_variance=1.0), event)
 
 
 FIT = specs.FitSettings(epochs=7, lr=0.3, batch_size=9)
@@ -311,6 +318,23 @@ REACHES = {
     ),
     ("densities", "second_stage", "training"): (lambda: second_training(FIT), FIT),
     ("densities", "second_stage", "hidden"): (lambda: widths(second(hidden=(7, 9)).encoder), [7, 9, 8]),
+    ("adversary", "critic", "steps"): (lambda: len(gan("critic(steps=3)").steps_before()), 3),
+    ("adversary", "autoencoder", "steps"): (lambda: len(gan("autoencoder(steps=3)").steps_before()), 3),
+    ("adversary", "critic", "loss"): (lambda: gan("critic(loss=least_squares)").losses.name, "least_squares"),
+    ("adversary", "critic", "smooth"): (lambda: type(gan("critic(smooth=clip)").smoothness), Clip),
+    ("adversary", "critic", "norm"): (
+        lambda: [bool(decays(gan(f"critic(norm={norm})", IMAGE).critic)) for norm in ("true", "false")],
+        [True, False],
+    ),
+    ("adversary", "autoencoder", "gamma"): (lambda: gan("autoencoder(gamma=0.3)").losses.gamma, 0.3),
+    ("adversary", "autoencoder", "rate"): (lambda: gan("autoencoder(rate=0.3)").losses.rate, 0.3),
+    ("adversary", "autoencoder", "code"): (
+        lambda: [13 in widths(gan("autoencoder(code=13)", event).critic) for event in (IMAGE, ROW)],
+        [True, True],
+    ),
+    ("smooth", "clip", "limit"): (lambda: gan("critic(smooth=clip(0.3))").smoothness.limit, 0.3),
+    ("smooth", "between", "weight"): (lambda: gan("critic(smooth=between(3))").smoothness.weight, 3.0),
+    ("smooth", "around", "weight"): (lambda: gan("critic(smooth=around(3))").smoothness.weight, 3.0),
 }
 ELSEWHERE = {  # where the loop is tested against a formula, or a network of one's own
     ("network", "own", "place"),
@@ -331,6 +355,9 @@ AXES = (
     specs.KLSchedule,
     specs.Density,
     specs.Schedule,
+    specs.adversaries.Adversary,
+    specs.adversaries.CriticLoss,
+    specs.adversaries.Smooth,
 )
 
 

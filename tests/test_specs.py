@@ -43,6 +43,9 @@ AXES = [
     specs.KLSchedule,
     specs.Density,
     specs.Schedule,
+    specs.adversaries.Adversary,
+    specs.adversaries.CriticLoss,
+    specs.adversaries.Smooth,
 ]
 
 

@@ -182,7 +182,9 @@ def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Op
     report = evaluate(run, data, protocols=chosen, options=options)
     folder = arguments.out or run
     if len(arguments.runs) == 1 or arguments.out is None:
-        draw_interpolations(runs.read_run(run), data, folder)
+        trained = runs.read_run(run)
+        if trained.encodes:
+            draw_interpolations(trained, data, folder)
         _write(folder, report)
     if arguments.html is not None:
         trained = runs.read_run(run)

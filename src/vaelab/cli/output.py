@@ -171,7 +171,7 @@ def scores_of(run: Path, trained: Trained, split: Split) -> NDArray[np.float64]:
     """
     from vaelab import runs
 
-    if trained.vae.posterior.degenerate:
+    if trained.encodes and trained.vae.posterior.degenerate:
         raise InputError(f"{run}, whose codes are points", "a run with a bound on log p(x)", "Train a VAE.")
     noise = trained.score_noise(runs.read_config(run).get("estimator", {}).get("score_draws", 16))
     parts = [trained.bound(x, noise, c).numpy() for x, c in split.parts()]

@@ -21,8 +21,8 @@ Rowwise = GaussianVAE | ConditionalVAE | TwoStageVAE | RegularizedAutoencoder
 """An estimator of independent rows."""
 
 
-def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE | VAEDetector:
-    """Read a run folder, made by `save` or by ``vaelab train``, as an estimator.
+def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE | VAEDetector | Trained:
+    """Read a run folder, made by `save` or by ``vaelab train``, as an estimator; one of a GAN as a `Trained`.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE |
     check_kind("path", path, (str, Path), "the folder of a run")
     folder = Path(path)
     trained: Trained = runs.read_run(folder, network=network)
+    if not trained.encodes:
+        return trained
     config = runs.read_config(folder)
     model = estimator_of(trained, config.get("estimator", {}))
     if "detector" in config and isinstance(model, Estimator):

@@ -109,6 +109,8 @@ def drawn_blocks(
         remedy = "Train it with likelihood='mixed'; models that were trained before gaps were learned, once more."
         raise InputError("gaps from a model that has learned none", "a model of a mixed table", remedy)
     noise = how.observation_noise
+    if noise and not trained.encodes:
+        raise InputError("observation_noise for a GAN, whose rows are G(z) itself", "none", "Leave it out.")
     if noise is None:
         noise = trained.draws_noise
     generator = trained.generator(how.density)

@@ -15,6 +15,7 @@ from vaelab.errors import InputError
 from vaelab.latent import LatentDensity, PriorDensity
 from vaelab.latent.from_noise import draws_of
 from vaelab.latent.mixtures import Mixture
+from vaelab.model import no_encoder
 from vaelab.model.from_noise import emission_of
 from vaelab.runs.trained import FARTHEST, Trained
 
@@ -111,6 +112,8 @@ def function_of(
     """
     if what == "sample":
         return _sample(trained, density)
+    if what != "decode" and what in GRAPHS and not trained.encodes:
+        raise no_encoder(f"what={what!r}")
     if what == "score":
         return _score(trained, score_draws, exact=exact)
     if what == "encode":

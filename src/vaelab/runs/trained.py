@@ -29,7 +29,7 @@ from vaelab.data.cells import Container
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity
 from vaelab.metrics.likelihood import importance_weighted_bounds
-from vaelab.model import ACTIVE_BELOW, UNUSED, VAE, count_active
+from vaelab.model import ACTIVE_BELOW, UNUSED, VAE, count_active, no_encoder
 from vaelab.rows import check_drawn, rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
 from vaelab.runs.containers import in_container
@@ -329,6 +329,8 @@ class Trained:
         self, x: Tensor, noise: Tensor, c: Conditions | None
     ) -> Iterator[tuple[VAE, Tensor, Tensor | None, Tensor]]:
         """Yield the model, blocks of rows and conditions in its units and precision, and the noise that all share."""
+        if not self.encodes:
+            raise no_encoder("scores of rows")
         vae, dtype = self.exact()
         check_drawn(len(noise), self.widest, "score_draws")
         for own, conditions in self.blocks(x, c, dtype, len(noise)):
@@ -365,6 +367,8 @@ class Trained:
         seed
             Of the draws.
         """
+        if not self.encodes:
+            raise no_encoder("densities of rows")
         law = self.generator(density).density
         batches = as_batches(x, c, self.scaling).to(self.device)
         found = importance_weighted_bounds(self.vae, batches, densities={"law": law}, draws=k, seed=seed)

@@ -22,6 +22,7 @@ from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.reconstruction import psnr, squared_error, ssim
 from vaelab.metrics.report import TITLES, Reading, Report, RowMean
 from vaelab.metrics.tabular import FEWEST
+from vaelab.model import no_encoder
 from vaelab.runs import Draws, Trained, rejection_of
 from vaelab.runs.drawing import DRAWS
 from vaelab.specs.densities import title_of
@@ -70,7 +71,9 @@ def evaluate(
     data = trained.conditioned(data)
     _check_data(trained, data)
     metrics = options.chosen(data.kind, len(data.test), model=True)
-    if trained.vae.posterior.degenerate:
+    if not trained.encodes:
+        metrics = _of_samples(metrics, options)
+    elif trained.vae.posterior.degenerate:
         metrics = _of_codes_without_noise(metrics, options)
     mixed = trained.schema is not None
     if mixed:
@@ -116,6 +119,14 @@ def _resolved(
     if data is None:
         raise InputError("a model without data", "data to measure it on", "Pass vaelab.data.from_arrays(train, test).")
     return found, data, []
+
+
+def _of_samples(metrics: Sequence[str], options: Options) -> tuple[str, ...]:
+    """Return what can be measured of a GAN: distances of samples."""
+    others = [name for name in metrics if name not in TITLES]
+    if others and options.metrics:
+        raise no_encoder(f"metrics {', '.join(others)}")
+    return tuple(name for name in metrics if name in TITLES)
 
 
 def _of_codes_without_noise(metrics: Sequence[str], options: Options) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from vaelab.model import (
     Isotropic,
     LearnedVariance,
     Regularizer,
+    no_encoder,
 )
 from vaelab.model.contexts import evaluating
 from vaelab.runs import Facts, Trained
@@ -185,10 +186,12 @@ def read(model: object, X: object | None, y: object | None) -> tuple[Trained, Da
     Raises
     ------
     InputError
-        `model` is none of vaelab's own, is not fitted, or rows or conditions do not fit it.
+        `model` is none of vaelab's own, is not fitted, or has no encoder; or rows or conditions do not fit it.
     """
     folder = Path(model) if isinstance(model, str | Path) else None
     trained = trained_of(model)
+    if not trained.encodes:
+        raise no_encoder("what is found out from codes")
     if X is None and folder is not None:
         X = runs.data_of(runs.source_of(folder)[1])
     if X is None:
