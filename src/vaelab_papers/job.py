@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vaelab.data import ArrayBatches, Dataset
+from vaelab.baselines import GAN
+from vaelab.data import ArrayBatches, Dataset, Scaling
 from vaelab.model import VAE
+from vaelab.runs.generators import SampleDistance, rows_of
 from vaelab.specs import FitSettings, Settings
+from vaelab.types import Trainable
 from vaelab.verbs import Options
 
 
@@ -54,6 +57,10 @@ class Job(NamedTuple):
         How it is trained, where that is not the scale's.
     folder
         Where its model is kept, and the training states of its densities; None keeps nothing.
+    gan
+        What is trained in the model's place, which is its generator; None for a VAE.
+    held_out
+        Rows by which the weights of a GAN are chosen.
     """
 
     model: VAE
@@ -63,10 +70,28 @@ class Job(NamedTuple):
     sampling: Sampling | None = None
     length: FitSettings | None = None
     folder: Path | None = None
+    gan: GAN | None = None
+    held_out: ArrayBatches | None = None
+
+    @property
+    def trained(self) -> Trainable:
+        """What is trained: the model, or the GAN that it is the generator of."""
+        return self.model if self.gan is None else self.gan
 
     def placed(self, folder: Path, inception: Path | None) -> Job:
         """Return the job with a folder of its own, and with Inception's weights."""
         sampling = self.sampling
         if sampling is not None:
             sampling = sampling._replace(options=replace(sampling.options, inception=inception))
+        if self.gan is not None and sampling is not None and self.held_out is not None:
+            rest, data = self.held_out, sampling.data
+            self.gan.judge = SampleDistance(
+                data,
+                Scaling.fit(data.train.x, data.kind),
+                lambda: rows_of(rest),
+                len(rest),
+                seed=sampling.settings.seed,
+                protocol=sampling.protocol,
+                options=sampling.options,
+            )
         return self._replace(folder=folder, sampling=sampling)

@@ -8,8 +8,8 @@ from pathlib import Path
 from vaelab.data import catalogue, load
 from vaelab.errors import InputError
 from vaelab.metrics.inception import PUBLISHED_FILE, load_inception
-from vaelab.metrics.protocols import protocol
 from vaelab.metrics.options import INCEPTION
+from vaelab.metrics.protocols import protocol
 from vaelab_papers.sampling import folder_of
 from vaelab_papers.table import Scale, Table
 

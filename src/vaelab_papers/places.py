@@ -90,6 +90,8 @@ def identity(table: Table, cell: Cell, scale: Scale) -> dict[str, Any]:
 
 def completed(settings: dict[str, Any]) -> dict[str, Any]:
     """Fill in fields of a training that are newer than the result: it had what is now their default."""
+    if "settings" in settings:
+        settings = settings | {"settings": {"adversary": None} | settings["settings"]}
     if "fit" not in settings:
         return settings
     return settings | {"fit": FitSettings().model_dump(mode="json") | settings["fit"]}

@@ -191,11 +191,12 @@ def train_group(
         if len(lengths) > 1:
             raise InputError(f"{len(lengths)} lengths of training in one group", "cells that share one")
         fit_together(
-            [job.model for job in jobs],
+            [job.trained for job in jobs],
             [job.batches for job in jobs],
             lengths.pop(),
             state_file=places.state(group),
             resume=True,
+            held_out=jobs[0].held_out,
         )
         measured = [_measured(table, job) for job in jobs]
     seconds = (time.monotonic() - start) / len(group)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vaelab.data import ArrayBatches, Dataset, Scaling, load
+from vaelab.baselines import build_gan
+from vaelab.data import ArrayBatches, Dataset, Scaling, load, split
 from vaelab.data.named import homes
 from vaelab.errors import InputError
 from vaelab.latent import Codes, PriorDensity
 from vaelab.metrics.report import Report
 from vaelab.runs import Facts, Trained, save
 from vaelab.runs.folder import STATES
-from vaelab.runs.stages import fit_densities, mean_variance
+from vaelab.runs.stages import fit_densities, held_out_rows, mean_variance
 from vaelab.specs import InfoGAN, Settings, build_vae
 from vaelab.specs.densities import Density, SecondStage
 from vaelab.specs.likelihoods import WithVariance
@@ -70,6 +71,16 @@ def training_rows(data: Dataset, scale: Scale) -> Tensor:
     if not isinstance(data.train.x, Tensor):
         raise InputError(f"{data.name} on disk", "rows in memory")
     return data.train.x[: scale.rows]
+
+
+def gan_at_scale(settings: Settings, scale: Scale, seed: int) -> Settings:
+    """Return a GAN's settings with what a scale changes: its epochs, and a small network where others are narrowed."""
+    changes: dict[str, object] = {"seed": seed}
+    if scale.fit is not None:
+        changes["training__epochs"] = scale.fit.epochs
+    if scale.stand_in:
+        changes["network"] = "mlp([16])"
+    return settings.set_params(**changes)
 
 
 def at_scale(settings: Settings, scale: Scale, seed: int) -> Settings:
@@ -142,7 +153,6 @@ def job_of(
     if effort is None:
         raise InputError("a scale without an effort", "one that says how samples are measured")
     batches = ArrayBatches(training_rows(data, scale), None, Scaling.fit(data.train.x, data.kind))
-    settings = settings.resolve(len(batches), batches.event_shape)
     options = Options(
         metrics=metrics,
         draws=effort.draws,
@@ -150,9 +160,15 @@ def job_of(
         likelihood_draws=effort.likelihood_draws,
         likelihood_rows=effort.likelihood_rows,
     )
+    rest = None
+    if settings.adversary is not None:
+        share = held_out_rows(len(batches), settings) / len(batches)
+        batches, rest = split(batches, share, seed=settings.seed)
+    settings = settings.resolve(len(batches), batches.event_shape)
     model = build_vae(settings, data.event_shape, data_variance=mean_variance(batches))
+    gan = None if settings.adversary is None else build_gan(settings, model, data.event_shape)
     sampling = Sampling(data, settings, options, effort.protocol)
-    return Job(model, batches, sampling=sampling, length=settings.training)
+    return Job(model, batches, sampling=sampling, length=settings.training, gan=gan, held_out=rest)
 
 
 def measure_samples(job: Job) -> dict[str, float]:
@@ -175,7 +191,7 @@ def measure_samples(job: Job) -> dict[str, float]:
     report = evaluate(trained, sampling.data, protocols=[sampling.protocol], options=sampling.options)
     found = _numbers(report)
     variance = trained.vae.likelihood.variance
-    return found if variance is None else found | {"gamma": float(variance.gamma.mean())}
+    return found if variance is None or not trained.encodes else found | {"gamma": float(variance.gamma.mean())}
 
 
 def _numbers(report: Report) -> dict[str, float]:

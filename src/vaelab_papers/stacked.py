@@ -188,6 +188,7 @@ def fit_together(
     stage: str = "training",
     state_file: Path | None = None,
     resume: bool = False,
+    held_out: Batches | None = None,
 ) -> None:
     """Train models of one architecture in place, each on its own data set of one common shape.
 
@@ -198,7 +199,9 @@ def fit_together(
     models, batches
         As many of each.
     settings, compute, hooks, stage, state_file, resume
-        As for `fit`; nothing is held out.
+        As for `fit`.
+    held_out
+        As for `fit`, of a single model; of several nothing is held out.
     """
     if len(models) != len(batches) or not models:
         raise InputError(f"{len(models)} models and {len(batches)} data sets", "as many of each, at least one")
@@ -212,6 +215,7 @@ def fit_together(
         stage=stage,
         state_file=state_file,
         resume=resume,
+        held_out=held_out if len(models) == 1 else None,
     )
     if isinstance(stack, Stack):
         stack.unstack()

@@ -11,11 +11,11 @@ import torch
 from vaelab import runs
 from vaelab.data import content_hash, from_arrays
 from vaelab.metrics.likelihood import Dequantised, importance_weighted_bounds
+from vaelab.metrics.rows import quarter
 from vaelab.runs.sample_distances import distances_of
 from vaelab.specs import MLP, Compute, FitSettings, Settings
 from vaelab.verbs import Options, evaluate
 from vaelab.verbs.grouping import by_label
-from vaelab.metrics.rows import quarter
 
 module = importlib.import_module("vaelab.verbs.evaluation")
 QUICK = Settings(

@@ -14,10 +14,10 @@ from vaelab.errors import InputError, VaelabWarning
 from vaelab.metrics.evaluator import Evaluator
 from vaelab.metrics.inception_network import InceptionNetwork
 from vaelab.metrics.report import TITLES
+from vaelab.metrics.rows import quarter
 from vaelab.runs.execution import execute, prepare
 from vaelab.specs import MLP, Compute, FitSettings, Settings
 from vaelab.verbs import Options
-from vaelab.metrics.rows import quarter
 
 QUICK = Settings(
     latent_dim=2,

@@ -64,7 +64,7 @@ class GAN(Trainable):
     ) -> None:
         super().__init__()
         self.generator, self.critic, self.losses, self.smoothness = generator, critic, losses, smoothness
-        self.steps, self._judge = steps, judge
+        self.steps, self.judge = steps, judge
         self._numbers = math.prod(event_shape)
         self.register_buffer("distance", torch.zeros((), dtype=torch.float64))
 
@@ -105,7 +105,8 @@ class GAN(Trainable):
         with torch.no_grad(), still(self.generator):
             fake = self._generated(noise[own, :size])
         loss = self.losses.critic(self._judged(x[own]), self._judged(fake))
-        return loss + self.smoothness(self._judged, x[own], fake, noise[own, 2 * size :])
+        penalty: Tensor = self.smoothness(self._judged, x[own], fake, noise[own, 2 * size :])
+        return loss + penalty
 
     def _generated(self, noise: Tensor) -> Tensor:
         return self.generator.decode(draw(self.generator.prior(), noise))
@@ -123,10 +124,10 @@ class GAN(Trainable):
         InputError
             There is none.
         """
-        if self._judge is None:
+        if self.judge is None:
             raise InputError("held-out rows for a GAN without a judge", "a judge, or no held-out rows")
         with evaluating(self):
-            self.distance.fill_(self._judge(self.generator))
+            self.distance.fill_(self.judge(self.generator))
 
 
 def build_gan(settings: Settings, generator: VAE, event_shape: tuple[int, ...], judge: Judge | None = None) -> GAN:

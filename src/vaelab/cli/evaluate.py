@@ -15,9 +15,9 @@ import tyro
 from vaelab.storage import exists
 
 if TYPE_CHECKING:
+    from vaelab.metrics.options import Options
     from vaelab.metrics.protocols import Protocol
     from vaelab.metrics.report import Report
-    from vaelab.metrics.options import Options
     from vaelab.metrics.rows import Watch
 
 

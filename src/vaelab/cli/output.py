@@ -134,11 +134,14 @@ def write_imputed(
     Raises
     ------
     InputError
-        The run is of images, or its model has no place for gaps.
+        The run is of images or of a GAN, or its model has no place for gaps.
     """
     from vaelab.data import Schema
+    from vaelab.model import no_encoder
     from vaelab.runs.imputation import Imputation
 
+    if not trained.encodes:
+        raise no_encoder("missing entries")
     if trained.facts.kind != "table":
         raise InputError("a run of images", "one of a table", "In Python: vaelab.load(run).impute(X, mask=…).")
     schema = trained.schema or Schema.of_numbers(trained.facts.event_shape[0], trained.facts.columns)

@@ -99,7 +99,9 @@ def _preset(preset: str | None, baseline: str | None) -> str | None:
     known = [name.removeprefix(_GANS) for name in presets.names() if name.startswith(_GANS)]
     if baseline not in known:
         close = difflib.get_close_matches(baseline, known, n=1)
-        raise InputError(f"--baseline {baseline}", f"one of {', '.join(known)}", f"Did you mean {close[0]}?" if close else "")
+        raise InputError(
+            f"--baseline {baseline}", f"one of {', '.join(known)}", f"Did you mean {close[0]}?" if close else ""
+        )
     return _GANS + baseline
 
 

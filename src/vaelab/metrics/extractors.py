@@ -10,10 +10,10 @@ from vaelab.metrics.classifier import train_classifier
 from vaelab.metrics.evaluator import prepared
 from vaelab.metrics.features import ClassifierFeatures, Extractor, Identity, Pca
 from vaelab.metrics.inception import PUBLISHED_FILE, load_inception
-from vaelab.metrics.protocols import Protocol
-from vaelab.training.hooks import Hook, Record, Start
 from vaelab.metrics.options import INCEPTION, Options
+from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.rows import Watch, blocks_of, chosen_rows
+from vaelab.training.hooks import Hook, Record, Start
 
 _MOST_FOR_PCA = 50_000
 

@@ -119,7 +119,7 @@ class Equilibrium(LossPair):
         return fake
 
     def readings(self) -> dict[str, Tensor]:
-        """k."""
+        """K."""
         return {"k": self.k.clone()}
 
 
@@ -214,7 +214,8 @@ def _off_one(critic: Critic, x: Tensor) -> Tensor:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=training)
-    return ((_LEAST_SQUARED_SLOPE + gradient.flatten(1).square().sum(1)).sqrt() - 1).square()
+    slope: Tensor = (_LEAST_SQUARED_SLOPE + gradient.flatten(1).square().sum(1)).sqrt()
+    return (slope - 1).square()
 
 
 @final
@@ -236,7 +237,8 @@ class RebuildingError(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B,)."""
         raw = self.autoencoder(x)
-        return ((raw.sigmoid() if self.bounded else raw) - x).abs().flatten(1).mean(1)
+        error: Tensor = ((raw.sigmoid() if self.bounded else raw) - x).abs()
+        return error.flatten(1).mean(1)
 
 
 @final

@@ -28,7 +28,7 @@ ADVERSARIAL = "generator and critic"
 
 
 class SampleDistance:
-    """The Fréchet distance of a generator's draws from given rows, under the protocol that `evaluate` takes by default.
+    """The Fréchet distance of a generator's draws from given rows, under a protocol.
 
     Parameters
     ----------
@@ -42,13 +42,24 @@ class SampleDistance:
         How many there are; as many are drawn, if the protocol wants no fewer.
     seed
         Of the draws, which are the same at every call.
+    protocol, options
+        Which, and where Inception's weights are; those that `evaluate` takes by default.
     """
 
     def __init__(
-        self, data: Dataset, scaling: Scaling, real: Callable[[], Iterable[Tensor]], rows: int, *, seed: int
+        self,
+        data: Dataset,
+        scaling: Scaling,
+        real: Callable[[], Iterable[Tensor]],
+        rows: int,
+        *,
+        seed: int,
+        protocol: str | None = None,
+        options: Options | None = None,
     ) -> None:
-        options = Options()
-        (self.protocol,) = options.protocols((), data.kind, labels=data.train.labels is not None)
+        options = options or Options()
+        named = () if protocol is None else (protocol,)
+        (self.protocol,) = options.protocols(named, data.kind, labels=data.train.labels is not None)
         self._extractor = extractor_for(self.protocol, quarter(data.train)[0], scaling, options)
         self.rows, self._seed = min(rows, self.protocol.generated_count), seed
         self._real = self._moments(real(), "reference")
@@ -104,14 +115,15 @@ def fit_generator(
     """
     judge = None
     if rest is not None:
-        judge = SampleDistance(data, scaling, lambda: _rows(rest), len(rest), seed=settings.seed)
+        judge = SampleDistance(data, scaling, lambda: rows_of(rest), len(rest), seed=settings.seed)
     vae = build_vae(settings, data.event_shape, data_variance=data_variance)
     gan = build_gan(settings, vae, data.event_shape, judge)
     fit_stage(gan, batches, rest, settings, settings.training, ADVERSARIAL, hooks, states, resume=resume)
     return vae.eval()
 
 
-def _rows(batches: ArrayBatches | MappedBatches) -> Iterator[Tensor]:
+def rows_of(batches: ArrayBatches | MappedBatches) -> Iterator[Tensor]:
+    """Yield rows in the network's units, a block after the other."""
     return (x for _, x, _, _ in blocks(batches.to("cpu"), torch.device("cpu"), size=BLOCK))
 
 

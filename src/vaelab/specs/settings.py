@@ -24,7 +24,6 @@ from vaelab.specs.penalties import KL, Penalty
 from vaelab.specs.posteriors import Diagonal, Posterior
 from vaelab.training.settings import Compute, FitSettings, Plateau
 
-
 _GENERATING = {"posterior": "deterministic", "penalties": (), "densities": (), "likelihood": "gaussian(fixed(1))"}
 """Of a GAN, whose likelihood only says in which range rows are."""
 

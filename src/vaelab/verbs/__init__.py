@@ -6,13 +6,13 @@ from vaelab.lazy import attach
 
 if TYPE_CHECKING:
     from vaelab.diagnostics.table_comparison import TableComparison
+    from vaelab.metrics.options import Options
     from vaelab.verbs.comparison import compare
     from vaelab.verbs.densities import DensityComparison, compare_densities
     from vaelab.verbs.diagnosis import diagnose
     from vaelab.verbs.dimension import Estimate, estimate_dimension, local_dimension, manifold_dimension
     from vaelab.verbs.enhancement import Enhanced, enhance
     from vaelab.verbs.evaluation import evaluate
-    from vaelab.metrics.options import Options
     from vaelab.verbs.tabular import compare_tables
 
 __all__ = [

@@ -16,13 +16,13 @@ from vaelab.data import Dataset, MappedArray, Rows, Scaling, TrainSplit, blocks,
 from vaelab.data.checks import is_frame
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.metrics.evaluator import Blocks, Evaluator
+from vaelab.metrics.extractors import extractor_for
 from vaelab.metrics.features import Extractor
+from vaelab.metrics.options import Options
 from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.report import Reading, Report
-from vaelab.training import stream
-from vaelab.metrics.extractors import extractor_for
-from vaelab.metrics.options import Options
 from vaelab.metrics.rows import blocks_of, chosen_rows, part, quarter, watched
+from vaelab.training import stream
 
 _LEAST_HALF = 50  # rows that every measure can do with
 

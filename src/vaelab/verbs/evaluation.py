@@ -16,11 +16,14 @@ from vaelab.diagnostics.table_comparison import TableComparison
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
 from vaelab.metrics.evaluator import Blocks, Evaluator
+from vaelab.metrics.extractors import extractor_for
 from vaelab.metrics.features import FeatureStore, hash_of
 from vaelab.metrics.interpolation import linear, pairs, spherical
+from vaelab.metrics.options import Options
 from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.reconstruction import psnr, squared_error, ssim
 from vaelab.metrics.report import TITLES, Reading, Report, RowMean
+from vaelab.metrics.rows import BLOCK, blocks_of, chosen_of, chosen_rows, in_units, quarter, watched
 from vaelab.metrics.tabular import FEWEST
 from vaelab.model import no_encoder
 from vaelab.runs import Draws, Trained, rejection_of
@@ -28,10 +31,7 @@ from vaelab.runs.drawing import DRAWS
 from vaelab.specs.densities import title_of
 from vaelab.training import stream
 from vaelab.verbs.comparison import few
-from vaelab.metrics.extractors import extractor_for
 from vaelab.verbs.likelihood import bits, likelihoods, noise_level
-from vaelab.metrics.options import Options
-from vaelab.metrics.rows import BLOCK, blocks_of, chosen_of, chosen_rows, in_units, quarter, watched
 from vaelab.verbs.subject import trained_of
 from vaelab.verbs.tabular import compare_tables
 

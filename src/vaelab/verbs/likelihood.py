@@ -7,12 +7,12 @@ import torch
 from vaelab.data import Rows, Split, blocks, content_hash
 from vaelab.errors import InputError
 from vaelab.metrics.likelihood import Bounds, Dequantised, bits_per_dim, importance_weighted_bounds
+from vaelab.metrics.options import Options
 from vaelab.metrics.report import RowMean
+from vaelab.metrics.rows import BLOCK
 from vaelab.runs import Trained
 from vaelab.training import stream
 from vaelab.types import Batches
-from vaelab.metrics.options import Options
-from vaelab.metrics.rows import BLOCK
 
 _EIGHT_BITS = 1 / 255
 

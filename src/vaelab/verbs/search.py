@@ -19,6 +19,7 @@ from vaelab.diagnostics.local_dimension import LocalDimension, local_dimension
 from vaelab.diagnostics.neighbour_dimension import danco, levina_bickel, two_nn
 from vaelab.diagnostics.row_means import Part, over_rows
 from vaelab.errors import InputError, VaelabWarning
+from vaelab.metrics.rows import part
 from vaelab.model import ACTIVE_BELOW, Gaussian
 from vaelab.model.distributions import draw
 from vaelab.runs import Trained
@@ -26,7 +27,6 @@ from vaelab.specs import Settings
 from vaelab.training import stream
 from vaelab.training.evaluation import mean_objective
 from vaelab.types import Batches
-from vaelab.metrics.rows import part
 
 DANCO = "DANCo"
 _MOST_ROWS = 5_000  # that other estimators, which compare neighbours, are given
