@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import InputError
-from vaelab.latent.densities import LatentDensity, condition_or_none, moments_or_unit
+from vaelab.latent.densities import LatentDensity, Normals, condition_or_none, moments_or_unit
 from vaelab.nets.conditioning import condition_shape_of
 from vaelab.nets.network import whole
 from vaelab.nets.velocity import Velocity
@@ -145,10 +145,13 @@ class FlowMatching(LatentDensity, Trainable):
         steps: int | None = None,
         guidance: float | None = None,
     ) -> Tensor:
-        """Draw (n, κ); an unexpected c is refused, as networks do. `steps` and `guidance` in place of its own."""
-        c = self._checked(c, n)
-        u = temperature * torch.randn(n, self.latent_dim, generator=generator, device=self.loc.device).to(self.loc)
+        """Draw (n, κ), with `steps` and `guidance` in place of its own; see `LatentDensity.sample`."""
+        c, u = self._checked(c, n), Normals(generator, temperature).like(n, self.loc)
         return self.loc + self.scale * self.carry(u, c, steps=steps, guidance=guidance)
+
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
+        """Draw (n, κ); an unexpected c is refused, as networks do."""
+        return self.sample(n, c, generator=normals.generator, temperature=normals.temperature)
 
     @torch.no_grad()
     def carry(

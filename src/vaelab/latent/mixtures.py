@@ -14,7 +14,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from vaelab.arguments import short_seed
 from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
-from vaelab.latent.densities import LatentDensity, clearly_better
+from vaelab.latent.densities import LatentDensity, Normals, clearly_better
 from vaelab.latent.stepwise import stepwise_em
 from vaelab.training import stream
 
@@ -209,20 +209,12 @@ class Mixture(LatentDensity):
         parts = MultivariateNormal(self.means, scale_tril=self.scale_trils, validate_args=False)
         return MixtureSameFamily(Categorical(self.weights, validate_args=False), parts, validate_args=False)
 
-    def sample(
-        self,
-        n: int,
-        c: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
         """Draw (n, κ)."""
         if not n:
             return self.means.new_empty(0, self.means.shape[1])
-        which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.means.shape[1], generator=generator, device=self.means.device).to(self.means)
-        noise = temperature * noise
+        which = torch.multinomial(self.weights, n, replacement=True, generator=normals.generator)
+        noise = normals.like(n, self.means)
         out = torch.empty_like(noise)
         for k in range(self.components):  # one factor at a time, instead of n copies of κ × κ
             chosen = which == k
