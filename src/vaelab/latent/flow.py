@@ -5,7 +5,7 @@
 f is a chain of autoregressive transforms, each a monotonic rational-quadratic spline on [−5, 5] of one dimension after
 another, the identity outside. Couplings would be quicker to invert, but explain curved codes far worse.
 
-C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, "Neural Spline Flows", NeurIPS 2019, section 3.
+Durkan et al. 2019, section 3.
 """
 
 from __future__ import annotations

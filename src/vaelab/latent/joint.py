@@ -4,8 +4,7 @@
     p(z | c) = Σ_k π_k(c) N(z; m_z,k + G_k (c − m_c,k), S_z|c,k)
     π_k(c) ∝ π_k N(c; m_c,k, S_cc,k),   G_k = S_zc,k S_cc,k⁻¹,   S_z|c,k = S_zz,k − G_k S_cz,k
 
-Conditionals of a Gaussian: C. M. Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.81 and 2.82. Of a
-mixture: Z. Ghahramani, M. I. Jordan, "Supervised learning from incomplete data via an EM approach", NIPS 1993.
+Conditionals of a Gaussian: Bishop 2006, eq. 2.81 and 2.82. Of a mixture: Ghahramani & Jordan 1993.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class Mixture(LatentDensity):
 
     @classmethod
     def _of_few(cls, codes: Codes, covariance: Covariance | None, seed: int) -> Self:
-        """Choose by BIC (G. Schwarz, "Estimating the dimension of a model", 1978), of the dimensions that are used."""
+        """Choose by BIC (Schwarz 1978), of the dimensions that are used."""
         used = ~codes.idle
         if 0 < int(used.sum()) < len(used):
             mean, std = codes.moments()
@@ -285,9 +285,8 @@ def infer(rows: Tensor, components: int, seed: int) -> Maximum:
 
     Weights have a (truncated) Dirichlet-process prior of concentration 1/k, so that components which the data do not
     need fade away; means and precisions have scikit-learn's default Gaussian-Wishart prior. This is what the program of
-    Ghosh, Sajjadi, Vergari, Black, Schölkopf, "From Variational to Deterministic Autoencoders", ICLR 2020, reports its
-    best scores with. Posterior means are put in the place of the parameters; the predictive density is a mixture of
-    Student's t, which n rows of every component bring close to that.
+    Ghosh et al. 2020 reports its best scores with. Posterior means are put in the place of the parameters; the
+    predictive density is a mixture of Student's t, which n rows of every component bring close to that.
 
     Raises
     ------

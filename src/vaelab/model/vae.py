@@ -6,13 +6,12 @@
 
     −ELBO  = E_q[−log p(x|z)] + Σ penalties   nats per sample, summed over d and κ, `draws` of z per x per step
 
-With a KL of weight 1, a diagonal posterior and N(μ_x(z), γI) this is the "κ-simple VAE" of
-
-    B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, Definition 1 and eq. 4.
+With a KL of weight 1, a diagonal posterior and N(μ_x(z), γI) this is the "κ-simple VAE" of Dai & Wipf
+2019, Definition 1 and eq. 4.
 
 Symbols: x data, c condition, z latent, q posterior, p prior, γ (gamma) decoder variance, λ_j posterior variance along
-dimension j relative to the prior's; a dimension is *active* where the data's mean λ_j is below 0.05 (Zheng et al.,
-NeurIPS 2022, Definition 3).
+dimension j relative to the prior's; a dimension is *active* where the data's mean λ_j is below 0.05 (Zheng et al.
+2022, Definition 3).
 """
 
 from __future__ import annotations
