@@ -75,12 +75,9 @@ def training_rows(data: Dataset, scale: Scale) -> Tensor:
 
 def gan_at_scale(settings: Settings, scale: Scale, seed: int) -> Settings:
     """Return a GAN's settings with what a scale changes: its epochs, and a small network where others are narrowed."""
-    changes: dict[str, object] = {"seed": seed}
-    if scale.fit is not None:
-        changes["training__epochs"] = scale.fit.epochs
-    if scale.stand_in:
-        changes["network"] = "mlp([16])"
-    return settings.set_params(**changes)
+    epochs = {} if scale.fit is None else {"training__epochs": scale.fit.epochs}
+    network = {"network": "mlp([16])"} if scale.stand_in else {}
+    return settings.set_params(seed=seed, **epochs, **network)
 
 
 def at_scale(settings: Settings, scale: Scale, seed: int) -> Settings:

@@ -9,6 +9,8 @@ from vaelab.runs import read_run
 from vaelab_papers import TABLES, Result, Trials, markdown, run
 from vaelab_papers.dai_wipf_data import GANS, NUMBERS, REVIEW_MEANS
 from vaelab_papers.layout import choices
+from vaelab_papers.places import Planned
+from vaelab_papers.runner import train_group
 from vaelab_papers.stacked import fit_together
 
 TABLE, CIFAR, CELEBA = (TABLES[f"dai-wipf/table1{suffix}"] for suffix in ("", "-cifar10", "-celeba"))
@@ -162,3 +164,18 @@ def test_a_gans_weights_are_those_nearest_to_rows_set_aside(tmp_path):
     measured = TABLE.measure(made)
     assert set(measured) == {"prior"}
     assert read_run(tmp_path).sample(3).shape == (3, 1, 8, 8)
+
+
+def test_a_table_chooses_the_weights_of_its_gans(tmp_path, monkeypatch):
+    """The runner hands over the rows set aside, and the result is the distance of a model that is kept."""
+    seen = []
+
+    def watched(*models, held_out, **options):
+        seen.append(len(held_out))
+        fit_together(*models, held_out=held_out, **options)
+
+    monkeypatch.setattr("vaelab_papers.runner.fit_together", watched)
+    cell = next(cell for cell in TABLE.cells if cell.axes["decoder"] == "BEGAN")
+    (result,) = train_group(TABLE, "smoke", [Planned(cell, 0)], tmp_path)
+    assert seen == [15]
+    assert set(result.measured) == {"prior"}

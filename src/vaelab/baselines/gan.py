@@ -4,7 +4,7 @@
     critic:     lowers `LossPair.critic` + penalty, `steps` times on its share of a batch's rows
     generator:  lowers `LossPair.generator` then, on draws of its own
 
-M. Lucic, K. Kurach, M. Michalski, S. Gelly, O. Bousquet, "Are GANs Created Equal? A Large-Scale Study", NeurIPS 2018.
+Seven of them are the settings ``gan/…`` of `vaelab.presets`, after Lucic et al. 2018.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ A critic maps rows to one number each; G(z) are generated rows. Losses are as th
 
 References
 ----------
-Lucic, Kurach, Michalski, Gelly, Bousquet, "Are GANs Created Equal? A Large-Scale Study", NeurIPS 2018, Table 1.
-Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014 (minimax, non-saturating).
-Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017.
-Arjovsky, Chintala, Bottou, "Wasserstein GAN", ICML 2017 (clipped weights).
-Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017 (gradient between real and generated rows).
-Kodali, Abernethy, Hays, Kira, "On Convergence and Stability of GANs", 2017 (DRAGAN: gradient around real rows).
-Berthelot, Schumm, Metz, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", 2017.
+Lucic et al. 2018, Table 1.
+Goodfellow et al. 2014 (minimax, non-saturating).
+Mao et al. 2017 (squares).
+Arjovsky et al. 2017 (Wasserstein, clipped weights).
+Gulrajani et al. 2017 (slopes between real and generated rows).
+Kodali et al. 2017 (slopes around real rows).
+Berthelot et al. 2017 (BEGAN).
 """
 
 from __future__ import annotations
