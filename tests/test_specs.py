@@ -12,6 +12,7 @@ from torch import nn
 import vaelab
 from helpers import sealed
 from vaelab import GaussianVAE, TwoStageVAE, presets, specs
+from vaelab.baselines import build_gan
 from vaelab.errors import InputError, RunFolderError
 from vaelab.latent import LAWS, LatentDensity, Law
 from vaelab.model import (
@@ -264,12 +265,15 @@ def test_every_preset_builds_and_steps(name):
         settings = settings.set_params(network__base_width=2)
     settings = settings.resolve(1000, (channels, side, side))
     vae = build_vae(settings, (channels, side, side), data_variance=0.07)
-    x = torch.randint(256, (2, channels, side, side)) / 255
-    objective = vae(x)
+    gan = None if settings.adversary is None else build_gan(settings, vae, (channels, side, side))
+    model = gan or vae
+    x = torch.randint(256, (10, channels, side, side) if gan else (2, channels, side, side)) / 255
+    objective = model(x)
     objective.total.backward()
     assert torch.isfinite(objective.per_sample).all()
-    stepped = {id(p) for step in vae.steps_before() for p in step.parameters}
-    assert all(p.grad is not None for p in vae.encoder.parameters() if id(p) not in stepped)
+    stepped = {id(p) for step in model.steps_before() for p in step.parameters}
+    moved = vae.decoder if gan else vae.encoder
+    assert all(p.grad is not None for p in moved.parameters() if id(p) not in stepped)
 
 
 @pytest.mark.parametrize(

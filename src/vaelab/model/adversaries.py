@@ -205,7 +205,8 @@ class Around(Smoothness):
 
 def _uniform(noise: Tensor) -> Tensor:
     """Turn standard normals into uniform numbers in [0, 1]."""
-    return torch.special.ndtr(noise)
+    uniform: Tensor = torch.special.ndtr(noise)
+    return uniform
 
 
 def _off_one(critic: Critic, x: Tensor) -> Tensor:

@@ -110,8 +110,8 @@ def train(
             gaps=None if schema is None else _gaps_of(data),
         )
         if settings.adversary is not None:
-            rows, variance = (data, scaling, batches, rest), facts.data_variance
-            vae = fit_generator(*rows, settings, variance, hooks=hooks, states=states, resume=resume)
+            made_for = (settings, facts.data_variance)
+            vae = fit_generator(data, scaling, batches, rest, *made_for, hooks=hooks, states=states, resume=resume)
             return Trained(settings, facts, scaling, vae, {PRIOR: PriorDensity(vae.prior)})
         conditioning = data.conditioning if settings.conditional else None
         shape = () if conditioning is None else conditioning.shape
