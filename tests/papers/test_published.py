@@ -32,9 +32,9 @@ COUNTS = {
     "takida/table6-celebahq": 10 * 5 - 3,
     "takida/table7-celebahq": 5,
     # Dai & Wipf: three rows for each data set
-    "dai-wipf/table1": 2 * 3,
-    "dai-wipf/table1-cifar10": 3,
-    "dai-wipf/table1-celeba": 3,
+    "dai-wipf/table1": 2 * 3 + 2 * 7,
+    "dai-wipf/table1-cifar10": 3 + 7,
+    "dai-wipf/table1-celeba": 3 + 7,
 }
 
 
