@@ -15,7 +15,7 @@ import torch
 from helpers import TORCHRUN, Rows, curved_manifold, small_vae
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.specs import Halving, Plateau
-from vaelab.training import Compute, FitSettings, Hook, JsonLines, TensorBoard, fit, mean_objective, read_records
+from vaelab.training import Compute, FitSettings, Hook, JsonLines, fit, mean_objective, read_records
 from vaelab.training.schedules import cosine, exponential, factor_of, one_cycle, plateau, step_halving
 from vaelab.training.steps import Plan, chunks
 
@@ -323,12 +323,6 @@ def test_metrics_file_survives_a_resume_and_a_torn_line(tmp_path):
     fit(small_vae(), rows(), FitSettings(**QUICK), compute=CPU, hooks=[JsonLines(path)], state_file=state, resume=True)
     assert [record["epoch"] for record in read_records(path)] == [1, 2, 3]
     assert all(json.loads(line) for line in path.read_text().splitlines())
-
-
-def test_tensorboard_writes_events(tmp_path):
-    pytest.importorskip("tensorboard")
-    fit(small_vae(), rows(), FitSettings(**QUICK), compute=CPU, hooks=[TensorBoard(tmp_path)])
-    assert list(tmp_path.glob("events*"))
 
 
 def test_mixed_precision_steps_train():

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vaelab.runs.stages import check_densities, held_out_rows, schema_of, train
 from vaelab.runs.trained import Trained
 from vaelab.spec import parse
 from vaelab.specs import Column, Fixed, Gaussian, Mixed, Settings, build_vae
-from vaelab.training import Hook, JsonLines
+from vaelab.training import Hook, JsonLines, Tracker
 
 
 def first_process() -> bool:
@@ -153,13 +154,16 @@ def _executed(
     trained = train(data, settings, hooks=watching, states=folder / files.STATES, resume=resume)
     data = trained.conditioned(data)
     found = assess(trained, data.test, seed=settings.seed)
-    plain = train(data, _plain_vae(settings), hooks=hooks) if source.get("plain") else None
+    untracked = [hook for hook in hooks if not isinstance(hook, Tracker)]  # its stage has the name of the other's
+    plain = train(data, _plain_vae(settings), hooks=untracked) if source.get("plain") else None
     if main:
         for hook in hooks:
             hook.note("drawing pictures")
         storage.write_text(folder / files.RESULTS, json.dumps(found.as_dict(), indent=2) + "\n")
         files.save(trained, folder, {"data": source})  # last, with the checksums of the others
         draw_pictures(trained, data, found, folder, plain=plain)
+        for hook, path in product(hooks, sorted(folder.glob("*.png"))):
+            hook.picture(path)
     return trained, found
 
 

@@ -1,4 +1,4 @@
-"""What may look on while a model trains: progress, metrics files, TensorBoard."""
+"""What may look on while a model trains: functions of each epoch, progress, metrics files; see `trackers` too."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaelab import storage
-from vaelab.errors import InputError, MissingExtraError
+from vaelab.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -179,25 +179,3 @@ class Progress(Hook):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-class TensorBoard(Hook):
-    """Write every recorded number to TensorBoard event files; needs the extra ``track``."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtraError("tensorboard", "track", "The TensorBoard hook") from error
-        self._writer: Any = SummaryWriter(str(folder))
-
-    def epoch(self, record: Record) -> None:
-        """Write one record."""
-        stage, step = record["stage"], record["step"]
-        for name, value in record.items():
-            if not isinstance(value, str) and name not in {"epoch", "step"}:
-                self._writer.add_scalar(f"{stage}/{name}", value, step)
-
-    def end(self) -> None:
-        """Flush."""
-        self._writer.flush()

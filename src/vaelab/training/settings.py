@@ -83,7 +83,7 @@ class FitSettings(Spec):
     clip: float | None = Field(
         None,
         gt=0,
-        description="largest norm of a step's gradient, to which longer ones are shortened; none if left out",
+        description="largest norm of a step's gradient; longer ones are shortened. None if left out",
     )
     accumulate: int = Field(
         1, ge=1, description="parts of a step's rows, passed one by one, whose gradients add up: memory is that of one"
