@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from vaelab.errors import InputError, MissingExtraError
 from vaelab.training.hooks import Hook, Record, Start
 
 if TYPE_CHECKING:
-    from lightning_fabric.loggers import Logger
+    from lightning_fabric.loggers.logger import Logger
 
 _PLACES = {"stage", "epoch", "step"}  # what says where a number belongs
 
@@ -49,7 +50,8 @@ class Tracker(Hook):
     @classmethod
     def of_run(cls, folder: Path) -> Tracker:
         """Return one that writes into the folder of a run."""
-        return TRACKERS[cls.kind](folder / cls.kind)
+        make = cast("Callable[[Path], Tracker]", cls)
+        return make(folder / cls.kind)
 
     @classmethod
     def check(cls) -> None:
@@ -104,7 +106,7 @@ class CSV(Tracker):
     package: ClassVar[str] = "lightning_fabric"
 
     def __init__(self, folder: str | Path) -> None:
-        from lightning_fabric.loggers import CSVLogger
+        from lightning_fabric.loggers.csv_logs import CSVLogger
 
         folder = Path(folder)
         (folder / "metrics.csv").unlink(missing_ok=True)  # the logger would, and warn
@@ -120,10 +122,12 @@ class TensorBoard(Tracker):
 
     def __init__(self, folder: str | Path) -> None:
         self.check()
-        from lightning_fabric.loggers import TensorBoardLogger
+        from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
         folder = Path(folder)
-        super().__init__(TensorBoardLogger(folder.parent, name=None, version=folder.name))
+        logger = TensorBoardLogger(folder.parent, name=None, version=folder.name)
+        super().__init__(logger)
+        self._board: Any = logger  # whose own object takes pictures
 
     def picture(self, path: Path) -> None:
         """Show it under its name."""
@@ -132,8 +136,7 @@ class TensorBoard(Tracker):
 
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
-        experiment: Any = self._logger.experiment
-        experiment.add_image(f"pictures/{path.stem}", pixels, dataformats="HWC")
+        self._board.experiment.add_image(f"pictures/{path.stem}", pixels, dataformats="HWC")
 
 
 class WandB(Tracker):
@@ -220,7 +223,7 @@ class MLflow(Tracker):
         self._client.set_terminated(self._run, "FAILED" if failed else "FINISHED")
 
 
-TRACKERS: dict[str, Any] = {each.kind: each for each in (CSV, TensorBoard, WandB, MLflow)}
+TRACKERS: dict[str, type[Tracker]] = {each.kind: each for each in (CSV, TensorBoard, WandB, MLflow)}
 """Name → tracker."""
 
 
@@ -237,6 +240,5 @@ def tracker_named(name: str) -> type[Tracker]:
     if name not in TRACKERS:
         close = difflib.get_close_matches(name, TRACKERS, n=1)
         raise InputError(f"tracker {name!r}", ", ".join(TRACKERS), f"Did you mean {close[0]!r}?" if close else "")
-    found: type[Tracker] = TRACKERS[name]
-    found.check()
-    return found
+    TRACKERS[name].check()
+    return TRACKERS[name]
