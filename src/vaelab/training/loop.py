@@ -245,13 +245,21 @@ class _Training:
                 hook.update(self.state.step, latest)
         if record_due:
             self._record(chunk.epoch, adam)
-        last, stopped = self.state.stopped or self.state.step == self.plan.steps, pending()
-        if stopped is not None and not last:
-            if self.fabric.world_size == 1:  # several processes need not have been told at the same step
-                self._save(adam)
+        last, stopped = self.state.stopped or self.state.step == self.plan.steps, self._told_to_stop()
+        if stopped and not last:
+            self._save(adam)
             raise Interrupted(stopped)
         if last or now - self._saved_at >= self.compute.checkpoint_seconds:
             self._save(adam)
+
+    def _told_to_stop(self) -> int:
+        """Return the signal that waits, in this process or another one: they need not hear of it at the same step."""
+        number = pending() or 0
+        if self.fabric.world_size == 1:
+            return number
+        highest = self.fabric.all_reduce(torch.tensor(number, device=self.fabric.device), reduce_op="max")
+        assert isinstance(highest, Tensor)
+        return int(highest)
 
     def _record(self, epoch: int, adam: torch.optim.Optimizer) -> None:
         record: Record = {"stage": self.stage, "epoch": epoch + 1, "step": self.state.step}

@@ -20,6 +20,7 @@ from vaelab.metrics.features import Extractor
 from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.report import Reading, Report
 from vaelab.training import stream
+from vaelab.training.devices import join
 from vaelab.verbs.extractors import extractor_for
 from vaelab.verbs.options import Options
 from vaelab.verbs.rows import blocks_of, chosen_rows, part, quarter, watched
@@ -62,6 +63,7 @@ def compare(
     InputError
         The sets have different shapes or units, or the protocol does not suit them.
     """
+    join()
     options = Options.of(options)
     if scaling is not None:
         check_kind("scaling", scaling, Scaling, "a vaelab.data.Scaling")
