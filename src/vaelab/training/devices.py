@@ -57,7 +57,7 @@ def make_fabric(compute: Compute) -> Fabric:
         raise InputError("accelerator='gpu' where there is none", "a CUDA device", "Use accelerator='cpu' or 'auto'.")
     accelerator = "cuda" if cuda and compute.accelerator != "cpu" else "cpu"
     if launched():
-        from lightning_fabric.plugins.environments import TorchElasticEnvironment
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         fabric = Fabric(
