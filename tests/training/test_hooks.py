@@ -14,6 +14,7 @@ from vaelab.errors import InputError
 from vaelab.runs import train
 from vaelab.specs import Settings
 from vaelab.training import Compute, FitSettings, Hook, fit
+from vaelab.training.hooks import hooks_of
 
 QUICK = {"latent_dim": 2, "network": "mlp([8])", "compute": Compute(accelerator="cpu"), "random_state": 0}
 SECOND = specs.SecondStage(hidden=(4,), training=FitSettings(epochs=5))
@@ -89,7 +90,6 @@ def test_only_true_ends_a_stage_and_the_next_one_is_trained():
 
     def second_epoch(record):
         heard.append((record["stage"], record["epoch"]))
-        record["epoch"] = 99  # of a copy
         if record["stage"] == "stage two":
             return record["loss"]  # a number is no answer
         return np.bool_(heard[-1][1] == 2)
@@ -97,6 +97,12 @@ def test_only_true_ends_a_stage_and_the_next_one_is_trained():
     train(from_arrays(X), Settings(2, "mlp([8])", training=FitSettings(4), densities=(SECOND,)), hooks=[second_epoch])
     assert [epoch for stage, epoch in heard if stage == "stage one"] == [1, 2]
     assert [epoch for stage, epoch in heard if stage == "stage two"] == [1, 2, 3, 4, 5]
+
+
+def test_what_a_callback_does_to_its_record_stays_there():
+    hooks = hooks_of([lambda record: record.clear()])
+    history = fit(small_vae(), rows(), FitSettings(epochs=2), compute=CPU, hooks=hooks)
+    assert [record["epoch"] for record in history] == [1, 2]
 
 
 def test_a_callback_that_fails_leaves_an_estimator_as_it_was():
