@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from vaelab.verbs.diagnosis import diagnose
     from vaelab.verbs.enhancement import enhance
+    from vaelab.verbs.hub import from_hub, push_to_hub
     from vaelab.verbs.pruning import prune
     from vaelab.verbs.remedies import recalibrate, retrain
 
@@ -55,10 +56,12 @@ __all__ = [
     "estimate_dimension",
     "evaluate",
     "fit",
+    "from_hub",
     "load",
     "local_dimension",
     "manifold_dimension",
     "prune",
+    "push_to_hub",
     "recalibrate",
     "retrain",
     "wrap",
@@ -75,6 +78,8 @@ _PLACES = {
     "VAEImputer": "estimators",
     "load": "estimators",
     "prune": "verbs.pruning",
+    "from_hub": "verbs.hub",
+    "push_to_hub": "verbs.hub",
     "recalibrate": "verbs.remedies",
     "retrain": "verbs.remedies",
     "compare": "verbs",

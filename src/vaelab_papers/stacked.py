@@ -205,6 +205,8 @@ def fit_together(
     """
     if len(models) != len(batches) or not models:
         raise InputError(f"{len(models)} models and {len(batches)} data sets", "as many of each, at least one")
+    if len(models) > 1 and settings.clip is not None:  # the norm would be that of all together
+        raise InputError(f"clip={settings.clip:g} for {len(models)} models at once", "none", "Train them one by one.")
     stack = models[0] if len(models) == 1 else Stack(models)
     fit(
         stack,

@@ -15,7 +15,7 @@ import torch
 from helpers import TORCHRUN, Rows, curved_manifold, small_vae
 from vaelab.errors import InputError, NonFiniteObjectiveError
 from vaelab.specs import Halving, Plateau
-from vaelab.training import Compute, FitSettings, Hook, JsonLines, TensorBoard, fit, mean_objective, read_records
+from vaelab.training import Compute, FitSettings, Hook, JsonLines, fit, mean_objective, read_records
 from vaelab.training.schedules import cosine, exponential, factor_of, one_cycle, plateau, step_halving
 from vaelab.training.steps import Plan, chunks
 
@@ -107,23 +107,39 @@ def test_a_killed_process_resumes_bit_for_bit(tmp_path):
 
 
 @pytest.mark.campaign
-def test_two_processes_agree_with_one(tmp_path):
-    """Each rank takes its share of every batch and of its noise; the profiled γ is that of the whole batch."""
+@pytest.mark.parametrize(
+    "how",
+    [
+        "variance=ProfiledVariance(); length = {}; hooks = []",
+        "variance=FixedVariance(0.5); length = dict(accumulate=2, clip=1.0); hooks = [Ending()]",
+    ],
+)
+def test_two_processes_agree_with_one(tmp_path, how):
+    """Each rank takes its share of every batch and of its noise; the profiled γ is that of the whole batch.
+
+    Parts of a process's share add up, gradients are shortened together, and a hook of the first process ends both.
+    """
     script = tmp_path / "train.py"
     script.write_text(
         textwrap.dedent("""
         import os, sys, torch
         from helpers import Rows, curved_manifold, small_vae
-        from vaelab.training import Compute, FitSettings, fit
+        from vaelab.model import FixedVariance, ProfiledVariance
+        from vaelab.training import Compute, FitSettings, Hook, fit
         torch.set_num_threads(1)
-        model = small_vae().double()
-        settings = FitSettings(epochs=3, batch_size=20)
-        history = fit(model, Rows(curved_manifold(90, d=6).double()), settings,
+        class Ending(Hook):
+            def epoch(self, record):
+                return record["epoch"] == 2
+        HOW
+        model = small_vae(variance=variance).double()
+        settings = FitSettings(epochs=3, batch_size=20, **length)
+        history = fit(model, Rows(curved_manifold(90, d=6).double()), settings, hooks=hooks,
                       compute=Compute(accelerator="cpu", precision="64-true"))
+        assert len(history) == 3 - len(hooks)
         if os.environ.get("RANK", "0") == "0":
             loss = torch.tensor(history[-1]["loss"], dtype=torch.float64)
             torch.save({**model.state_dict(), "loss": loss}, sys.argv[1])
-    """)
+    """).replace("HOW", how)
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, str(script), str(tmp_path / "one.pt")], check=True, env=environment)
@@ -307,12 +323,6 @@ def test_metrics_file_survives_a_resume_and_a_torn_line(tmp_path):
     fit(small_vae(), rows(), FitSettings(**QUICK), compute=CPU, hooks=[JsonLines(path)], state_file=state, resume=True)
     assert [record["epoch"] for record in read_records(path)] == [1, 2, 3]
     assert all(json.loads(line) for line in path.read_text().splitlines())
-
-
-def test_tensorboard_writes_events(tmp_path):
-    pytest.importorskip("tensorboard")
-    fit(small_vae(), rows(), FitSettings(**QUICK), compute=CPU, hooks=[TensorBoard(tmp_path)])
-    assert list(tmp_path.glob("events*"))
 
 
 def test_mixed_precision_steps_train():

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers import Rows
+from vaelab.errors import InputError
 from vaelab.training import Compute, FitSettings, Hook, checkpoint, devices, fit, mean_objective
 from vaelab.training.settings import Schedule
 from vaelab.types import Objective, ParameterGroup, Trainable
@@ -91,7 +92,7 @@ FACTORS = {
 }
 
 
-def adam(seen, factors, *, lr, beta1, weight_decay):
+def adam(seen, factors, *, lr, beta1, weight_decay=0.0, clip=math.inf):
     """Parameters before every step and after the last; D. Kingma, J. Ba, "Adam", 2015, algorithm 1, with an L2 term."""
     values = [p.clone() for p in seen[0][2]]
     mean, square = ([torch.zeros_like(p) for p in values] for _ in range(2))
@@ -99,9 +100,10 @@ def adam(seen, factors, *, lr, beta1, weight_decay):
     for t, ((x, noise, _), factor) in enumerate(zip(seen, factors, strict=True), 1):
         leaves = [p.clone().requires_grad_() for p in values]
         gradients = torch.autograd.grad(objective(*leaves, x, noise).total, leaves)
+        norm = float(torch.cat(gradients).norm())
         for i, g in enumerate(gradients):
             decay = weight_decay if i < 2 else 0.0
-            g = g + decay * values[i]
+            g = g * min(1.0, clip / norm) + decay * values[i]
             mean[i] = beta1 * mean[i] + (1 - beta1) * g
             square[i] = 0.999 * square[i] + 0.001 * g**2
             step = mean[i] / (1 - beta1**t) / ((square[i] / (1 - 0.999**t)).sqrt() + 1e-8)
@@ -129,6 +131,31 @@ def test_every_step_is_adams(schedule, precision):
         torch.testing.assert_close(got, want, rtol=1e-7, atol=1e-8)
     rates = [factors[(epoch + 1) * STEPS_PER_EPOCH - 1] for epoch in range(6)]
     assert [record["lr"] for record in history] == pytest.approx(rates, rel=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+def test_gradients_are_shortened_to_a_norm_of_all_weights_together(precision):
+    model, compute = Line(), Compute(accelerator="cpu", precision=precision)
+    fit(model, rows(), FitSettings(**SETTINGS, schedule="constant", weight_decay=0.3, clip=2.0), compute=compute)
+    wanted, without = (
+        adam(model.seen, [1.0] * STEPS, lr=0.03, beta1=0.9, weight_decay=0.3, clip=clip) for clip in (2.0, math.inf)
+    )
+    for got, want in zip([*(p for _, _, p in model.seen), list(model.parameters())], wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-7)  # torch adds 1e-6 to a norm
+    assert not torch.allclose(torch.cat(without[-1]), torch.cat(wanted[-1]), rtol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+@pytest.mark.parametrize("count", [2, 5, 9])  # of parts of five rows: uneven, one each, more than there are
+def test_steps_in_parts_are_the_steps_of_whole_batches(precision, count):
+    compute = Compute(accelerator="cpu", precision=precision)
+    whole, cut = Line(), Line()
+    history = fit(whole, rows(), FitSettings(**SETTINGS, clip=2.0), compute=compute)
+    again = fit(cut, rows(), FitSettings(**SETTINGS, clip=2.0, accumulate=count), compute=compute)
+    assert {len(x) for x, _, _ in cut.seen} == ({2, 3} if count == 2 else {1})
+    torch.testing.assert_close(list(cut.parameters()), list(whole.parameters()), rtol=1e-12, atol=1e-13)
+    for name in ("loss", "distortion", "one", "two", "level"):
+        assert [record[name] for record in again] == pytest.approx([record[name] for record in history], rel=1e-12)
 
 
 def test_epochs_are_means_over_their_steps_and_held_out_rows():
@@ -231,6 +258,32 @@ def test_the_weights_kept_are_those_of_the_best_held_out_epoch_also_after_a_resu
         assert model.w.item() > 0.5
 
 
+def middle(path):
+    """Epoch, from 1, at whose end w was nearest to the middle of its way."""
+    return min(range(1, len(path)), key=lambda epoch: abs(path[epoch]))
+
+
+@pytest.mark.parametrize("patience", [1, 4])
+def test_a_training_waits_for_a_better_epoch_and_ends_with_the_best(tmp_path, patience):
+    settings, state = FitSettings(**CROSSING, patience=patience), tmp_path / "state.safetensors"
+    whole, model, resumed, average = Crossing(), Crossing(), Crossing(), Crossing()
+    fit(whole, at(1), FitSettings(**CROSSING), compute=CPU, held_out=at(0))
+    best = middle(whole.path)
+    history = fit(model, at(1), settings, compute=CPU, held_out=at(0), state_file=state)
+    assert len(history) == best + patience < 40
+    assert model.w.item() == whole.path[best]
+    again = fit(resumed, at(1), settings, compute=CPU, held_out=at(0), state_file=state, resume=True)
+    assert again == history, "a training that was ended goes on"
+    assert resumed.w.item() == model.w.item()
+    kept = fit(average, at(1), settings.set_params(keep_best=False), compute=CPU, held_out=at(0))
+    assert average.w.item() == whole.path[len(kept)]
+
+
+def test_waiting_needs_held_out_rows():
+    with pytest.raises(InputError, match="patience=3"):
+        fit(Crossing(), at(1), FitSettings(**CROSSING, patience=3), compute=CPU)
+
+
 @pytest.mark.parametrize("schedule", ["plateau", "step", "cosine"])
 def test_a_resumed_training_has_the_rates_of_a_whole_one(tmp_path, schedule):
     settings = FitSettings(**CROSSING, schedule="step(3)" if schedule == "step" else schedule, keep_best=False)
@@ -296,6 +349,9 @@ SAYS = {
     "weight_decay": (1e6, {}, lambda run: shrinks(run)[:2], None, [True, True]),
     "ema": (0.9, {}, lambda run: tuple(p.tolist() for p in run.model.parameters()), None, None),
     "keep_best": (True, LOOSE, lambda run: run.ends_best, False, True),
+    "patience": (1, LOOSE, lambda run: len(run.history), 6, 5),
+    "clip": (0.1, {}, lambda run: tuple(p.tolist() for p in run.model.parameters()), None, None),
+    "accumulate": (2, {}, lambda run: [len(x) for x, _, _ in run.model.seen[:4]], [5, 5, 5, 5], [3, 2, 3, 2]),
     "precision": ("bf16-mixed", {}, lambda run: set(run.model.types), {(F32, F32)}, {(F32, torch.bfloat16)}),
     "compile": (True, {}, lambda run: run.compiled, [], [1]),
     "accelerator": ("auto", {}, lambda run: run.asked, ["cpu"], ["cuda"]),

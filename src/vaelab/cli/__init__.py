@@ -17,6 +17,7 @@ VERBS = {
     "score": "say which rows are outliers, with p-values",
     "encode": "write latent codes of data",
     "export": "write a run's sampler, encoder or scores for other programs: ONNX or torch",
+    "pack": "write a run as one file, or such a file as a run",
     "evaluate": "measure samples and likelihood, or one set of rows against another",
     "diagnose": "say what is wrong with a trained autoencoder, and what mends it",
     "enhance": "find better samples of a trained autoencoder",

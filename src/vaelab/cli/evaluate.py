@@ -97,7 +97,8 @@ def run(argv: list[str]) -> None:
     frames = _frames(arguments)
     _check_label(arguments, frames)
     if frames and (arguments.html is not None or _mixed(frames)):
-        _of_tables(arguments, *frames)
+        if _first_process():
+            _of_tables(arguments, *frames)
         return
     if arguments.target is not None:
         raise InputError("--target without two mixed tables", "--real and --fake with categories or gaps")
@@ -106,18 +107,28 @@ def run(argv: list[str]) -> None:
     from vaelab.metrics.protocols import protocol
 
     chosen = [protocol(name) for name in arguments.protocol]
-    with _progress(quiet=arguments.quiet) as watch:
+    first = _first_process()
+    with _progress(quiet=arguments.quiet or not first) as watch:
         options = _options(arguments, watch)
         if arguments.runs:
             reports = [_of_run(run, arguments, chosen, options) for run in arguments.runs]
         else:
             reports = [_of_sets(arguments, chosen, options)]
+    if not first:
+        return
     from vaelab.metrics.report import merge
 
     whole = merge(reports)
     print(whole.table())
     if len(reports) > 1 and arguments.out is not None:
         _write(arguments.out, whole)
+
+
+def _first_process() -> bool:
+    """Whether this process prints and writes; several only share the work."""
+    from vaelab.runs import first_process
+
+    return first_process()
 
 
 def _refuse_idle(arguments: Arguments) -> None:
@@ -181,6 +192,8 @@ def _of_run(run: Path, arguments: Arguments, chosen: list[Protocol], options: Op
     data = runs.data_of(runs.source_of(run)[1], home=arguments.home)
     report = evaluate(run, data, protocols=chosen, options=options)
     folder = arguments.out or run
+    if not _first_process():
+        return report
     if len(arguments.runs) == 1 or arguments.out is None:
         trained = runs.read_run(run)
         if trained.encodes:
@@ -218,7 +231,7 @@ def _of_sets(arguments: Arguments, chosen: list[Protocol], options: Options) -> 
     scaling = Scaling.fit(fitted, "table" if len(real.shape) == 2 else "image", columns=columns)
     subjects = arguments.real, arguments.fake
     report = compare(real, fake, scaling=scaling, protocols=chosen, train=train, options=options, names=subjects)
-    if arguments.out is not None:
+    if arguments.out is not None and _first_process():
         _write(arguments.out, report)
     return report
 

@@ -6,9 +6,10 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,9 @@ from vaelab.errors import InputError
 from vaelab.spec import from_yaml, parse
 from vaelab.specs import Mixed, Own, Settings
 from vaelab.specs.densities import named
+
+if TYPE_CHECKING:
+    from vaelab.training import Tracker
 
 
 class Source(BaseModel):
@@ -38,12 +42,14 @@ class Source(BaseModel):
     separator: str | None = Field(None, description="of the columns of a CSV file; left out: found out")
     missing: tuple[str, ...] = Field((), description="what stands for a missing entry of a CSV file, beside NA and ?")
     plain: bool = Field(False, description="also train a plain VAE (variance fixed at 1) and show its samples")
-    tensorboard: bool = Field(False, description="write TensorBoard events into the run's folder")
+    track: tuple[str, ...] = Field(
+        (), description="tell tensorboard, csv, wandb (offline) or mlflow; they write into the run's folder"
+    )
     quiet: bool = Field(False, description="print the run's folder only")
 
 
 _DATA = ("data", "home", "image_size", "grey", "test_fraction", "label_column", "separator", "missing")
-_KEPT = (*_DATA, "plain", "tensorboard")
+_KEPT = (*_DATA, "plain", "track")
 _FIRST = ("preset", "baseline", "config", "schema", "resume")
 _GANS = "gan/"  # presets of baselines
 _ABOUT = """\
@@ -158,6 +164,7 @@ def _start(arguments: Source, settings: Settings, network: str | None) -> None:
     from vaelab import runs
 
     source = {name: getattr(arguments, name) for name in _KEPT}
+    _trackers(source)  # refuses what there is not
     source |= runs.reading_of(settings)
     for name in ("data", "home"):  # a resume may come from another folder
         if source[name] is not None and Path(source[name]).exists() and not _is_named(str(source[name])):
@@ -179,6 +186,15 @@ def _start(arguments: Source, settings: Settings, network: str | None) -> None:
 
     folder = Path(_from_first_process(begin))
     _execute(folder, loaded[0] if loaded else runs.data_of(source), network, quiet=arguments.quiet)
+
+
+def _trackers(source: Mapping[str, Any]) -> list[type[Tracker]]:
+    """Return the trackers that a run names; one of an older vaelab may say ``tensorboard: true``."""
+    from vaelab.training.trackers import tracker_named
+
+    return [
+        tracker_named(name) for name in source.get("track") or (["tensorboard"] if source.get("tensorboard") else [])
+    ]
 
 
 def _is_named(data: str) -> bool:
@@ -224,19 +240,19 @@ def _resume(folder: Path, network: str | None, *, quiet: bool) -> None:
 
 def _execute(folder: Path, data: Any, network: str | None, *, quiet: bool, resume: bool = False) -> None:
     from vaelab import runs
-    from vaelab.training import Hook, Progress, TensorBoard
+    from vaelab.training import Hook, Progress
     from vaelab.training.interrupts import graceful
 
     speak = not quiet and runs.first_process()
     hooks: list[Hook] = [Progress()] if speak else []
-    if runs.source_of(folder)[1].get("tensorboard") and runs.first_process():
-        hooks.append(TensorBoard(folder / "tensorboard"))
+    trackers = _trackers(runs.source_of(folder)[1]) if runs.first_process() else []
     if speak:
         shape = "×".join(str(size) for size in data.event_shape)
         what = "images" if data.kind == "image" else "rows"
         _say(f"{len(data.train):,} training and {len(data.test):,} test {what} of {shape}; writing {folder}/")
     try:
-        with graceful():
+        with graceful(), ExitStack() as open_ones:
+            hooks += [open_ones.enter_context(tracker.of_run(folder)) for tracker in trackers]
             trained, found = runs.execute(folder, data, network=network, hooks=hooks, resume=resume)
     except KeyboardInterrupt:
         if runs.first_process():

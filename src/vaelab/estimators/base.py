@@ -39,7 +39,7 @@ from vaelab.estimators.specified import Specified, drawn_seed, seed_of, unchange
 from vaelab.runs.drawing import Draws
 from vaelab.runs.trained import Trained
 from vaelab.specs import Likelihood
-from vaelab.training import Progress
+from vaelab.training.hooks import Callback, Hook
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -77,7 +77,7 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
     schema_: Schema | None
     pruned_: Pruned
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, callbacks: Sequence[Hook | Callback] = ()) -> Self:
         """Train.
 
         Parameters
@@ -88,6 +88,10 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
         y
             Conditions, for a conditional model: n classes (text, whole numbers or booleans), n floating-point numbers,
             an (n, k) array or data frame of both, or n sequences (time, features). Not used by others.
+        callbacks
+            Functions of the record of each epoch, a dictionary: ``stage`` (its name begins with ``"stage one"`` or
+            ``"stage two"``), ``epoch``, ``loss``, its terms, ``held_out_loss``, ``gamma``, ``seconds`` and others. True
+            ends the stage, whose model is kept. Also `vaelab.training.Hook`, such as a tracker.
 
         Raises
         ------
@@ -96,13 +100,14 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
             settings that contradict each other; before training starts.
         """
         with unchanged_by_failure(self):
+            hooks = self._hooks(callbacks)
             check_draws("score_draws", self.score_draws)
             settings = self.settings(seed_of(self.random_state))
             x = self._validated(X, reset=True)
             conditioning = Conditioning.fit(_required(y)) if self.conditional else None
             c = None if conditioning is None else conditioning.to_net(y, len(x))
             data = self._joined(x, conditioning, c)
-            self.trained_ = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
+            self.trained_ = runs.train(data, settings, hooks=hooks)
             self.trained_.facts.container, self.trained_.facts.dtypes = container_of(X), polars_dtypes(X)
             self._describe()
         return self
@@ -212,9 +217,9 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
         validate_data(self, X.numpy(force=True) if isinstance(X, Tensor) else X, reset=reset, skip_check_array=True)
         return self.schema_.to_tensor(X)
 
-    def fit_transform(self, X: Any, y: Any = None) -> Any:
+    def fit_transform(self, X: Any, y: Any = None, *, callbacks: Sequence[Hook | Callback] = ()) -> Any:
         """Train, then encode the same rows."""
-        return self.fit(X, y).transform(X, y if self.conditional else None)
+        return self.fit(X, y, callbacks=callbacks).transform(X, y if self.conditional else None)
 
     def transform(self, X: Any, y: Any = None) -> Any:
         """Encode: (n, latent_dim) posterior means, in X's floating dtype; y as in `fit`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, final
 
@@ -22,6 +23,7 @@ from vaelab.estimators.base import Estimator
 from vaelab.estimators.one_stage import GaussianVAE
 from vaelab.estimators.specified import keep_arguments, seed_of, unchanged_by_failure
 from vaelab.metrics.conformal import Rule, alarms, check_rate, conformal_p_values, threshold
+from vaelab.training.hooks import Callback, Hook
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -108,7 +110,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         keep_arguments(self, locals())
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, callbacks: Sequence[Hook | Callback] = ()) -> Self:
         """Train on a part of the rows, and calibrate on the others.
 
         Parameters
@@ -118,6 +120,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             make alarms rarer.
         y
             Not used.
+        callbacks
+            As for the model's `fit`.
 
         Raises
         ------
@@ -133,7 +137,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             if _num_samples(X) < 3:
                 raise InputError(f"X with n_samples={_num_samples(X)}", "rows to train on, and to set aside")
             kept, aside = partition(_num_samples(X), self.calibration, seed_of(self.random_state))
-            self.model_ = clone(model).fit(_rows(X, kept))
+            self.model_ = clone(model).fit(_rows(X, kept), callbacks=callbacks)
             self.calibrate(_rows(X, aside))
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
@@ -14,6 +15,7 @@ from vaelab.estimators.base import Estimator
 from vaelab.estimators.one_stage import GaussianVAE
 from vaelab.estimators.specified import keep_arguments, seed_of, unchanged_by_failure
 from vaelab.specs import MLP
+from vaelab.training.hooks import Callback, Hook
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -68,7 +70,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
     ) -> None:
         keep_arguments(self, locals())
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, callbacks: Sequence[Hook | Callback] = ()) -> Self:
         """Train the model.
 
         Parameters
@@ -77,6 +79,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
             (n, d) table, with gaps.
         y
             Not used.
+        callbacks
+            As for the model's `fit`.
 
         Raises
         ------
@@ -86,7 +90,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
         with unchanged_by_failure(self):
             check_count("k", self.k)
             check_kind("sample_posterior", self.sample_posterior, (bool, np.bool_), "True or False")
-            self.model_ = clone(self._model).fit(X)
+            self.model_ = clone(self._model).fit(X, callbacks=callbacks)
             for name in ("n_features_in_", "feature_names_in_"):
                 if hasattr(self.model_, name):
                     setattr(self, name, getattr(self.model_, name))

@@ -15,6 +15,7 @@ from vaelab.estimators.one_stage import ConditionalVAE, GaussianVAE
 from vaelab.estimators.regularized import RegularizedAutoencoder
 from vaelab.estimators.sequence import SequenceVAE
 from vaelab.estimators.two_stage import TwoStageVAE
+from vaelab.runs.archive import unpacked
 from vaelab.runs.trained import Trained
 
 Rowwise = GaussianVAE | ConditionalVAE | TwoStageVAE | RegularizedAutoencoder
@@ -22,12 +23,12 @@ Rowwise = GaussianVAE | ConditionalVAE | TwoStageVAE | RegularizedAutoencoder
 
 
 def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE | VAEDetector | Trained:
-    """Read a run folder, made by `save` or by ``vaelab train``, as an estimator; one of a GAN as a `Trained`.
+    """Read a run, made by `save` or by ``vaelab train``, as an estimator; one of a GAN as a `Trained`.
 
     Parameters
     ----------
     path
-        The folder.
+        The folder, or the file that ``vaelab pack`` made of it.
     network
         The function that makes the networks, or its place (``"file.py:name"``), of a run with networks of your own.
 
@@ -37,11 +38,11 @@ def load(path: str | Path, *, network: object = None) -> Rowwise | SequenceVAE |
         The folder is missing, unfinished, foreign, corrupt or from a newer version, or its networks are not given.
     """
     check_kind("path", path, (str, Path), "the folder of a run")
-    folder = Path(path)
-    trained: Trained = runs.read_run(folder, network=network)
+    with unpacked(Path(path)) as folder:
+        trained: Trained = runs.read_run(folder, network=network)
+        config = runs.read_config(folder)
     if not trained.encodes:
         return trained
-    config = runs.read_config(folder)
     model = estimator_of(trained, config.get("estimator", {}))
     if "detector" in config and isinstance(model, Estimator):
         return VAEDetector.of(model, config["detector"])

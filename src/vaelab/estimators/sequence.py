@@ -27,7 +27,8 @@ from vaelab.estimators.specified import (
 )
 from vaelab.runs.trained import Trained
 from vaelab.specs import LSTM, Compute, FitSettings, Gaussian, Likelihood, Penalty, Settings
-from vaelab.training import Progress, stream
+from vaelab.training import stream
+from vaelab.training.hooks import Callback, Hook
 
 _SEQUENTIAL = ("units", "context", "loss", "shared_prior", "random_state", "score_draws", "verbose")
 
@@ -127,7 +128,7 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
             raise InputError(f"likelihood={likelihood!r} for sequences", "a Gaussian one of one variance")
         return settings
 
-    def fit(self, X: Any, y: object = None) -> Self:
+    def fit(self, X: Any, y: object = None, *, callbacks: Sequence[Hook | Callback] = ()) -> Self:
         """Train.
 
         Parameters
@@ -137,6 +138,8 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
             end early are filled up with NaN; numpy, torch or pandas.
         y
             Not used.
+        callbacks
+            As for `GaussianVAE`.
 
         Raises
         ------
@@ -145,6 +148,7 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
             other; before training starts.
         """
         with unchanged_by_failure(self):
+            hooks = self._hooks(callbacks)
             check_draws("score_draws", self.score_draws)
             sequences = _on_cpu(Ragged.of(X))
             settings = self.settings(seed_of(self.random_state))
@@ -152,7 +156,7 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
             self.context_ = context_of(sequences, self.context)
             self.starts_ = self.loss == "all"
             data = self._points(sequences, Conditioning.fit(sequences, steps=self.context_))
-            self.trained_: Trained = runs.train(data, settings, hooks=[Progress()] if self.verbose else [])
+            self.trained_: Trained = runs.train(data, settings, hooks=hooks)
             self._describe()
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,6 +17,7 @@ from vaelab.arguments import check_seed, short_seed
 from vaelab.errors import InputError
 from vaelab.spec import nested, parse, unknown
 from vaelab.specs import FitSettings, Own, Settings
+from vaelab.training.hooks import Callback, Hook, Progress, hooks_of
 
 if TYPE_CHECKING:
     from vaelab.runs.export import Format, Signature
@@ -30,6 +31,7 @@ _LENGTHS = ("epochs", "batch_size", "lr")  # arguments that are settings of `tra
 class Specified(BaseEstimator):  # type: ignore[misc]
     """Arguments that are settings, or that hold some."""
 
+    verbose: bool
     trained_: runs.Trained
     _defaults: ClassVar[Mapping[str, object]] = {}  # settings where no argument says otherwise
 
@@ -65,6 +67,10 @@ class Specified(BaseEstimator):  # type: ignore[misc]
                 super().set_params(**{each: None for each in _LENGTHS if each in changes})
             setattr(self, name, getattr(now, name))
         return self
+
+    def _hooks(self, callbacks: Sequence[Hook | Callback]) -> list[Hook]:
+        """Return the onlookers of a fit."""
+        return [*([Progress()] if self.verbose else []), *hooks_of(callbacks)]
 
     @property
     def conditional(self) -> bool:

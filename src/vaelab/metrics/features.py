@@ -23,6 +23,7 @@ from vaelab.errors import InputError, VaelabError
 from vaelab.metrics.classifier import Classifier
 from vaelab.metrics.moments import Moments, principal_axes
 from vaelab.model.contexts import evaluating
+from vaelab.training.devices import gathered, rank_and_count
 
 Extractor = Callable[[Tensor], Tensor]
 
@@ -212,6 +213,9 @@ class FeatureStore:
 def extract(extractor: Extractor, blocks: Iterable[Tensor], *, store: FeatureStore | None = None) -> Iterator[Tensor]:
     """Yield features block by block, on the CPU.
 
+    Of several processes each extracts every so many blocks, and all get the features of all blocks, in order: what is
+    measured on them is what one process measures.
+
     Parameters
     ----------
     extractor
@@ -227,13 +231,24 @@ def extract(extractor: Extractor, blocks: Iterable[Tensor], *, store: FeatureSto
     InputError
         The extractor returned something other than one finite row per row.
     """
-    for block in blocks:
-        with _evaluating(extractor):  # not around the yield, so that a pause leaves no network changed
-            if store is not None and getattr(extractor, "fingerprint", None):
-                found = store.get(extractor, block)
-            else:
-                found = _checked(extractor(block), len(block))
-        yield found
+    rank, count = rank_and_count()
+    mine, waiting = None, 0  # blocks
+    for i, block in enumerate(blocks):
+        if i % count == rank:
+            mine = _extracted(extractor, block, store)
+        waiting = i % count + 1
+        if waiting == count:
+            yield from (found for found in gathered(mine) if found is not None)
+            mine, waiting = None, 0
+    if waiting:
+        yield from (found for found in gathered(mine) if found is not None)
+
+
+def _extracted(extractor: Extractor, block: Tensor, store: FeatureStore | None) -> Tensor:
+    with _evaluating(extractor):
+        if store is not None and getattr(extractor, "fingerprint", None):
+            return store.get(extractor, block)
+        return _checked(extractor(block), len(block))
 
 
 def _checked(features: object, rows: int) -> Tensor:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from vaelab.runs.stages import check_densities, held_out_rows, schema_of, train
 from vaelab.runs.trained import Trained
 from vaelab.spec import parse
 from vaelab.specs import Column, Fixed, Gaussian, Mixed, Settings, build_vae
-from vaelab.training import Hook, JsonLines
+from vaelab.training import Hook, JsonLines, Tracker
 
 
 def first_process() -> bool:
@@ -158,7 +159,8 @@ def _executed(
         found = assess(trained, data.test, seed=settings.seed)
     else:
         found = assess_generator(trained, data, seed=settings.seed)
-    plain = train(data, _plain_vae(settings), hooks=hooks) if source.get("plain") else None
+    untracked = [hook for hook in hooks if not isinstance(hook, Tracker)]  # its stage has the name of the other's
+    plain = train(data, _plain_vae(settings), hooks=untracked) if source.get("plain") else None
     if main:
         for hook in hooks:
             hook.note("drawing pictures")
@@ -168,6 +170,8 @@ def _executed(
             draw_pictures(trained, data, found, folder, plain=plain)
         else:
             draw_samples(trained, data, folder, plain=plain)
+        for hook, path in product(hooks, sorted(folder.glob("*.png"))):
+            hook.picture(path)
     return trained, found
 
 

@@ -320,10 +320,11 @@ def fit_stage(
     resume: bool,
 ) -> None:
     """Train one stage, then set a profiled γ, from rows that were set aside where there are any."""
-    if held_out is None and length.schedule.kind == "plateau":
-        text = f"{stage}: too few rows to hold any out, which schedule='plateau' watches; the learning rate stays."
+    if held_out is None and length.watches:
+        text = f"{stage}: too few rows to hold any out, which {length.watches} watches; it is trained to its end"
+        text += ", at one learning rate." if length.schedule.kind == "plateau" else "."
         warnings.warn(text, VaelabWarning, stacklevel=4)
-        length = length.set_params(schedule="constant")
+        length = length.unwatched()
     fit(
         model,
         batches,

@@ -37,6 +37,7 @@ from vaelab.specs import FitSettings, Mixed, Settings
 from vaelab.specs.densities import PRIOR, Density, ordered
 from vaelab.specs.likelihoods import WithVariance
 from vaelab.training import Hook, stream
+from vaelab.training.hooks import Callback, hooks_of
 from vaelab.types import Batches, Trainable
 
 SECOND = "stage two"
@@ -52,7 +53,7 @@ def train(
     data: Dataset,
     settings: Settings,
     *,
-    hooks: Sequence[Hook] = (),
+    hooks: Sequence[Hook | Callback] = (),
     states: Path | None = None,
     resume: bool = False,
 ) -> Trained:
@@ -68,12 +69,13 @@ def train(
     settings
         What to train and how; ``densities=()`` trains stage one only.
     hooks
-        Onlookers of both stages.
+        Onlookers of both stages, or functions of a record, whose ``stage`` says of which it is; True ends that stage.
     states
         Folder for the training states, one file per stage; None keeps none.
     resume
         Go on from these.
     """
+    hooks = hooks_of(hooks)
     with own_state():
         settings = settings.suited(mixed=data.schema is not None)
         fingerprint = data.fingerprint()  # as it came, by which a later run knows it again

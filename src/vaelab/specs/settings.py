@@ -22,7 +22,7 @@ from vaelab.specs.likelihoods import Likelihood
 from vaelab.specs.networks import Auto, Network
 from vaelab.specs.penalties import KL, Penalty
 from vaelab.specs.posteriors import Diagonal, Posterior
-from vaelab.training.settings import Compute, FitSettings, Plateau
+from vaelab.training.settings import Compute, FitSettings
 
 _GENERATING = {"posterior": "deterministic", "penalties": (), "densities": (), "likelihood": "gaussian(fixed(1))"}
 """Of a GAN, whose likelihood only says in which range rows are."""
@@ -100,8 +100,9 @@ class Settings(Spec):
         if self.compute.compile and any(penalty.twice_differentiated for penalty in self.penalties):
             raise ValueError("penalty 'jacobian' with compile=True; leave compile out")
         trainings = [self.training, *(law.length for law in self.densities if isinstance(law, laws.Trained))]
-        if not self.held_out and any(isinstance(each.schedule, Plateau) for each in trainings):
-            raise ValueError("schedule='plateau' watches held-out rows; leave held_out above 0")
+        watching = next((each.watches for each in trainings if each.watches), None)
+        if not self.held_out and watching:
+            raise ValueError(f"{watching} watches held-out rows; leave held_out above 0")
         if self.condition is not None and self.condition.kind == "shared" and self.network.kind != "lstm":
             raise ValueError("condition='shared' is for network='lstm'; use condition='conditional'")
         tied = self.condition is not None and self.condition.kind == "tied"

@@ -7,18 +7,23 @@ from vaelab.training.settings import Compute, FitSettings
 
 if TYPE_CHECKING:
     from vaelab.training.evaluation import mean_objective
-    from vaelab.training.hooks import Hook, JsonLines, Progress, Record, TensorBoard, describe, read_records
+    from vaelab.training.hooks import Hook, JsonLines, Progress, Record, describe, read_records
     from vaelab.training.loop import fit
     from vaelab.training.streams import forked, seed_of, stream
+    from vaelab.training.trackers import CSV, MLflow, TensorBoard, Tracker, WandB
 
 __all__ = [
+    "CSV",
     "Compute",
     "FitSettings",
     "Hook",
     "JsonLines",
+    "MLflow",
     "Progress",
     "Record",
     "TensorBoard",
+    "Tracker",
+    "WandB",
     "describe",
     "fit",
     "forked",
@@ -29,7 +34,8 @@ __all__ = [
 ]
 
 _PLACES = {
-    **dict.fromkeys(("Hook", "JsonLines", "Progress", "Record", "TensorBoard", "describe", "read_records"), "hooks"),
+    **dict.fromkeys(("Hook", "JsonLines", "Progress", "Record", "describe", "read_records"), "hooks"),
+    **dict.fromkeys(("CSV", "MLflow", "TensorBoard", "Tracker", "WandB"), "trackers"),
     **dict.fromkeys(("forked", "seed_of", "stream"), "streams"),
     "mean_objective": "evaluation",
     "fit": "loop",

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from vaelab import storage
 from vaelab.errors import InputError
 from vaelab.training.hooks import Record
+from vaelab.training.settings import FitSettings
 from vaelab.types import Trainable
 
 _MODEL, _BEST, _AVERAGE, _OPTIMIZER = "model/", "best/", "average/", "optimizer/"
@@ -37,6 +38,8 @@ class TrainState:
         The best held-out objective and a copy of the weights that reached it, where that is asked for.
     average
         The moving average of the weights, where that is asked for.
+    stopped
+        Whether training has ended before its last step: held-out rows, or a hook, have ended it.
     """
 
     step: int = 0
@@ -44,6 +47,7 @@ class TrainState:
     best_loss: float = float("inf")
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
+    stopped: bool = False
 
 
 def save_state(
@@ -76,6 +80,7 @@ def save_state(
         "history": state.history,
         "best_loss": state.best_loss if state.best_weights else None,
         "precision": precision,
+        "stopped": state.stopped,
     }
     storage.save_tensors(path, tensors, meta)
 
@@ -91,9 +96,10 @@ def load_state(path: Path, key: dict[str, Any], model: Trainable, optimizer: Opt
     tensors, meta = storage.load_tensors(path)
     if not isinstance(meta, dict) or not isinstance(meta.get("key"), dict) or not _whole(meta):
         raise InputError(f"{path}, whose record of the training is damaged", "the state of a training", _AGAIN)
-    if meta["key"] != key:
+    known = FitSettings().model_dump(mode="json") | meta["key"]  # a setting that is newer had what is its default
+    if known != key:
         raise InputError(
-            f"{path} of a training with {_difference(meta['key'], key)}",
+            f"{path} of a training with {_difference(known, key)}",
             "the state of the same training",
             "Resume with the settings it was started with, or train into a new folder.",
         )
@@ -114,7 +120,8 @@ def load_state(path: Path, key: dict[str, Any], model: Trainable, optimizer: Opt
         if {k: (v.shape, v.dtype) for k, v in saved.items()} != {k: (v.shape, v.dtype) for k, v in ours.items()}:
             raise InputError(f"{path}, whose {name} are of another model", "the state of the same model", _AGAIN)
     best_loss = float("inf") if meta["best_loss"] is None else meta["best_loss"]
-    return TrainState(meta["step"], meta["history"], best_loss, best, average), meta["precision"]
+    state = TrainState(meta["step"], meta["history"], best_loss, best, average, meta.get("stopped", False))
+    return state, meta["precision"]
 
 
 def _whole(meta: dict[str, Any]) -> bool:
@@ -127,6 +134,7 @@ def _whole(meta: dict[str, Any]) -> bool:
         and all(isinstance(record, dict) for record in history)
         and (best is None or isinstance(best, int | float))
         and isinstance(meta.get("precision"), dict)
+        and isinstance(meta.get("stopped", False), bool)
     )
 
 

@@ -1,16 +1,18 @@
-"""What may look on while a model trains: progress, metrics files, TensorBoard."""
+"""What may look on while a model trains: functions of each epoch, progress, metrics files; see `trackers` too."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from vaelab import storage
-from vaelab.errors import MissingExtraError
+from vaelab.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -40,14 +42,50 @@ class Hook:
     def update(self, step: int, record: Record) -> None:
         """Hear of progress a few times per second; `record` holds means since the last call."""
 
-    def epoch(self, record: Record) -> None:
-        """Take one epoch's record."""
+    def epoch(self, record: Record) -> bool | None:
+        """Take one epoch's record; True ends this training, whose model is kept."""
 
     def note(self, text: str) -> None:
         """Take a line about something other than training."""
 
+    def picture(self, path: Path) -> None:
+        """Take a picture that was drawn of the run, a PNG file."""
+
     def end(self) -> None:
         """Clean up: training has ended, by completion or by an exception."""
+
+
+Callback = Callable[[Record], object]
+"""A function of each recorded epoch; True ends this training, whose model is kept."""
+
+
+class Calling(Hook):
+    """Call a function with a copy of every record."""
+
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
+
+    def epoch(self, record: Record) -> bool:
+        """Whether it says True; anything else, such as what a list's `append` returns, is no answer."""
+        answer = self._callback(dict(record))
+        return isinstance(answer, bool | np.bool_) and bool(answer)
+
+
+def hooks_of(callbacks: Sequence[Hook | Callback]) -> list[Hook]:
+    """Return hooks for hooks and functions.
+
+    Raises
+    ------
+    InputError
+        Something else, such as a class, or no list.
+    """
+    wanted, remedy = "a list of hooks, or functions of a record", "Pass callbacks=[function]."
+    if not isinstance(callbacks, list | tuple):
+        raise InputError(f"callbacks={callbacks!r}", wanted, remedy)
+    for each in callbacks:
+        if isinstance(each, type) or not (isinstance(each, Hook) or callable(each)):
+            raise InputError(f"{each!r} among callbacks", wanted, remedy)
+    return [each if isinstance(each, Hook) else Calling(each) for each in callbacks]
 
 
 class JsonLines(Hook):
@@ -141,25 +179,3 @@ class Progress(Hook):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-class TensorBoard(Hook):
-    """Write every recorded number to TensorBoard event files; needs the extra ``track``."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtraError("tensorboard", "track", "The TensorBoard hook") from error
-        self._writer: Any = SummaryWriter(str(folder))
-
-    def epoch(self, record: Record) -> None:
-        """Write one record."""
-        stage, step = record["stage"], record["step"]
-        for name, value in record.items():
-            if not isinstance(value, str) and name not in {"epoch", "step"}:
-                self._writer.add_scalar(f"{stage}/{name}", value, step)
-
-    def end(self) -> None:
-        """Flush."""
-        self._writer.flush()

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,22 +29,12 @@ from vaelab.training.evaluation import mean_objective
 from vaelab.training.hooks import Hook, Record, Start
 from vaelab.training.interrupts import Interrupted, awaited, pending
 from vaelab.training.ledger import Ledger
-from vaelab.training.schedules import factor_of, plateau
+from vaelab.training.schedules import factor_of, plateau, waited
 from vaelab.training.settings import Compute, FitSettings, Plateau
 from vaelab.training.steps import Chunk, Feeder, Plan, chunks
 from vaelab.training.streams import forked, stream
-from vaelab.types import Batches, Objective, Trainable
-
-if TYPE_CHECKING:
-    pass
-
-
-class Update(Protocol):
-    """A backward pass and a step of the optimiser."""
-
-    def __call__(self, loss: Tensor, moved: Sequence[Tensor] | None = None) -> None:
-        """Descend; `moved` is what to move, if not everything."""
-
+from vaelab.training.updates import Part, Updates, parts_of
+from vaelab.types import Batches, Step, Trainable
 
 _RANDOM = re.compile("dropout|rrelu|fractional", re.IGNORECASE)  # layers of torch that draw
 
@@ -80,7 +70,8 @@ def fit(
     held_out
         Rows for the held-out objective, evaluated with fixed noise at every recorded epoch.
     hooks
-        Onlookers, called in the first process only.
+        Onlookers, called in the first process only. One whose `epoch` returns True ends the training after this epoch:
+        the model is then as at any end, with the best weights or the average if these are asked for.
     stage
         A name for records and messages.
     state_file
@@ -100,8 +91,8 @@ def fit(
     NonFiniteObjectiveError
         A term became NaN or infinite; says which, at which step, and γ. The last good state stays on disk.
     """
-    if isinstance(settings.schedule, Plateau) and held_out is None:
-        raise InputError("schedule='plateau' without held-out rows", "held-out rows", "Pass held_out.")
+    if settings.watches and held_out is None:
+        raise InputError(f"{settings.watches} without held-out rows", "held-out rows", "Pass held_out.")
     settings, compute = settings.resolve(len(train)), compute or Compute()
     return _Training(model, train, settings, compute, seed, held_out, hooks, stage, state_file).run(resume=resume)
 
@@ -170,20 +161,18 @@ class _Training:
                 raise InputError(f"{self.state_file} at step {self.state.step}", f"at most {self.plan.steps}")
             self.fabric.strategy.precision.load_state_dict(scaler)
         self._plateau = self._slowed()
-        forward, update = self._wrap(adam)
+        updates = Updates(self.fabric, self.compute, self.model, adam, self.settings)
         if self.settings.ema is not None:  # of the weights as Fabric has converted them
             self.average = Average(self.model, self.settings.ema, self.plan.steps_per_epoch)
             self.average.load_state_dict(self.state.average)
             self.state.average = self.average.state_dict()
         first = Start(self.stage, self.plan.epochs, self.plan.steps_per_epoch, self.state.step, self.state.history)
-        for hook in self.hooks:
-            hook.start(first)
-        try:
-            with awaited():
-                self._steps(forward, update, adam)
-        finally:
+        with ExitStack() as ending:
             for hook in self.hooks:
-                hook.end()
+                ending.callback(hook.end)  # of all that were begun, also where another one fails
+                hook.start(first)
+            with awaited():
+                self._steps(updates, adam)
         self._agree()
         if self.average is not None:
             self.average.swap()
@@ -192,30 +181,6 @@ class _Training:
         self.model.eval()
         return self.state.history
 
-    def _wrap(self, adam: torch.optim.Optimizer) -> tuple[Callable[..., Objective], Update]:
-        """Return the forward pass, and the backward pass with its update, through Fabric where it has work to do.
-
-        What an update moves can be given; one optimiser serves all, since it leaves alone what has no gradient.
-        """
-        model = cast("torch.nn.Module", torch.compile(self.model) if self.compute.compile else self.model)
-        # one process in full precision: Fabric's wrappers would only cost, 8 % of a small model's step
-        if self.fabric.world_size == 1 and self.compute.precision == "32-true":
-
-            def plain(loss: Tensor, moved: Sequence[Tensor] | None = None) -> None:
-                adam.zero_grad()  # just before they are needed again: freed earlier, their pages go back to the system
-                loss.backward(inputs=moved)
-                adam.step()
-
-            return model, plain
-        forward, optimizer = self.fabric.setup(model, adam)
-
-        def wrapped(loss: Tensor, moved: Sequence[Tensor] | None = None) -> None:
-            optimizer.zero_grad()
-            self.fabric.backward(loss, inputs=moved)
-            optimizer.step()
-
-        return forward, wrapped
-
     def _own_draws(self, *key: int | str) -> AbstractContextManager[None]:
         """Seed the global generators for networks that draw themselves; other threads wait a chunk, not a training."""
         if not self._draws_itself:
@@ -223,7 +188,7 @@ class _Training:
         time.sleep(1e-4)  # or the next chunk would have the lock before a thread that waits for it wakes
         return forked(self.fabric.device, self.seed, *key)
 
-    def _steps(self, forward: Callable[..., Objective], update: Update, adam: torch.optim.Optimizer) -> None:
+    def _steps(self, updates: Updates, adam: torch.optim.Optimizer) -> None:
         if not self.state.step:
             with self._own_draws():
                 self._judge("start")  # so that a training never ends worse than it began
@@ -233,28 +198,39 @@ class _Training:
         apart = {id(p) for step in before for p in step.parameters}
         rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in apart] if apart else None
         state, fabric, ledger = self.state, self.fabric, self.ledger
-        for chunk in chunks(self.plan, state.step):
+        for chunk in () if state.stopped else chunks(self.plan, state.step):
             with self._own_draws("network", chunk.epoch, chunk.first, fabric.global_rank):  # functions of the step too
                 for x, c, noise in self.feeder.steps(chunk):
                     factor = self.factor(state.step) * self._plateau * self.settings.lr
                     for group in adam.param_groups:
                         group["lr"] = factor * group["lr_scale"]
                     self.model.begin_step(state.step / self.plan.steps)
-                    losses = {}
-                    for step in before:
-                        with fabric.autocast():
-                            losses[step.name] = step.loss(x, c, noise).mean()
-                        update(losses[step.name], step.parameters)
-                    objective = forward(x, c, noise=noise)
-                    update(objective.total, rest)
-                    if losses:
-                        read = {name: loss.detach() for name, loss in losses.items()}
+                    parts = parts_of(x, c, noise, self.settings.accumulate)
+                    read = {step.name: self._alternate(step, parts, updates) for step in before}
+                    objective = updates.main(parts, rest)
+                    if read:
                         objective = objective._replace(readings=objective.readings | read)
                     state.step += 1
                     if self.average is not None:
                         self.average.step(state.step)
                     ledger.add(state.step, objective)
                 self._after(chunk, adam)
+            if state.stopped:
+                break
+
+    def _alternate(self, step: Step, parts: Sequence[Part], updates: Updates) -> Tensor:
+        """Take a step that comes before the main one; return its loss."""
+        losses: list[Tensor] = []
+
+        def passes() -> Iterator[Tensor]:
+            for part in parts:
+                with self.fabric.autocast():
+                    loss = step.loss(part.x, part.c, part.noise).mean() * part.share
+                losses.append(loss.detach())
+                yield loss
+
+        updates.descend(passes(), step.parameters)
+        return torch.stack(losses).sum()
 
     def _after(self, chunk: Chunk, adam: torch.optim.Optimizer) -> None:
         """Read the terms, record an epoch that has ended, save; between chunks only."""
@@ -269,13 +245,21 @@ class _Training:
                 hook.update(self.state.step, latest)
         if record_due:
             self._record(chunk.epoch, adam)
-        last, stopped = self.state.step == self.plan.steps, pending()
-        if stopped is not None and not last:
-            if self.fabric.world_size == 1:  # several processes need not have been told at the same step
-                self._save(adam)
+        last, stopped = self.state.stopped or self.state.step == self.plan.steps, self._told_to_stop()
+        if stopped and not last:
+            self._save(adam)
             raise Interrupted(stopped)
         if last or now - self._saved_at >= self.compute.checkpoint_seconds:
             self._save(adam)
+
+    def _told_to_stop(self) -> int:
+        """Return the signal that waits, in this process or another one: they need not hear of it at the same step."""
+        number = pending() or 0
+        if self.fabric.world_size == 1:
+            return number
+        highest = self.fabric.all_reduce(torch.tensor(number, device=self.fabric.device), reduce_op="max")
+        assert isinstance(highest, Tensor)
+        return int(highest)
 
     def _record(self, epoch: int, adam: torch.optim.Optimizer) -> None:
         record: Record = {"stage": self.stage, "epoch": epoch + 1, "step": self.state.step}
@@ -286,8 +270,14 @@ class _Training:
         self._epoch_began = time.monotonic()
         self.state.history.append(record)
         self._plateau = self._slowed()
-        for hook in self.hooks:
-            hook.epoch(record)
+        asked = [hook.epoch(record) for hook in self.hooks]  # all hear of it
+        stop = any(answer is True for answer in asked) or self._exhausted()
+        self.state.stopped = self.fabric.broadcast(stop) if self.fabric.world_size > 1 else stop
+
+    def _exhausted(self) -> bool:
+        """Whether held-out rows have not improved for as long as settings wait."""
+        patience = self.settings.patience
+        return patience is not None and waited(self.state.history) >= patience
 
     def _judge(self, when: int | str) -> dict[str, float]:
         """Score held-out rows, if there are any, and keep the weights if they are the best so far."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from vaelab.training.hooks import Record
 from vaelab.training.settings import Cosine, Exponential, FitSettings, Halving, OneCycle
 
 Factor = Callable[[int], float]
@@ -61,6 +62,12 @@ def plateau(losses: Sequence[float], *, patience: int) -> float:
         if waited > patience:
             factor, waited = factor / 2, 0
     return factor
+
+
+def waited(records: Sequence[Record]) -> int:
+    """Return the epochs since the held-out objective was lowest, as its records say."""
+    best = min(records, key=lambda record: float(record["held_out_loss"]))
+    return int(records[-1]["epoch"]) - int(best["epoch"])
 
 
 def factor_of(settings: FitSettings, steps_per_epoch: int) -> Factor:

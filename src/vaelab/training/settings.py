@@ -77,6 +77,29 @@ class FitSettings(Spec):
         description="decay of a moving average of the weights, which the model ends with; none if left out",
     )
     keep_best: bool = Field(True, description="end with the weights best on held-out rows, where there are any")
+    patience: int | None = Field(
+        None, ge=1, description="end after so many epochs in which held-out rows did not improve; never if left out"
+    )
+    clip: float | None = Field(
+        None,
+        gt=0,
+        description="largest norm of a step's gradient; longer ones are shortened. None if left out",
+    )
+    accumulate: int = Field(
+        1, ge=1, description="parts of a step's rows, passed one by one, whose gradients add up: memory is that of one"
+    )
+
+    @property
+    def watches(self) -> str | None:
+        """Which of the settings watches held-out rows."""
+        if isinstance(self.schedule, Plateau):
+            return "schedule='plateau'"
+        return None if self.patience is None else f"patience={self.patience}"
+
+    def unwatched(self) -> Self:
+        """Return settings that need no held-out rows: the learning rate stays where it would have followed them."""
+        schedule = Constant() if isinstance(self.schedule, Plateau) else self.schedule
+        return self.model_copy(update={"schedule": schedule, "patience": None})
 
     def resolve(self, rows: int) -> Self:
         """Fill in the epochs: 2,000 to 10,000 steps, at least 5 epochs."""

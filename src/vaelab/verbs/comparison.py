@@ -23,6 +23,7 @@ from vaelab.metrics.protocols import Protocol
 from vaelab.metrics.report import Reading, Report
 from vaelab.metrics.rows import blocks_of, chosen_rows, part, quarter, watched
 from vaelab.training import stream
+from vaelab.training.devices import join
 
 _LEAST_HALF = 50  # rows that every measure can do with
 
@@ -62,6 +63,7 @@ def compare(
     InputError
         The sets have different shapes or units, or the protocol does not suit them.
     """
+    join()
     options = Options.of(options)
     if scaling is not None:
         check_kind("scaling", scaling, Scaling, "a vaelab.data.Scaling")

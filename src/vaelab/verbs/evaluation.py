@@ -30,6 +30,7 @@ from vaelab.runs import Draws, Trained, rejection_of
 from vaelab.runs.drawing import DRAWS
 from vaelab.specs.densities import title_of
 from vaelab.training import stream
+from vaelab.training.devices import join
 from vaelab.verbs.comparison import few
 from vaelab.verbs.likelihood import bits, likelihoods, noise_level
 from vaelab.verbs.subject import trained_of
@@ -61,11 +62,14 @@ def evaluate(
     options
         How much to measure.
 
+    Several processes, under torchrun, share the extraction of features; each returns the whole report.
+
     Raises
     ------
     InputError
         The data do not fit the model, or the options the data.
     """
+    join()
     options = Options.of(options)
     trained, data, notes = _resolved(model, data)
     data = trained.conditioned(data)
