@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from vaelab.verbs.diagnosis import diagnose
     from vaelab.verbs.enhancement import enhance
+    from vaelab.verbs.exploration import explore
     from vaelab.verbs.pruning import prune
     from vaelab.verbs.remedies import recalibrate, retrain
 
@@ -54,6 +55,7 @@ __all__ = [
     "enhance",
     "estimate_dimension",
     "evaluate",
+    "explore",
     "fit",
     "load",
     "local_dimension",
@@ -84,6 +86,7 @@ _PLACES = {
     "enhance": "verbs",
     "estimate_dimension": "verbs",
     "evaluate": "verbs",
+    "explore": "verbs.exploration",
     "local_dimension": "verbs",
     "manifold_dimension": "verbs",
     "wrap": "diagnostics.adapters",

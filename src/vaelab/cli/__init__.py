@@ -19,6 +19,7 @@ VERBS = {
     "export": "write a run's sampler, encoder or scores for other programs: ONNX or torch",
     "evaluate": "measure samples and likelihood, or one set of rows against another",
     "diagnose": "say what is wrong with a trained autoencoder, and what mends it",
+    "explore": "write a page in which a run is moved about: axes, rows, draws",
     "enhance": "find better samples of a trained autoencoder",
     "dimension": "count the dimensions of the manifold that data lie on",
     "reproduce": "run a paper's table, measured beside published",
