@@ -70,7 +70,7 @@ def explore(
         raise InputError("a model of sequences", "one of tables or images", "Its rows have no code without those before.")
     trained, data = read(model, X, y)
     own_test = X is None and len(data.test) >= _LEAST_ROWS
-    split, where = (data.test, "test") if own_test else (data.train, "training" if X is None else "given")
+    split, where = (data.test, "test ") if own_test else (data.train, "training " if X is None else "")
     if len(split) < _LEAST_ROWS:
         raise InputError(f"{len(split)} rows", f"at least {_LEAST_ROWS}", "Give more of them.")
     classes = data.classes if trained.conditioning is None else trained.conditioning.classes or data.classes

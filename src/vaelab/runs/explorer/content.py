@@ -21,7 +21,7 @@ from vaelab.training import stream
 
 _DRAWN = {"image": 96, "table": 64}  # rows from each density
 _OF_CLASSES = 240  # draws of all classes together, at least 8 of each
-_OPEN = 12  # axes that are shown at once, at most
+_OPEN, _KEPT = 8, 12  # axes that are shown at once, and that are decoded beforehand, at most
 _ACROSS = 20  # images beside each other in one picture
 
 
@@ -91,7 +91,7 @@ def content_of(trained: Trained, rows: Rows, *, name: str, most: float, score_dr
     else:
         found["columns"] = _columns(trained, rows)
     if decoding.program is None:
-        found["along"] = _beforehand(decoding, axes[:_OPEN], first, codes, rows, show)
+        found["along"] = _beforehand(decoding, axes[:_KEPT], first, codes, rows, show)
     return found
 
 
@@ -163,7 +163,7 @@ def _about(trained: Trained, rows: Rows) -> str:
     shape = " × ".join(map(str, facts.event_shape))
     what = "images" if facts.kind == "image" else "rows"
     network = trained.settings.network.kind
-    return f"{network} · {size} latent dimensions{active} · {what} of {shape} · {len(rows.x):,} {rows.where} {what} shown"
+    return f"{network} · {size} latent dimensions{active} · {what} of {shape} · {len(rows.x):,} {rows.where}{what} shown"
 
 
 def _rows(rows: Rows, codes: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:

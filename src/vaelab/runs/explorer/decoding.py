@@ -82,7 +82,7 @@ def decoding_of(trained: Trained, c: Tensor | None, *, most: float) -> Decoding:
         program = program_of(network, (z,) if c is None else (z, c), ("z", "c")[: 1 if c is None else 2])
         reason = ""
         if program.size > most:
-            reason = f"the decoder has {program.size / 1e6:,.0f} MB, more than the {most / 1e6:,.0f} MB of a page"
+            reason = f"the decoder has {program.size / 1e6:.3g} MB, more than the {most / 1e6:.3g} MB of a page"
         elif program.products > _MOST_PRODUCTS or len(program.steps) > _MOST_STEPS:
             reason = "a browser would take too long for the decoder"
     except InputError as error:

@@ -85,24 +85,24 @@
     const row = here.row === null ? null : rowOf(cells, here.row), told = entries && here.at ? rowOf(entries, here.row) : null;
     const heads = ["", ...(row ? [`row ${here.row + 1}`] : []), here.at ? "rebuilt" : "decoded", ...(told ? ["log p, nats"] : [])];
     const body = columns.map((column, j) => {
-      const decoded = make("td", { className: column.levels ? "" : "n", textContent: cell(column, output[j]) });
-      if (column.levels) decoded.append(...shares(column, sharesOf(output, j)));
+      const decoded = make("td", { textContent: cell(column, output[j]) });
+      if (column.levels) decoded.append(...shares(column, sharesOf(output, j), output[j]));
       const far = row && !Number.isNaN(row[j]) && (column.levels ? row[j] !== output[j] : Math.abs(row[j] - output[j]) > column.spread);
       if (far) decoded.classList.add("far");
       return make("tr", {}, make("th", { scope: "row", textContent: column.name }),
-        ...(row ? [make("td", { className: column.levels ? "" : "n", textContent: cell(column, row[j]) })] : []), decoded,
+        ...(row ? [make("td", { textContent: cell(column, row[j]) })] : []), decoded,
         ...(told ? [make("td", { className: "n", textContent: Number.isNaN(row[j]) ? "" : number(told[j], 2) })] : []));
     });
     const head = make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col", textContent: text }))));
     return make("div", { className: "scroll values", tabIndex: 0 }, make("table", {}, head, make("tbody", {}, ...body)));
   }
 
-  function shares(column, probabilities) {
-    const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
-    return [
-      make("small", { textContent: order.slice(0, 3).map((level) => `${column.levels[level]} ${percent(probabilities[level])}`).join(" · ") }),
-      Object.assign(make("span", { className: "share" }), { style: `width:${Math.round(100 * probabilities[order[0]])}%` }),
-    ];
+  // Behind the most likely level: its probability, as text and bar, and the next two levels.
+  function shares(column, probabilities, level) {
+    const next = [...probabilities.keys()].filter((one) => one !== level).sort((a, b) => probabilities[b] - probabilities[a]);
+    const text = next.slice(0, 2).map((one) => `${column.levels[one]} ${percent(probabilities[one])}`).join(", ");
+    const bar = Object.assign(make("span", { className: "share" }), { style: `width:${Math.round(100 * probabilities[level])}%` });
+    return [` ${percent(probabilities[level])}`, bar, make("small", { textContent: text })];
   }
 
   function numbersHere() {

@@ -111,37 +111,56 @@ const Interpreter = (() => {
         [1, ...stride], [0, ...padding], [1, ...dilation], transposed, [0, ...outputPadding], groups);
       return made(out, flat.data);
     }
-    const [, channels, height, width] = given.shape, [, filters, tall, broad] = out.shape, [rows, columns] = weight.shape.slice(2);
-    const found = made(out), inGroup = channels / groups, outGroup = filters / groups, total = new Float64Array(tall * broad);
-    const x = given.data, w = weight.data;
-    for (let filter = 0; filter < filters; filter += 1) {
-      total.fill(bias === null ? 0 : bias.data[filter]);
-      const group = Math.floor(filter / outGroup);
-      for (let inner = 0; inner < inGroup; inner += 1) {
-        const channel = group * inGroup + inner, from = channel * height * width;
-        const kernel = (transposed ? channel * outGroup + (filter - group * outGroup) : filter * inGroup + inner) * rows * columns;
-        for (let row = 0; row < rows; row += 1) {
-          for (let column = 0; column < columns; column += 1) {
-            const factor = w[kernel + row * columns + column];
-            if (factor === 0) continue;
-            // places of the smaller grid at `small`, of the larger one at small · stride + offset
-            const down = row * dilation[0] - padding[0], right = column * dilation[1] - padding[1];
-            const [smallTall, smallBroad, largeTall, largeBroad] = transposed ? [height, width, tall, broad] : [tall, broad, height, width];
-            const first = Math.max(0, Math.ceil(-right / stride[1]));
-            const last = Math.min(smallBroad - 1, Math.floor((largeBroad - 1 - right) / stride[1]));
-            for (let y = Math.max(0, Math.ceil(-down / stride[0])); y < smallTall; y += 1) {
-              const far = y * stride[0] + down;
-              if (far >= largeTall) break;
-              let small = y * smallBroad + first, large = far * largeBroad + first * stride[1] + right;
-              if (transposed) for (let i = first; i <= last; i += 1, small += 1, large += stride[1]) total[large] += factor * x[from + small];
-              else for (let i = first; i <= last; i += 1, small += 1, large += stride[1]) total[small] += factor * x[from + large];
-            }
-          }
+    const layout = layoutOf(out, given, weight, stride, padding, dilation, groups);
+    const total = new Float64Array(size(out.shape)), area = out.shape[2] * out.shape[3];
+    if (bias !== null) bias.data.forEach((value, filter) => total.fill(value, filter * area, (filter + 1) * area));
+    (transposed ? spread : collect)(total, given.data, weight.data, layout);
+    return made(out, Float64Array === arrayOf(out.dtype) ? total : arrayOf(out.dtype).from(total));
+  }
+
+  function layoutOf(out, given, weight, stride, padding, dilation, groups) {
+    const [, inputs, height, width] = given.shape, [, outputs, tall, broad] = out.shape, [rows, columns] = weight.shape.slice(2);
+    return { height, width, tall, broad, rows, columns, groups, stride, padding, dilation, ins: inputs / groups, outs: outputs / groups };
+  }
+
+  // A transposed convolution: every place of the input, times its weights, is added where it falls.
+  function spread(total, x, w, { height, width, tall, broad, rows, columns, groups, stride, padding, dilation, ins, outs }) {
+    const many = outs * rows * columns, piece = new Float64Array(many);
+    for (let group = 0; group < groups; group += 1) {
+      for (let place = 0; place < height * width; place += 1) {
+        piece.fill(0);
+        for (let channel = group * ins; channel < (group + 1) * ins; channel += 1) {
+          const value = x[channel * height * width + place], from = channel * many;
+          if (value !== 0) for (let j = 0; j < many; j += 1) piece[j] += value * w[from + j];
+        }
+        const top = Math.floor(place / width) * stride[0] - padding[0], left = (place % width) * stride[1] - padding[1];
+        for (let j = 0; j < many; j += 1) {
+          const row = top + (Math.floor(j / columns) % rows) * dilation[0], column = left + (j % columns) * dilation[1];
+          if (row < 0 || row >= tall || column < 0 || column >= broad) continue;
+          total[((group * outs + Math.floor(j / (rows * columns))) * tall + row) * broad + column] += piece[j];
         }
       }
-      found.data.set(total, filter * tall * broad);
     }
-    return found;
+  }
+
+  // A convolution: the input around every place of the output, times the weights of each filter.
+  function collect(total, x, w, { height, width, tall, broad, rows, columns, groups, stride, padding, dilation, ins, outs }) {
+    const many = ins * rows * columns, piece = new Float64Array(many);
+    for (let group = 0; group < groups; group += 1) {
+      for (let place = 0; place < tall * broad; place += 1) {
+        const top = Math.floor(place / broad) * stride[0] - padding[0], left = (place % broad) * stride[1] - padding[1];
+        for (let j = 0; j < many; j += 1) {
+          const row = top + (Math.floor(j / columns) % rows) * dilation[0], column = left + (j % columns) * dilation[1];
+          const inside = row >= 0 && row < height && column >= 0 && column < width;
+          piece[j] = inside ? x[((group * ins + Math.floor(j / (rows * columns))) * height + row) * width + column] : 0;
+        }
+        for (let filter = group * outs; filter < (group + 1) * outs; filter += 1) {
+          let sum = 0;
+          for (let j = 0, from = filter * many; j < many; j += 1) sum += piece[j] * w[from + j];
+          total[filter * tall * broad + place] += sum;
+        }
+      }
+    }
   }
 
   // Divides entries into runs of equal length, normalises each, then scales: entry i by weight[channel(i)].
