@@ -15,6 +15,7 @@ import vaelab
 from browser import CHROMIUM, Browser
 from vaelab.cli import main
 from vaelab.errors import InputError
+from vaelab.runs.explorer.decoding import Decoder
 from vaelab.verbs.exploration import explore
 
 EVIL = "</script><b>x</b>"
@@ -28,6 +29,7 @@ def people(n=120):
     frame = pd.DataFrame({"age": (40 + 12 * u[:, 0]).round(), f"income {EVIL}": np.exp(9 + u.sum(1)).round(2)})
     frame["joined"] = pd.Timestamp("2020-01-01") + pd.to_timedelta((400 + 100 * u[:, 1]).round(), unit="D")
     frame["job"] = np.where(u[:, 0] > 0.5, "manager", np.where(u[:, 1] > 0, EVIL, "clerk"))
+    frame["kind"] = u[:, 1] > 0.3
     frame.loc[::9, "age"] = np.nan
     return frame
 
@@ -75,14 +77,14 @@ def test_axes_are_ordered_by_what_they_carry(table_page):
 
 
 def test_what_is_decoded_has_rows_and_probabilities(table):
-    from vaelab.runs.explorer.decoding import Decoder
-
     z = torch.randn(5, 3)
     with torch.no_grad():
         found = Decoder(table.trained_).eval()(z)
-    assert_allclose(found[:, :4], table.trained_.decode(z), rtol=1e-6)
-    assert_allclose(found[:, 4:].sum(1), 1, rtol=1e-6)
-    assert found[:, 3].equal(found[:, 4:].argmax(1).double())
+    assert_allclose(found[:, :5], table.trained_.decode(z), rtol=1e-6)
+    job, kind = found[:, 5:8], found[:, 8:]
+    for place, shares in ((3, job), (4, kind)):
+        assert_allclose(shares.sum(1), 1, rtol=1e-6)
+        assert found[:, place].equal(shares.argmax(1).double())
 
 
 def test_draws_are_of_every_density_and_class(table_page, images):
@@ -115,7 +117,10 @@ def test_a_run_shows_its_own_test_rows(tmp_path, capsys):
     assert "12 test rows" in content["about"]
     assert [column["name"] for column in content["columns"]] == ["a", "b", "c"]
     other = tmp_path / "page.html"
-    assert main(["explore", str(tmp_path / "run"), "-o", str(other), "--data", str(tmp_path / "t.csv"), "--rows", "7"]) == 0
+    assert (
+        main(["explore", str(tmp_path / "run"), "-o", str(other), "--data", str(tmp_path / "t.csv"), "--rows", "7"])
+        == 0
+    )
     assert content_in(other.read_text(encoding="utf-8"))["rows"]["n"] == 7
     for wrong in (["nowhere"], [str(tmp_path / "run"), "-o", "page.txt"], [str(tmp_path / "run"), "--rows", "1"]):
         assert main(["explore", *wrong]) == 2
@@ -128,13 +133,13 @@ def test_a_decoder_that_is_too_large_or_unknown_is_shown_from_the_outside(table,
     assert "more than the 0.001 MB" in str(small)
     content = small.content
     outputs, axis = unpacked(content["along"]["outputs"]), content["axes"][0]
-    assert outputs.shape == (3 * 9, 4 + 3)
+    assert outputs.shape == (3 * 9, 5 + 3 + 2)
     code = torch.tensor([[each["centre"] for each in sorted(content["axes"], key=lambda one: one["index"])]])
     code[0, axis["index"]] = axis["high"]
-    assert_allclose(outputs[8, :4], table.trained_.decode(code)[0], rtol=1e-6)
+    assert_allclose(outputs[8, :5], table.trained_.decode(code)[0], rtol=1e-6)
     codes = torch.as_tensor(table.transform(people()))
     # numbers lie on a grid, to which the last bits may bring a neighbour
-    assert_allclose(unpacked(content["along"]["rebuilt"])[:, :4], table.trained_.decode(codes), rtol=1e-6, atol=0.02)
+    assert_allclose(unpacked(content["along"]["rebuilt"])[:, :5], table.trained_.decode(codes), rtol=1e-6, atol=0.02)
     pictures = explore(*images, most_mb=0.001).content["along"]
     assert pictures["outputs"]["picture"].startswith("data:image/png")
     assert "values" not in pictures["rebuilt"]
@@ -218,7 +223,9 @@ class TestInABrowser:
         model, x, y = images
         pixels = "[...document.querySelector('#decoded').getContext('2d').getImageData(0, 0, 8, 8).data].filter((_, i) => i % 4 === 0)"
         with Browser(explore(model, x, y).save(tmp_path / "page.html")) as browser:
-            assert_allclose(browser.value(pixels), model.inverse_transform(model.transform(x[:1], y[:1]), y[:1]).flatten(), atol=1)
+            assert_allclose(
+                browser.value(pixels), model.inverse_transform(model.transform(x[:1], y[:1]), y[:1]).flatten(), atol=1
+            )
             browser.value(
                 "(() => { const s = document.querySelector('#conditions select'); s.value = '1';"
                 " s.dispatchEvent(new Event('change')); })()"

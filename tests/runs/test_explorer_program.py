@@ -63,7 +63,7 @@ DECODERS = {
     **{
         f"{name}-{c}": lambda own=own, c=c: own.decoder((3, 9, 11), c)
         for name, own in FAMILIES.items()
-        for c in (0, CONDITION)
+        for c in ((0, CONDITION) if name in ("mlp-skip", "infogan") else (0,))
     },
     "residual": lambda: ResidualDecoder(LATENT, (3, 9, 11), base_width=2, condition_dim=0),
     "embedded": lambda: Embedded(FAMILIES["mlp"].decoder((5,), CONDITION), CONDITION, CONDITION, hidden=(4,)),

@@ -36,7 +36,9 @@ class Arguments:
 def run(argv: list[str]) -> None:
     """Parse, and write the page."""
     arguments = tyro.cli(Arguments, args=argv, prog="vaelab explore")
-    page = arguments.out or arguments.run / "explore.html"
+    from vaelab.diagnostics.diagnosis import EXPLORER
+
+    page = arguments.out or arguments.run / EXPLORER
     check_beside(arguments.conditions, arguments.data, "--conditions", "--data")
     check_output(page, "--out", (".html",))
     from vaelab.cli.foreign import rows_for_run

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vaelab import runs
-from vaelab.arguments import check_count, check_kind, check_number, check_seed
+from vaelab.arguments import check_count, check_number, check_seed
 from vaelab.errors import InputError
 from vaelab.runs import Trained
 from vaelab.runs.explorer import Exploration
@@ -67,7 +67,9 @@ def explore(
     check_seed(seed)
     trained = trained_of(model)
     if trained.settings.network.takes == "sequences":
-        raise InputError("a model of sequences", "one of tables or images", "Its rows have no code without those before.")
+        raise InputError(
+            "a model of sequences", "one of tables or images", "Its rows have no code without those before."
+        )
     trained, data = read(model, X, y)
     own_test = X is None and len(data.test) >= _LEAST_ROWS
     split, where = (data.test, "test ") if own_test else (data.train, "training " if X is None else "")
@@ -77,9 +79,7 @@ def explore(
     shown = Rows.of(split, classes, where, most=rows, seed=seed)
     name = str(model) if isinstance(model, str | Path) else type(model).__name__
     return Exploration(
-        content_of(
-            _on_cpu(trained), shown, name=name, most=most_mb * 1e6, score_draws=_score_draws(model), seed=seed
-        )
+        content_of(_on_cpu(trained), shown, name=name, most=most_mb * 1e6, score_draws=_score_draws(model), seed=seed)
     )
 
 

@@ -21,7 +21,7 @@ from vaelab.training import stream
 
 _DRAWN = {"image": 96, "table": 64}  # rows from each density
 _OF_CLASSES = 240  # draws of all classes together, at least 8 of each
-_OPEN, _KEPT = 8, 12  # axes that are shown at once, and that are decoded beforehand, at most
+_OPEN, _KEPT = 6, 12  # axes that are shown at once, and that are decoded beforehand, at most
 _ACROSS = 20  # images beside each other in one picture
 
 
@@ -131,7 +131,9 @@ def _axes(codes: dict[str, Any], trained: Trained) -> list[dict[str, Any]]:
     spread = (means.var(0, correction=0) + deviations.square().mean(0)).sqrt().clamp(min=1e-6)
     carried = means.var(0, correction=0) if nats is None else nats.mean(0)
     ratios = trained.facts.variance_ratios
-    active = [ratio < trained.active_below for ratio in ratios] if len(ratios) == means.shape[1] else [True] * len(spread)
+    active = (
+        [ratio < trained.active_below for ratio in ratios] if len(ratios) == means.shape[1] else [True] * len(spread)
+    )
     if nats is None:
         active = (carried > 1e-4 * carried.max()).tolist()
     return [
@@ -163,7 +165,9 @@ def _about(trained: Trained, rows: Rows) -> str:
     shape = " × ".join(map(str, facts.event_shape))
     what = "images" if facts.kind == "image" else "rows"
     network = trained.settings.network.kind
-    return f"{network} · {size} latent dimensions{active} · {what} of {shape} · {len(rows.x):,} {rows.where}{what} shown"
+    return (
+        f"{network} · {size} latent dimensions{active} · {what} of {shape} · {len(rows.x):,} {rows.where}{what} shown"
+    )
 
 
 def _rows(rows: Rows, codes: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:

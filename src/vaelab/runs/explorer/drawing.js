@@ -42,6 +42,9 @@ const Drawing = (() => {
     return ([x, y]) => [width / 2 + (x - centre[0]) * scale, height / 2 - (y - centre[1]) * scale];
   }
 
+  // Moves points of a line across it, each always by the same, so that all can be seen.
+  const spread = (width) => (point, i) => { point[1] = ((i * 0.618) % 1 - 0.5) * 0.5 * width; };
+
   function dots(pen, places, colours, radius) {
     places.forEach(([x, y], i) => {
       pen.fillStyle = typeof colours === "string" ? colours : colours[i];
@@ -104,5 +107,5 @@ const Drawing = (() => {
     if (!running) { running = true; setTimeout(work, 0); }
   }
 
-  return { PALETTE, GREY, make, ramp, quantile, sized, fitted, dots, ring, sheetOf, imageOf, later, clear: () => waiting.clear() };
+  return { PALETTE, GREY, make, ramp, quantile, sized, fitted, spread, dots, ring, sheetOf, imageOf, later, clear: () => waiting.clear() };
 })();

@@ -27,7 +27,7 @@
   const points = everyone.map((i) => project(rowOf(z, i)));
   // codes of one dimension lie on a line: they are spread across it so that all can be clicked
   const flat = content.latent_dim === 1;
-  if (flat) points.forEach((point, i) => { point[1] = ((i * 0.618) % 1 - 0.5) * 0.5 * (axes[0].high - axes[0].low); });
+  if (flat) points.forEach(Drawing.spread(axes[0].high - axes[0].low));
 
   // Where we are: a code z, a condition c, the row that was clicked, and what to call it. `known` is what was decoded
   // beforehand, where the decoder is not in the page.
@@ -315,60 +315,12 @@
   }
 
   // ---- draws -----------------------------------------------------------------------------------------------------
-  const PAGE = images ? 24 : 8;
-  let turn = 0;
-  const codesOfDraws = draws.map((each) => unpacked(each.z)), valuesOfDraws = draws.map((each) => (each.values ? unpacked(each.values) : null));
-
-  function addDraws() {
-    draws.forEach((each, k) => {
-      const score = each.score === null ? "" : `${each.bound ? "at least " : ""}${number(each.score)} nats per unseen code`;
-      const title = make("h3", { textContent: each.title }, ...(each.best ? [make("span", { className: "badge", textContent: "drawn from by default" })] : []));
-      const card = make("section", { className: "picture" }, title, make("p", { className: "sub", textContent: score }), make("canvas", { className: "cloud" }));
-      card.append(images ? make("canvas", { className: "pixels grid" }) : make("div", { className: "scroll values", tabIndex: 0 }));
-      $("draws").append(card);
-      if (images && live) card.querySelector(".grid").addEventListener("click", (event) => {
-        const box = event.target.getBoundingClientRect();
-        const place = Math.floor(((event.clientX - box.left) / box.width) * 8) + 8 * Math.floor(((event.clientY - box.top) / box.height) * 3);
-        goToDraw(k, card.shown[place]);
-      });
-    });
-    $("draws-what").textContent = `${images ? "Decoder means" : "Rows with the decoder's noise"}${live ? "; click one to go to its code" : ""}. Grey: codes of rows; orange: draws.`;
-  }
-  function goToDraw(k, i) {
-    if (i === undefined) return;
+  const samples = Samples({ content, sheets, points, project, flat, live, visible: () => chosenClass(), select: (k, i, code) => {
     const own = chosenClass() === null || !draws[k].labels ? here.c : Float64Array.from(here.c, (_, level) => +(level === draws[k].labels[i]));
-    go({ z: Float64Array.from(rowOf(codesOfDraws[k], i)), c: own, row: null, title: `A draw from ${draws[k].title}` });
+    go({ z: code, c: own, row: null, title: `A draw from ${draws[k].title}` });
     $("stage").scrollIntoView({ block: "nearest" });
-  }
-
-  function showDraws() {
-    const level = chosenClass();
-    draws.forEach((each, k) => {
-      const card = $("draws").children[k], all = Array.from({ length: each.n }, (_, i) => i);
-      const own = each.labels && level !== null ? all.filter((i) => each.labels[i] === level) : all;
-      const pages = Math.max(1, Math.floor(own.length / PAGE)), begin = (turn % pages) * PAGE;
-      card.shown = own.slice(begin, begin + PAGE);
-      const { pen, width, height } = Drawing.sized(card.querySelector(".cloud")), spots = own.map((i) => project(rowOf(codesOfDraws[k], i)));
-      if (flat) spots.forEach((spot, i) => { spot[1] = ((i * 0.618) % 1 - 0.5) * 0.5 * (axes[0].high - axes[0].low); });
-      const place = Drawing.fitted([...points, ...spots], width, height, 6);
-      Drawing.dots(pen, points.map(place), "#8390a288", 1.8);
-      Drawing.dots(pen, spots.map(place), "#d9691a", 2);
-      if (images) {
-        const grid = card.querySelector(".grid"), sheet = sheets.draws[k];
-        Object.assign(grid, { width: 8 * (sheet.width + 1) - 1, height: 3 * (sheet.height + 1) - 1 });
-        card.shown.forEach((i, at) => sheet.put(grid.getContext("2d"), i, (at % 8) * (sheet.width + 1), Math.floor(at / 8) * (sheet.height + 1), sheet.width, sheet.height));
-      } else {
-        const body = card.shown.map((i) => {
-          const line = make("tr", {}, ...columns.map((column, j) => make("td", { className: column.levels ? "" : "n", textContent: cell(column, rowOf(valuesOfDraws[k], i)[j]) })));
-          if (live) line.addEventListener("click", () => goToDraw(k, i));
-          return line;
-        });
-        const head = make("tr", {}, ...columns.map((column) => make("th", { scope: "col", textContent: column.name })));
-        card.querySelector(".scroll").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));
-      }
-    });
-  }
-  $("again").addEventListener("click", () => { turn += 1; showDraws(); });
+  } });
+  const showDraws = samples.show;
 
   // ---- the beginning ---------------------------------------------------------------------------------------------
   // Whether this browser computes what was computed where the page was made.
@@ -400,7 +352,7 @@
   $("centre").addEventListener("click", () => go({ z: Float64Array.from(rest), row: null, title: "The centre of the codes",
     known: live ? null : { sheet: "outputs", i: Math.floor(along.steps / 2) } }));
   addConditions();
-  addDraws();
+  samples.add();
   const away = everyone.map((i) => rowOf(z, i).reduce((all, one, j) => all + (one - rowOf(z, 0)[j]) ** 2, 0));
   walk.to = away.indexOf(Math.max(...away));
   goToRow(0);

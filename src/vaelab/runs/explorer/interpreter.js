@@ -42,9 +42,8 @@ const Interpreter = (() => {
 
   function each(out, inputs, compute) {
     const found = made(out);
-    const [a, b, c] = inputs.map((one) => operand(one, out.shape));
+    const [a, b, c] = inputs.map((one) => operand(one, out.shape)), { data } = found;
     const at = (one, i) => (one.index === null ? one.data[i] : one.data[one.index[i]]);
-    const { data } = found;
     if (c !== undefined) for (let i = 0; i < data.length; i += 1) data[i] = compute(at(a, i), at(b, i), at(c, i));
     else if (b !== undefined) for (let i = 0; i < data.length; i += 1) data[i] = compute(at(a, i), at(b, i));
     else for (let i = 0; i < data.length; i += 1) data[i] = compute(at(a, i));
@@ -104,18 +103,17 @@ const Interpreter = (() => {
     return found;
   }
 
-  function convolution(out, given, weight, bias, stride, padding, dilation, transposed, outputPadding, groups) {
+  function convolution(out, given, weight, bias, stride, padding, dilation, transposed, beyond, groups) {
     if (given.shape.length === 3) { // one axis is two of which the first has length 1
-      const wide = (one) => ({ ...one, shape: [one.shape[0], one.shape[1], 1, one.shape[2]] });
-      const flat = convolution({ ...out, shape: [out.shape[0], out.shape[1], 1, out.shape[2]] }, wide(given), wide(weight), bias,
-        [1, ...stride], [0, ...padding], [1, ...dilation], transposed, [0, ...outputPadding], groups);
+      const wide = (one) => ({ ...one, shape: [...one.shape.slice(0, 2), 1, one.shape[2]] });
+      const flat = convolution(wide(out), wide(given), wide(weight), bias, [1, ...stride], [0, ...padding], [1, ...dilation], transposed, null, groups);
       return made(out, flat.data);
     }
     const layout = layoutOf(out, given, weight, stride, padding, dilation, groups);
     const total = new Float64Array(size(out.shape)), area = out.shape[2] * out.shape[3];
     if (bias !== null) bias.data.forEach((value, filter) => total.fill(value, filter * area, (filter + 1) * area));
     (transposed ? spread : collect)(total, given.data, weight.data, layout);
-    return made(out, Float64Array === arrayOf(out.dtype) ? total : arrayOf(out.dtype).from(total));
+    return made(out, arrayOf(out.dtype).from(total));
   }
 
   function layoutOf(out, given, weight, stride, padding, dilation, groups) {
@@ -190,7 +188,7 @@ const Interpreter = (() => {
 
   function gather(out, given, axis, index) {
     const along = axisOf(axis, given.shape.length), own = stridesOf(given.shape);
-    const base = places(out.shape, own.map((stride, i) => (i === along ? 0 : stride)));
+    const base = places(out.shape, own.with(along, 0));
     return picked(out, given, base.map((place, i) => place + own[along] * index.data[i]));
   }
 
@@ -214,12 +212,11 @@ const Interpreter = (() => {
   function joined(out, tensors, axis) {
     const along = axisOf(axis, out.shape.length), found = made(out), inner = size(out.shape.slice(along + 1));
     const outer = size(out.shape.slice(0, along)), whole = out.shape[along] * inner;
-    let offset = 0;
-    for (const one of tensors.filter((each) => each.data.length)) {
+    tensors.filter((each) => each.data.length).reduce((offset, one) => {
       const width = one.shape[along] * inner;
       for (let i = 0; i < outer; i += 1) found.data.set(one.data.subarray(i * width, (i + 1) * width), i * whole + offset);
-      offset += width;
-    }
+      return offset + width;
+    }, 0);
     return found;
   }
 
@@ -250,8 +247,7 @@ const Interpreter = (() => {
       for (let n = 1; Math.abs(term) > 1e-17 * total; n += 1) { term *= -z * z / n; total += term / (2 * n + 1); }
       return Math.sign(x) * total * 2 / Math.sqrt(Math.PI);
     }
-    let fraction = 0;
-    for (let n = 60; n > 0; n -= 1) fraction = n / 2 / (z + fraction);
+    const fraction = Array.from({ length: 60 }, (_, n) => 60 - n).reduce((below, n) => n / 2 / (z + below), 0);
     return Math.sign(x) * (1 - Math.exp(-z * z) / (Math.sqrt(Math.PI) * (z + fraction)));
   }
 
@@ -273,7 +269,6 @@ const Interpreter = (() => {
   const copy = (out, x) => each(out, [x], (a) => a);
   const reshaped = (out, x) => made(out, x.data);
   const extreme = (better, begin) => (out, x, axes) => reduced(out, x, axes, begin, better);
-
   const unary = (compute) => (out, x) => each(out, [x], compute);
   const binary = (compute) => (out, a, b) => each(out, [a, b], compute);
   const scaled = (sign) => (out, a, b, alpha = 1) => each(out, [a, b], (x, y) => x + sign * alpha * y);
@@ -294,7 +289,7 @@ const Interpreter = (() => {
     mul: binary((x, y) => x * y), div: binary((x, y) => x / y), pow: binary((x, y) => x ** y), maximum: binary(most), minimum: binary(least),
     eq: binary((x, y) => +(x === y)), ne: binary((x, y) => +(x !== y)), lt: binary((x, y) => +(x < y)), le: binary((x, y) => +(x <= y)),
     gt: binary((x, y) => +(x > y)), ge: binary((x, y) => +(x >= y)), bitwise_and: binary((x, y) => x & y), bitwise_or: binary((x, y) => x | y),
-    logical_and: binary((x, y) => +(Boolean(x) && Boolean(y))), logical_or: binary((x, y) => +(Boolean(x) || Boolean(y))),
+    logical_and: binary((x, y) => (x && y ? 1 : 0)), logical_or: binary((x, y) => (x || y ? 1 : 0)),
     where: (out, condition, a, b) => each(out, [condition, a, b], (is, x, y) => (is ? x : y)),
     clamp, hardtanh: clamp,
     sum: (out, x, axes = null) => reduced(out, x, axes, 0, (all, one) => all + one),
@@ -321,7 +316,8 @@ const Interpreter = (() => {
       });
       return found;
     },
-    _softmax: (out, x, axis) => softmax(out, x, axis, false), _log_softmax: (out, x, axis) => softmax(out, x, axis, true),
+    _softmax: (out, x, axis) => softmax(out, x, axis, false),
+    _log_softmax: (out, x, axis) => softmax(out, x, axis, true),
     view: reshaped, unsqueeze: reshaped, squeeze: reshaped, clone: reshaped, alias: reshaped, _to_copy: copy,
     permute: (out, x, order) => viewed(out, x, order.map((axis) => stridesOf(x.shape)[axisOf(axis, x.shape.length)])),
     slice: (out, x, axis, start, end, step) => sliced(out, x, axis, start, step),
@@ -340,7 +336,7 @@ const Interpreter = (() => {
     },
     index_select: (out, x, axis, index) => {
       const along = axisOf(axis, x.shape.length), own = stridesOf(x.shape);
-      const base = places(out.shape, own.map((stride, i) => (i === along ? 0 : stride)));
+      const base = places(out.shape, own.with(along, 0));
       const which = places(out.shape, own.map((_, i) => +(i === along)));
       return picked(out, x, base.map((place, i) => place + own[along] * index.data[which[i]]));
     },
@@ -367,7 +363,6 @@ const Interpreter = (() => {
 
   function half(bits) {
     const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
-    if (exponent === 31) return fraction ? NaN : sign * Infinity;
     return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : sign * 2 ** -14 * (fraction / 1024);
   }
 
@@ -388,13 +383,10 @@ const Interpreter = (() => {
     const constants = constantsOf(program);
     return (...given) => {
       const values = constants.slice();
-      program.inputs.forEach(([, place, shape, dtype], i) => {
-        values[place] = { shape, dtype, data: arrayOf(dtype).from(given[i]) };
-      });
+      program.inputs.forEach(([, place, shape, dtype], i) => { values[place] = { shape, dtype, data: arrayOf(dtype).from(given[i]) }; });
       const argument = (one) => {
         if (one === null || typeof one !== "object") return one;
-        if (Array.isArray(one)) return one.map(argument);
-        return "value" in one ? values[one.value] : Number(one.number);
+        return Array.isArray(one) ? one.map(argument) : "value" in one ? values[one.value] : Number(one.number);
       };
       for (const [name, place, shape, dtype, args] of program.steps) {
         values[place] = OPERATIONS[name]({ shape, dtype }, ...args.map(argument));

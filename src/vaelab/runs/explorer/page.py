@@ -73,4 +73,4 @@ class Exploration:
         return path
 
 
-_FILES = ("explorer.html", "explorer.css", "interpreter.js", "formats.js", "drawing.js", "explorer.js")
+_FILES = ("explorer.html", "explorer.css", "interpreter.js", "formats.js", "drawing.js", "samples.js", "explorer.js")
