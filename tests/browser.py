@@ -105,8 +105,9 @@ class Browser:
     def click(self, selector, x=0.5, y=0.5):
         """Click a place of an element, by shares of its width and height, with a mouse."""
         box = self.value(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            " const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            " e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+            " return [b.left, b.top, b.width, b.height]; })()"
         )
         place = {"x": box[0] + x * box[2], "y": box[1] + y * box[3]}
         for kind in ("mousePressed", "mouseReleased"):

@@ -221,7 +221,8 @@ class TestInABrowser:
 
     def test_images_under_another_class(self, images, tmp_path):
         model, x, y = images
-        pixels = "[...document.querySelector('#decoded').getContext('2d').getImageData(0, 0, 8, 8).data].filter((_, i) => i % 4 === 0)"
+        data = "document.querySelector('#decoded').getContext('2d').getImageData(0, 0, 8, 8).data"
+        pixels = f"[...{data}].filter((_, i) => i % 4 === 0)"
         with Browser(explore(model, x, y).save(tmp_path / "page.html")) as browser:
             assert_allclose(
                 browser.value(pixels), model.inverse_transform(model.transform(x[:1], y[:1]), y[:1]).flatten(), atol=1

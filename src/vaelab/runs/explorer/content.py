@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import warnings
 from collections.abc import Callable
@@ -117,10 +118,8 @@ def _codes(trained: Trained, rows: Rows, score_draws: int) -> dict[str, Any]:
         warnings.simplefilter("always")
         found["bound"] = trained.bound(rows.x, noise, rows.c)
         if trained.facts.kind == "table":
-            try:
+            with contextlib.suppress(InputError):  # no terms per entry
                 found["entries"] = -trained.costs(rows.x, noise, rows.c)[0]
-            except InputError:  # no terms per entry
-                pass
     found["caveat"] = next((str(each.message) for each in told), "")
     return found
 
@@ -130,12 +129,12 @@ def _axes(codes: dict[str, Any], trained: Trained) -> list[dict[str, Any]]:
     means, deviations, nats = codes["means"], codes["deviations"], codes["nats"]
     spread = (means.var(0, correction=0) + deviations.square().mean(0)).sqrt().clamp(min=1e-6)
     carried = means.var(0, correction=0) if nats is None else nats.mean(0)
-    ratios = trained.facts.variance_ratios
-    active = (
-        [ratio < trained.active_below for ratio in ratios] if len(ratios) == means.shape[1] else [True] * len(spread)
-    )
+    ratios = torch.tensor(trained.facts.variance_ratios)
+    active = [True] * len(spread)
     if nats is None:
         active = (carried > 1e-4 * carried.max()).tolist()
+    elif len(ratios) == len(spread):
+        active = (ratios < trained.active_below).tolist()
     return [
         {
             "index": j,
@@ -243,7 +242,7 @@ def _beforehand(
     rows: Rows,
     show: Callable[[Tensor, bool], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Outputs along axes, and of every row."""
+    """Decode along axes, and every row."""
     event = decoding.network.units.event_shape
     along = outputs_along(decoding.network, axes, c)
     rebuilt = decoded(decoding.network, codes["means"], rows.c)

@@ -18,91 +18,15 @@ from torch import Tensor, fx, nn
 from vaelab.errors import InputError
 from vaelab.runs.export import traced
 
-OPERATIONS = frozenset(
-    [
-        "relu",
-        "sigmoid",
-        "tanh",
-        "exp",
-        "expm1",
-        "log",
-        "log1p",
-        "sqrt",
-        "rsqrt",
-        "neg",
-        "abs",
-        "reciprocal",
-        "round",
-        "floor",
-        "ceil",
-        "isnan",
-        "sin",
-        "cos",
-        "erf",
-        "sign",
-        "gelu",
-        "elu",
-        "leaky_relu",
-        "logical_not",
-        "bitwise_not",
-        "add",
-        "sub",
-        "rsub",
-        "mul",
-        "div",
-        "pow",
-        "maximum",
-        "minimum",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "bitwise_and",
-        "bitwise_or",
-        "logical_and",
-        "logical_or",
-        "where",
-        "clamp",
-        "hardtanh",
-        "sum",
-        "mean",
-        "amax",
-        "amin",
-        "argmax",
-        "linalg_vector_norm",
-        "cumsum",
-        "_softmax",
-        "_log_softmax",
-        "view",
-        "permute",
-        "slice",
-        "select",
-        "expand",
-        "unsqueeze",
-        "squeeze",
-        "clone",
-        "alias",
-        "_to_copy",
-        "cat",
-        "split_with_sizes",
-        "index_select",
-        "gather",
-        "index",
-        "constant_pad_nd",
-        "full_like",
-        "addmm",
-        "mm",
-        "bmm",
-        "convolution",
-        "_native_batch_norm_legit_no_training",
-        "native_layer_norm",
-        "native_group_norm",
-        "upsample_nearest2d",
-        "getitem",
-    ]
-)
+_KNOWN = """
+relu sigmoid tanh exp expm1 log log1p sqrt rsqrt neg abs reciprocal round floor ceil isnan sin cos erf sign gelu elu
+leaky_relu logical_not bitwise_not add sub rsub mul div pow maximum minimum eq ne lt le gt ge bitwise_and bitwise_or
+logical_and logical_or where clamp hardtanh sum mean amax amin argmax linalg_vector_norm cumsum _softmax _log_softmax
+view permute slice select expand unsqueeze squeeze clone alias _to_copy cat split_with_sizes index_select gather index
+constant_pad_nd full_like addmm mm bmm convolution _native_batch_norm_legit_no_training native_layer_norm
+native_group_norm upsample_nearest2d getitem
+"""
+OPERATIONS = frozenset(_KNOWN.split())
 """What the interpreter knows, by PyTorch's names."""
 
 _HALF_FROM = 4 * 2**20  # bytes of float32 weights, from which on they are rounded to float16
@@ -239,7 +163,7 @@ class _Translator:
     def _products(self, node: fx.Node, name: str, shape: list[int]) -> int:
         """Multiplications of an operation that has many."""
         if name in ("addmm", "mm", "bmm"):
-            return math.prod(shape) * int(node.args[-1].meta["val"].shape[-2])  # type: ignore[union-attr,index]
+            return math.prod(shape) * int(node.args[-1].meta["val"].shape[-2])  # type: ignore[union-attr]
         if name == "convolution":
             given, weight = (each.meta["val"].shape for each in node.args[:2])  # type: ignore[union-attr]
             places = math.prod(given[2:]) * given[1] if node.args[6] else math.prod(shape[1:])
@@ -279,10 +203,8 @@ def _arguments(node: fx.Node) -> list[Any]:
     """Return all arguments in the order of the operation's schema, with those that were left out."""
     if node.target is operator.getitem:
         return list(node.args)
-    given = list(node.args)
-    for argument in node.target._schema.arguments[len(given) :]:  # type: ignore[union-attr]
-        given.append(node.kwargs.get(argument.name, argument.default_value))
-    return given
+    rest = node.target._schema.arguments[len(node.args) :]  # type: ignore[union-attr]
+    return [*node.args, *(node.kwargs.get(argument.name, argument.default_value) for argument in rest)]
 
 
 def _dtype(tensor: Tensor) -> str:
