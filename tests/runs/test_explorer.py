@@ -228,12 +228,27 @@ class TestInABrowser:
                 browser.value(pixels), model.inverse_transform(model.transform(x[:1], y[:1]), y[:1]).flatten(), atol=1
             )
             browser.value(
-                "(() => { const s = document.querySelector('#conditions select'); s.value = '1';"
+                "(() => { const s = document.querySelector('#conditions select'); s.value = '2';"
                 " s.dispatchEvent(new Event('change')); })()"
             )
-            wanted = model.inverse_transform(model.transform(x[:1], y[:1]), np.array(["1"]))
+            wanted = model.inverse_transform(model.transform(x[:1], y[:1]), np.array(["2"]))
             assert_allclose(browser.value(pixels), wanted.flatten(), atol=1)
             assert browser.errors == []
+
+    def test_points_on_a_line_and_conditions_that_are_numbers(self, tmp_path):
+        x = SOURCE.normal(size=(40, 3)) @ np.diag([1, 1e4, 1e-4])
+        point = vaelab.RegularizedAutoencoder(1, densities=("gaussian",), **SHORT).fit(x)
+        number = vaelab.ConditionalVAE(2, **SHORT).fit(x, pd.DataFrame({"a": x[:, 0], "b": ["p", "q"] * 20}))
+        for model, y in ((point, None), (number, pd.DataFrame({"a": x[:, 0], "b": ["p", "q"] * 20}))):
+            page = explore(model, x, y)
+            assert page.live
+            with Browser(page.save(tmp_path / "page.html")) as browser:
+                browser.click("#map", 0.1, 0.5)
+                browser.click("#axes input", 0.9)
+                assert browser.text("#here-title").startswith("Moved from row ")
+                browser.click("#centre")
+                assert browser.text("#here-title") == "The centre of the codes"
+                assert browser.errors == []
 
     def test_outputs_that_were_computed_beforehand(self, images, tmp_path):
         model, x, y = images
