@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from vaelab.verbs.diagnosis import diagnose
     from vaelab.verbs.enhancement import enhance
+    from vaelab.verbs.exploration import explore
     from vaelab.verbs.hub import from_hub, push_to_hub
     from vaelab.verbs.pruning import prune
     from vaelab.verbs.remedies import recalibrate, retrain
@@ -55,6 +56,7 @@ __all__ = [
     "enhance",
     "estimate_dimension",
     "evaluate",
+    "explore",
     "fit",
     "from_hub",
     "load",
@@ -89,6 +91,7 @@ _PLACES = {
     "enhance": "verbs",
     "estimate_dimension": "verbs",
     "evaluate": "verbs",
+    "explore": "verbs.exploration",
     "local_dimension": "verbs",
     "manifold_dimension": "verbs",
     "wrap": "diagnostics.adapters",

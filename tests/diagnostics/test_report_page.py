@@ -173,6 +173,16 @@ def test_a_text_from_outside_is_never_markup(text):
     assert "".join(page.words).count("alert(") >= 10
 
 
+def test_a_page_to_move_about_in_is_linked_where_it_is(diagnosis, tmp_path):
+    run = dataclasses.replace(diagnosis, name="runs/a", family="a run of vaelab")
+    text = run.save(tmp_path / "report.html").read_text("utf-8")
+    assert "vaelab explore runs/a" in text
+    (tmp_path / "explore.html").write_text("")
+    links = Page(run.save(tmp_path / "report.html").read_text("utf-8")).all("a")
+    assert "explore.html" in [link.get("href") for link in links]
+    assert "vaelab explore" not in render(diagnosis)  # of what is no run
+
+
 def test_all_images_say_what_they_show(text):
     page = Page(text)
     images = page.all("img")

@@ -34,6 +34,7 @@ GOOD: Mapping[str, Sequence[str]] = {
     "encode": ["run", "x.csv", "-o", "out.npy"],
     "evaluate": ["--real", "x.csv", "--fake", "x.csv", "--quiet"],
     "diagnose": ["run", "--rows", "100", "--quiet", "-o", "out.html"],
+    "explore": ["run", "--rows", "10", "-o", "out.html"],
     "enhance": ["run", "--rows", "100", "--quiet", "-o", "better", "--densities", "gaussian"],
     "dimension": ["run"],
     "info": ["run"],
@@ -98,6 +99,7 @@ FLAGS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "--inception": ("missing.pth", "x.csv"),
         "-o": ("x.csv", "x.csv/inside", ""),
     },
+    "explore": {"--rows": (*_COUNTS, "1"), "--seed": _SEEDS, "--most-mb": ("0", "-1", "nan", "inf", "x", "")},
     "diagnose": {
         "--rows": (*_COUNTS, "5"),
         "--seed": _SEEDS,
@@ -205,7 +207,18 @@ def cases() -> Iterator[Case]:
             bare = [verb, *_with(verb, flag, "")[1:-1]]
             switch = flag in ("--penalties", "--densities", "--metrics", "--protocol", "--condition")
             yield Case(f"vaelab {verb} {flag} without a value", lambda words=bare: _ran(words), may=switch)
-    for verb in ("sample", "reconstruct", "impute", "encode", "evaluate", "diagnose", "enhance", "info", "dimension"):
+    for verb in (
+        "sample",
+        "reconstruct",
+        "impute",
+        "encode",
+        "evaluate",
+        "diagnose",
+        "explore",
+        "enhance",
+        "info",
+        "dimension",
+    ):
         for run in _RUNS:
             if verb == "dimension" and run == "x.csv":  # data that it trains on
                 continue

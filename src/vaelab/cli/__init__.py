@@ -20,6 +20,7 @@ VERBS = {
     "pack": "write a run as one file, or such a file as a run",
     "evaluate": "measure samples and likelihood, or one set of rows against another",
     "diagnose": "say what is wrong with a trained autoencoder, and what mends it",
+    "explore": "write a page in which a run is moved about: axes, rows, draws",
     "enhance": "find better samples of a trained autoencoder",
     "dimension": "count the dimensions of the manifold that data lie on",
     "reproduce": "run a paper's table, measured beside published",

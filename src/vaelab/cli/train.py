@@ -284,6 +284,7 @@ def _report(folder: Path, trained: Any, found: Any) -> None:
     _say(f"\nPictures: {', '.join([f'{folder}/{first}', *others])}\nNext:")
     _say(f"  vaelab sample {folder} -n 64 -o {grid}")
     _say(f"  vaelab evaluate {folder}")
+    _say(f"  vaelab explore {folder} --open")
     _say(f"  vaelab info {folder}")
     _say(f"  python -c \"import vaelab; print(vaelab.load('{folder}').sample(3).shape)\"")
 

@@ -31,6 +31,9 @@ Severity = Literal["critical", "warning", "note", "good"]
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "note", "good")
 """From worst to best; only the first two are alarms."""
 
+EXPLORER = "explore.html"
+"""Name that `vaelab explore` gives to the page of a run."""
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -233,6 +236,8 @@ class Diagnosis:
     def save(self, path: Path | str) -> Path:
         """Write the diagnosis, whole or not at all: a self-contained page for ``.html``, numbers for ``.json``.
 
+        The page has a link to an ``explore.html`` beside it, if there is one.
+
         Raises
         ------
         InputError
@@ -246,6 +251,7 @@ class Diagnosis:
         else:
             from vaelab.diagnostics.report import render  # draws pictures, which takes matplotlib
 
-            text = render(self)
+            explorer = path.parent / EXPLORER
+            text = render(self, explorer=EXPLORER if explorer.is_file() else "")
         storage.write_text(path, text)
         return path

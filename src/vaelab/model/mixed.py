@@ -119,6 +119,7 @@ class Mixed(Likelihood):
         self.gaps = Gaps(gaps) if any(gaps) else None
         kinds = list(zip(self.levels, self.ordered, strict=True))
         categories = sorted((j for j, count in enumerate(self.levels) if count), key=lambda j: kinds[j])
+        self._places = tuple(categories)
         self._groups: list[_Group] = []
         start, first = len(numbers), 0
         for count, own in sorted({kind for kind in kinds if kind[0]}):
@@ -240,7 +241,7 @@ class Mixed(Likelihood):
     def shares(self, parameters: Tensor) -> dict[int, Tensor]:
         """Place of each category in the table → (B, levels) probabilities."""
         each = [part for _, logits in self._logits(parameters) for part in logits.softmax(2).unbind(1)]
-        return dict(zip(self._categories.tolist(), each, strict=True))
+        return dict(zip(self._places, each, strict=True))
 
     def _expected(self, parameters: Tensor) -> Tensor:
         """(B, numbers + Σ levels) means of the numbers and probabilities of the levels, in the decoder's order."""

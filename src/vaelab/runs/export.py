@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaelab import storage
 from vaelab.arguments import check_count, check_kind
@@ -121,12 +121,12 @@ def _written(
     text = json.dumps(_description(trained, function, what, density), ensure_ascii=False)
     write = _write_onnx if chosen == "onnx" else _write_torch
     with torch.no_grad():
-        traced, compared = (_example(trained, function, rows) for rows in (_TRACED, _COMPARED))
+        example, compared = (_example(trained, function, rows) for rows in (_TRACED, _COMPARED))
         wanted = function(*compared)  # refuses what it cannot do, in its own words
         caveat = function.vae.likelihood.caveat(compared[0]) if what == "score" else None
         if caveat:
             warnings.warn(f"These are no log-densities: {caveat}.", VaelabWarning, stacklevel=4)
-        program = _traced(function, traced)
+        program = traced(function, example)
 
         def checked(temporary: Path) -> None:
             run = write(program, function, text, temporary)
@@ -209,8 +209,15 @@ def _conditions(conditioning: Conditioning, rows: int, source: torch.Generator) 
     return torch.stack(parts, -1)
 
 
-def _traced(function: Function, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    shapes = tuple({0: torch.export.Dim.AUTO} for _ in example)
+def traced(function: nn.Module, example: tuple[Tensor, ...], *, rows: bool = True) -> torch.export.ExportedProgram:
+    """Trace a function of tensors; with `rows` for any number of rows, else for as many as the example has.
+
+    Raises
+    ------
+    InputError
+        It has operations without a counterpart.
+    """
+    shapes = tuple({0: torch.export.Dim.AUTO} for _ in example) if rows else None
     with _quiet():
         made: torch.export.ExportedProgram = _refused(
             lambda: torch.export.export(function, example, dynamic_shapes=shapes, strict=False)

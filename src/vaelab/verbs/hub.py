@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vaelab.estimators.detector import VAEDetector
     from vaelab.estimators.saved import Rowwise
     from vaelab.estimators.sequence import SequenceVAE
+    from vaelab.runs import Trained
 
 _LOADED = [files.CONFIG, files.MODEL, files.RESULTS]
 _KEPT = ("estimator", "detector")  # sections of a config; that of the data may name folders of this machine
@@ -84,8 +85,8 @@ def from_hub(
     network: object = None,
     token: str | None = None,
     endpoint: str | None = None,
-) -> Rowwise | SequenceVAE | VAEDetector:
-    """Return the estimator that `push_to_hub` put on a hub; nothing that is loaded runs code.
+) -> Rowwise | SequenceVAE | VAEDetector | Trained:
+    """Return the estimator that `push_to_hub` put on a hub, as `load` does; nothing that is loaded runs code.
 
     Parameters
     ----------

@@ -208,7 +208,7 @@ def strips(rows: Sequence[Strip], *, across: int) -> Markup:
         wide = len(images) / across
         parts.append(
             f'<div class="strip"><span class="of" aria-hidden="true">{html.escape(label)}</span>'
-            f'<img src="{_address(tile(images, len(images)))}" alt="{html.escape(alt)}" '
+            f'<img src="{address(tile(images, len(images)))}" alt="{html.escape(alt)}" '
             f'style="width:{min(1.0, wide):.4%}"></div>'
         )
     return Markup(f'<div class="strips">{"".join(parts)}</div>')
@@ -244,13 +244,13 @@ def finite(values: Tensor) -> NDArray[np.float64]:
     return kept
 
 
-def _address(grid: NDArray[Any]) -> str:
-    """Return the data address of a grid of images."""
+def address(grid: NDArray[Any], *, lossless: bool | None = None) -> str:
+    """Return the data address of (H, W) or (H, W, 3) bytes; by default large pictures in colour lose a little."""
     from PIL import Image
 
     buffer = io.BytesIO()
     picture = Image.fromarray(grid)
-    if grid.ndim == 3 and grid.shape[0] > _LOSSLESS_SIDE:
+    if grid.ndim == 3 and not (grid.shape[0] <= _LOSSLESS_SIDE if lossless is None else lossless):
         picture.save(buffer, "JPEG", quality=88, subsampling=0)
         kind = "jpeg"
     else:

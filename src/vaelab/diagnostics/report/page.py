@@ -63,13 +63,15 @@ _BEARING = {
 WORDS = {"critical": "Critical", "warning": "Warning", "note": "Note", "good": "Good"}
 
 
-def render(diagnosis: Diagnosis) -> str:
+def render(diagnosis: Diagnosis, *, explorer: str = "") -> str:
     """Render a diagnosis as one self-contained HTML page.
 
     Parameters
     ----------
     diagnosis
         Any of its measures may be missing; what rests on them is left out.
+    explorer
+        Address of the page in which the model is moved about, if there is one.
 
     Returns
     -------
@@ -87,6 +89,7 @@ def render(diagnosis: Diagnosis) -> str:
         .render(
             **_verdicts(diagnosis),
             facts=_facts(diagnosis),
+            explorer=explorer,
             pictures=pictures,
             bearing=bearing,
             tables=tables(diagnosis),
