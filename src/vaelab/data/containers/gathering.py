@@ -115,7 +115,8 @@ def _read(X: Any, wanted: Wanted, memory_map: bool | None, path: Path | None) ->
     opened = kind.opens(X, wanted)
     if isinstance(opened, Whole):
         return opened.x[: wanted.rows], None if opened.y is None else opened.y[: wanted.rows]
-    x, y = spooled(opened, wanted.name, rows=wanted.rows, memory_map=memory_map, path=path)
+    in_file = memory_map if path is None else True
+    x, y = spooled(opened, wanted.name, rows=wanted.rows, memory_map=in_file, path=path)
     if kind.framework == "torch" and not hasattr(x, "blocks"):
         import torch
 

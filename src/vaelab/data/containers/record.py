@@ -23,7 +23,7 @@ class Wanted:
     key
         What in it holds the rows; None where there is no doubt.
     y
-        What in it holds the labels; True for those that come with the rows, False for none.
+        What in it holds the labels; True for those that come with the rows, False for none, None if there are any.
     rows
         How many of the first are read; None for all.
     image_size, grey
@@ -32,7 +32,7 @@ class Wanted:
 
     name: str = "X"
     key: str | None = None
-    y: str | bool = False
+    y: str | bool | None = False
     rows: int | None = None
     image_size: tuple[int, int] | None = None
     grey: bool | None = None

@@ -90,10 +90,10 @@ def label_name(names: Iterable[str], wanted: Wanted) -> str | None:
         if wanted.y not in names:
             raise InputError(f"no {wanted.y!r} in {wanted.name}", f"one of {_listed(names)}")
         return wanted.y
-    if not wanted.y:
+    if wanted.y is False:
         return None
     found = next((name for name in USUAL_LABELS if name in names), None)
-    if found is None:
+    if found is None and wanted.y:
         raise InputError(
             f"{wanted.name}, of which nothing is called a label",
             "a condition for every row",

@@ -41,7 +41,7 @@ def spooled(
     memory_map
         True puts them in a file, False in memory; None decides by `IN_MEMORY`.
     path
-        File that is written and kept; otherwise it has no name, and is gone when nothing reads it any more.
+        That file, which is kept; otherwise it has no name, and is gone when nothing reads it any more.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def spooled(
     arrays = _checked(opened, name, rows, labels)
     count = opened.rows if rows is None or opened.rows is None else min(rows, opened.rows)
     first: list[np.ndarray[Any, Any]] = []
-    size, most = 0, math.inf if memory_map is False else 0 if memory_map or path is not None else IN_MEMORY
+    size, most = 0, math.inf if memory_map is False else 0 if memory_map else IN_MEMORY
     x: np.ndarray[Any, Any] | MappedArray
     for array in arrays:
         first.append(array)

@@ -85,7 +85,9 @@ def _open_stored_matrix(x: Any, wanted: Wanted) -> Opened:
         places |= {f"{folder}/{name}": x[folder][name] for name in x[folder]} if folder in x else {}
     matrix, key = _chosen(places, wanted)
     index = x["var"].attrs.get("_index", "_index")
-    names = None if key.startswith("obsm/") or index not in x["var"] else tuple(map(str, _values(x["var"][index])))
+    names = (
+        None if key.startswith("obsm/") or index not in x["var"] else tuple(map(str, _column(x["var"], index, wanted)))
+    )
     return open_array(matrix if hasattr(matrix, "shape") else _by_rows(_Sparse(matrix)), wanted, y, names)
 
 
