@@ -318,6 +318,9 @@ ELSEWHERE = {  # where the loop is tested against a formula, or a network of one
     ("condition", "shared", "attention"),
     ("condition", "shared", "hidden"),
     ("schedule", "step", "every"),
+    ("augment", "flip", "share"),
+    ("augment", "own", "place"),
+    ("augment", "own", "make"),
     ("schedule", "plateau", "patience"),
 }
 AXES = (
@@ -331,6 +334,7 @@ AXES = (
     specs.KLSchedule,
     specs.Density,
     specs.Schedule,
+    specs.Augment,
 )
 
 

@@ -43,6 +43,7 @@ AXES = [
     specs.KLSchedule,
     specs.Density,
     specs.Schedule,
+    specs.Augment,
 ]
 
 

@@ -24,6 +24,7 @@ from vaelab.specs.penalties import (
 )
 from vaelab.specs.posteriors import Deterministic, Diagonal, Full, Isotropic, Posterior
 from vaelab.specs.settings import Settings
+from vaelab.training.augmentation import Augment, Flip
 from vaelab.training.settings import Compute, FitSettings, Halving, Plateau, Schedule
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "MMD",
     "RAE",
     "Adversarial",
+    "Augment",
     "Auto",
     "Category",
     "CodeNorm",
@@ -47,6 +49,7 @@ __all__ = [
     "Drop",
     "FitSettings",
     "Fixed",
+    "Flip",
     "Flow",
     "FlowMatching",
     "Full",

@@ -93,6 +93,8 @@ class Settings(Spec):
         trainings = [self.training, *(law.length for law in self.densities if isinstance(law, laws.Trained))]
         if not self.held_out and any(isinstance(each.schedule, Plateau) for each in trainings):
             raise ValueError("schedule='plateau' watches held-out rows; leave held_out above 0")
+        if any(each.augment is not None for each in trainings[1:]):
+            raise ValueError("augment for codes; it is for training, of rows")
         if self.condition is not None and self.condition.kind == "shared" and self.network.kind != "lstm":
             raise ValueError("condition='shared' is for network='lstm'; use condition='conditional'")
         tied = self.condition is not None and self.condition.kind == "tied"

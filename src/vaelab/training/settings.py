@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from vaelab.spec import Spec, Value
+from vaelab.training.augmentation import Augment
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 Accelerator = Literal["auto", "cpu", "gpu"]
@@ -77,6 +78,9 @@ class FitSettings(Spec):
         description="decay of a moving average of the weights, which the model ends with; none if left out",
     )
     keep_best: bool = Field(True, description="end with the weights best on held-out rows, where there are any")
+    augment: Augment | None = Field(
+        None, description="change training rows at random, anew at every step; held-out rows never; nothing if left out"
+    )
 
     def resolve(self, rows: int) -> Self:
         """Fill in the epochs: 2,000 to 10,000 steps, at least 5 epochs."""
