@@ -61,9 +61,12 @@ def test_columns_of_arrays(images):
     np.testing.assert_array_equal(x, PIXELS[:, 0])
     np.testing.assert_array_equal(y, Y)
     two = vectors.add_column("other", PIXELS[:, 1].astype(float).tolist())
-    with pytest.raises(InputError, match="'embedding', 'other', each of which is a row"):
+    with pytest.raises(InputError, match="'embedding', 'other', of which 'embedding' may be the row"):
         gather(two)
     np.testing.assert_array_equal(gather(two, key="other")[0], PIXELS[:, 1])
+    beside = vectors.add_column("age", list(range(30)))
+    with pytest.raises(InputError, match="'embedding', 'age', of which"):
+        gather(beside)
     with pytest.raises(InputError, match="key='none'; wanted one of embedding"):
         gather(two, key="none")
     with pytest.raises(InputError, match="rows differ in length"):

@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from vaelab.data.containers.record import USUAL_ROWS, Block, Opened, Wanted, Whole
-from vaelab.data.containers.samples import blocks_of, label_name
-from vaelab.data.images import EncodedImage, Preparation, decode
+from vaelab.data.containers.record import USUAL_LABELS, USUAL_ROWS, Block, Opened, Wanted, Whole
+from vaelab.data.containers.samples import blocks_of, label_name, pictures
+from vaelab.data.images import EncodedImage
 from vaelab.errors import InputError
 
 _AT_ONCE = 256  # rows to a block
+_ARRAYS = ("Array2D", "Array3D", "Array4D", "List", "LargeList", "Sequence")
 
 
 def open_table(x: Any, wanted: Wanted) -> Opened | Whole:
     """Read a data set: its column of images or arrays, or else the table that its columns make."""
     label = label_name(x.column_names, wanted)
-    key = wanted.key if wanted.key is not None else _rows_column(x, label)
+    key = wanted.key if wanted.key is not None else _rows_column(x, label, wanted.name)
     if key is None:
         frame = x.to_pandas()
         y = None if label is None else _names(x, label, frame[label].to_numpy())
@@ -29,9 +30,7 @@ def open_table(x: Any, wanted: Wanted) -> Opened | Whole:
     kept = x.select_columns([key] if label is None else [key, label])
 
     def blocks() -> Iterator[Block]:
-        done = 0
-        for rows, y in read(kept, key, label, wanted, done):
-            done += len(rows)
+        for rows, y in read(kept, key, label, wanted):
             yield Block(rows, None if label is None else _names(x, label, y))
 
     return Opened(blocks, len(x))
@@ -50,43 +49,39 @@ def refuse_several(x: Any, wanted: Wanted) -> Opened:
     )
 
 
-def _rows_column(x: Any, label: str | None) -> str | None:
-    """Return the column that is an image or an array in every row, if there is one."""
-    features = {name: type(feature).__name__ for name, feature in x.features.items() if name != label}
-    pictures = [name for name, kind in features.items() if kind == "Image"]
-    arrays = [name for name, kind in features.items() if kind in ("Array2D", "Array3D", "Array4D", "List", "Sequence")]
+def _rows_column(x: Any, label: str | None, name: str) -> str | None:
+    """Return the column that is an image or an array in every row, if there is one; others stand beside images only."""
+    features = {each: type(feature).__name__ for each, feature in x.features.items() if each != label}
+    pictures = [each for each, kind in features.items() if kind == "Image"]
+    arrays = [each for each, kind in features.items() if kind in _ARRAYS]
     found = pictures or arrays
-    if len(found) > 1:
-        usual = [name for name in USUAL_ROWS if name in found]
-        if not usual:
-            shown = ", ".join(map(repr, found))
-            raise InputError(
-                f"X with the columns {shown}, each of which is a row",
-                "one",
-                f"Name it: vaelab.data.gather(X, key={found[0]!r}).",
-            )
+    usual = [each for each in USUAL_ROWS if each in pictures]
+    if len(pictures) > 1 and usual:
         return usual[0]
+    beside = [] if pictures else [each for each in features if each not in (*arrays, *USUAL_LABELS)]
+    if len(found) > 1 or (found and beside):
+        got = f"{name} with the columns {', '.join(map(repr, [*found, *beside]))}, of which {found[0]!r} may be the row"
+        raise InputError(got, "one that is", f"Name it: vaelab.data.gather({name}, key={found[0]!r}).")
     return found[0] if found else None
 
 
-def _pictures(x: Any, key: str, label: str | None, wanted: Wanted, done: int) -> Iterator[tuple[Any, Any]]:
-    preparation = Preparation(size=wanted.image_size, grey=wanted.grey)
+def _pictures(x: Any, key: str, label: str | None, wanted: Wanted) -> Iterator[Block]:
+    done = 0
     for table in x.with_format("arrow").iter(batch_size=_AT_ONCE):
-        images = [
-            _encoded(value, f"row {done + place} of {wanted.name}")
-            for place, value in enumerate(table[key].to_pylist())
+        encoded = [
+            _encoded(value, f"row {place} of {wanted.name}")
+            for place, value in enumerate(table[key].to_pylist(), start=done)
         ]
-        done += len(images)
-        y = None if label is None else np.asarray(table[label].to_pylist())
-        yield decode(lambda images=images: images, len(images), preparation, source=wanted.name), y
+        done += len(encoded)
+        yield Block(pictures(encoded, wanted), None if label is None else np.asarray(table[label].to_pylist()))
 
 
-def _arrays(x: Any, key: str, label: str | None, wanted: Wanted, done: int) -> Iterator[tuple[Any, Any]]:
+def _arrays(x: Any, key: str, label: str | None, wanted: Wanted) -> Iterator[Block]:
     for batch in x.with_format("numpy").iter(batch_size=_AT_ONCE):
         rows = np.asarray(batch[key])
         if rows.dtype.kind == "O":
             raise InputError(f"column {key!r} of {wanted.name}, whose rows differ in length", "rows of one shape")
-        yield rows, None if label is None else np.asarray(batch[label])
+        yield Block(rows, None if label is None else np.asarray(batch[label]))
 
 
 def _encoded(value: Any, name: str) -> EncodedImage:

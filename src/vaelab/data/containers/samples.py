@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from vaelab.data.containers.record import USUAL_LABELS, Block, Wanted
-from vaelab.data.images import Preparation
+from vaelab.data.images import EncodedImage, Pixels, Preparation, decode
 from vaelab.errors import InputError
 
 _AT_ONCE = 256  # samples to a block
@@ -31,6 +31,12 @@ def blocks_of(samples: Iterable[Any], wanted: Wanted) -> Iterator[Block]:
                 raise uneven(wanted.name, row, done + place, rows[0].shape, rows[0].dtype)
         done += len(rows)
         yield Block(np.stack(rows), np.stack([np.asarray(y) for _, y in pairs]) if wanted.y else None)
+
+
+def pictures(images: Sequence[EncodedImage], wanted: Wanted) -> Pixels:
+    """Decode some images, as many as are in memory at once."""
+    preparation = Preparation(size=wanted.image_size, grey=wanted.grey)
+    return decode(lambda: images, len(images), preparation, source=wanted.name)
 
 
 def block_of(batch: Any, wanted: Wanted) -> Block:
@@ -123,7 +129,7 @@ def _as_array(value: Any, name: str, preparation: Preparation) -> np.ndarray[Any
         return preparation.apply(value)
     if isinstance(value, Tensor):
         value = value.detach().cpu()
-        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        return np.asarray(value.float() if value.dtype == torch.bfloat16 else value)
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -40,10 +40,8 @@ def _rows_at_once(x: Any) -> int:
     """Return how many rows are about `AT_ONCE` bytes: whole chunks, since a part of one costs as much to read."""
     row = max(1, int(np.prod(x.shape[1:])) * np.dtype(x.dtype).itemsize)
     step = max(1, AT_ONCE // row)
-    chunks = getattr(x, "chunks", None)
-    if not chunks or chunks[0] * row > _MOST_AT_ONCE:
-        return step
-    return max(1, step // int(chunks[0])) * int(chunks[0])
+    chunk = int((getattr(x, "chunks", None) or [1])[0])
+    return step if chunk * row > _MOST_AT_ONCE else max(1, step // chunk) * chunk
 
 
 def open_group(x: Any, wanted: Wanted) -> Opened:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from vaelab.data.containers.record import Block, Opened, Wanted
-from vaelab.data.containers.samples import blocks_of
-from vaelab.data.images import SUFFIXES, EncodedImage, Preparation, decode
+from vaelab.data.containers.samples import blocks_of, pictures
+from vaelab.data.images import SUFFIXES, EncodedImage, Pixels
 from vaelab.errors import InputError
 
 _AT_ONCE = 256  # samples to a block
@@ -115,10 +115,8 @@ def _text(sample: Sample, label: tuple[str, str | None], wanted: Wanted) -> str:
     return str(fields[field])
 
 
-def _pictures(contents: list[bytes], wanted: Wanted) -> np.ndarray[Any, Any]:
-    preparation = Preparation(size=wanted.image_size, grey=wanted.grey)
-    images = [EncodedImage(content, f"an image in {wanted.name}") for content in contents]
-    return decode(lambda: images, len(images), preparation, source=wanted.name)
+def _pictures(contents: list[bytes], wanted: Wanted) -> Pixels:
+    return pictures([EncodedImage(content, f"an image in {wanted.name}") for content in contents], wanted)
 
 
 def _arrays(contents: list[bytes], wanted: Wanted) -> np.ndarray[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, TensorDataset
 
@@ -61,7 +61,7 @@ def _in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
     plain = type(sampler) is SequentialSampler or (type(sampler) is RandomSampler and shuffled)
     if not plain or loader.batch_size is None or isinstance(loader.dataset, IterableDataset):
         return loader
-    if rows_of(loader.dataset) != len(sampler):
+    if rows_of(loader.dataset) != len(cast("Any", sampler)):
         return loader
     return DataLoader(
         loader.dataset,
