@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import vaelab
-from vaelab import ConditionalVAE, GaussianVAE, TwoStageVAE
+from vaelab import ConditionalVAE, GaussianVAE, TwoStageVAE, VAEDetector
 from vaelab.data import MappedArray, gather
 from vaelab.data.containers import spool
 from vaelab.errors import InputError
@@ -96,6 +96,18 @@ def test_other_verbs_read_them_too():
     )
     ours, theirs = vaelab.diagnose(fitted, X), vaelab.diagnose(fitted, Samples())
     assert [verdict.name for verdict in ours.verdicts] == [verdict.name for verdict in theirs.verdicts]
+
+
+@pytest.mark.parametrize("most", [spool.IN_MEMORY, 100])
+def test_gaps_in_a_container_are_filled(most, monkeypatch):
+    monkeypatch.setattr(spool, "IN_MEMORY", most)
+    gaps = X.copy()
+    gaps[3, 1] = np.nan
+    for likelihood in ("gaussian", "mixed"):
+        fitted = GaussianVAE(**BRIEF, likelihood=likelihood).fit(X)
+        filled = fitted.impute(Samples(gaps), k=5, random_state=0)
+        np.testing.assert_array_equal(np.asarray(filled), fitted.impute(gaps, k=5, random_state=0))
+        assert VAEDetector(GaussianVAE(**BRIEF)).fit(Samples()).predict(Samples()).shape == (200,)
 
 
 def test_a_failure_leaves_the_estimator_as_it_was():

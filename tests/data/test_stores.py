@@ -51,12 +51,20 @@ def zarr_group(path):
         array[:] = values
 
 
-def annotated():
-    anndata = pytest.importorskip("anndata")
+class AnnData:
+    """What an annotated matrix in memory has."""
+
+    __module__ = "anndata"
+
+    def __init__(self, x, obs, var, layers, obsm):
+        self.X, self.obs, self.var_names, self.layers, self.obsm = x, obs, var.index, layers, obsm
+
+
+def annotated(kind=AnnData):
     obs = pd.DataFrame({"kind": pd.Categorical(Y), "batch": np.arange(60) % 2}, index=[f"cell{i}" for i in range(60)])
     var = pd.DataFrame(index=[f"gene{i}" for i in range(4)])
     layers = {"counts": sparse.csr_matrix(COUNTS), "columns": sparse.csc_matrix(COUNTS)}
-    return anndata.AnnData(X, obs=obs, var=var, layers=layers, obsm={"X_pca": X[:, :2]})
+    return kind(X, obs=obs, var=var, layers=layers, obsm={"X_pca": X[:, :2]})
 
 
 def annotated_by_hand(path):
@@ -156,8 +164,12 @@ def test_an_annotated_matrix_and_its_columns(tmp_path):
         gather(cells, key="layers/none")
     with pytest.raises(InputError, match="Name one as y: 'kind', 'batch'"):
         ConditionalVAE(**BRIEF).fit(cells)
-    import anndata
 
+
+def test_annotated_matrices_as_their_package_writes_them(tmp_path):
+    anndata = pytest.importorskip("anndata")
+    cells = annotated(anndata.AnnData)
+    np.testing.assert_array_equal(gather(cells, key="layers/columns")[0], COUNTS)
     anndata.settings.allow_write_nullable_strings = True
     cells.write_h5ad(tmp_path / "cells.h5ad")
     cells.write_zarr(tmp_path / "cells.zarr")

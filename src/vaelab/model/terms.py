@@ -91,7 +91,7 @@ def variance_ratios_of(vae: VAE, batches: Batches, *, conditions: list[Tensor] |
         No rows.
     """
     device = next(vae.parameters()).device
-    # of one piece from the start: small tensors that are kept between large ones would keep their memory from the system
+    # filled in place: many small results between freed batches would keep the allocator from giving memory back
     ratios = torch.empty(len(batches), vae.latent_dim, dtype=torch.float64)
     with evaluating(vae):
         for rows, x, c, _ in blocks(batches.to(device), device):
