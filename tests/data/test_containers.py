@@ -110,6 +110,9 @@ def test_some_rows_of_what_has_no_end(tmp_path):
     assert len(y) == 80
     assert len(gather(WithoutLength(), rows=11)[0]) == 11
     assert len(gather(TensorDataset(torch.tensor(X)), rows=5)[0]) == 5
+    rows = (X[i] for i in range(37))
+    gather(rows, rows=11)
+    assert len(list(rows)) == 26  # none was taken beyond
     kept, _ = gather(Endless(), rows=50, path=tmp_path / "rows.npy")
     assert len(np.load(tmp_path / "rows.npy")) == len(kept) == 50
 
