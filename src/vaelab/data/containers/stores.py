@@ -38,9 +38,9 @@ def open_array(x: Any, wanted: Wanted, y: Any = None, columns: tuple[str, ...] |
 
 def _rows_at_once(x: Any) -> int:
     """Return how many rows are about `AT_ONCE` bytes: whole chunks, since a part of one costs as much to read."""
-    row = max(1, int(np.prod(x.shape[1:])) * np.dtype(x.dtype).itemsize)
-    step = max(1, AT_ONCE // row)
-    chunk = int((getattr(x, "chunks", None) or [1])[0])
+    row = int(max(1, int(np.prod(x.shape[1:])) * np.dtype(x.dtype).itemsize))
+    step: int = max(1, AT_ONCE // row)
+    chunk: int = int((getattr(x, "chunks", None) or [1])[0])
     return step if chunk * row > _MOST_AT_ONCE else max(1, step // chunk) * chunk
 
 
