@@ -295,6 +295,13 @@ SAYS = {
     "beta1": (0.0, {}, lambda run: tuple(p.tolist() for p in run.model.seen[2][2]), None, None),
     "weight_decay": (1e6, {}, lambda run: shrinks(run)[:2], None, [True, True]),
     "ema": (0.9, {}, lambda run: tuple(p.tolist() for p in run.model.parameters()), None, None),
+    "augment": (
+        lambda x: x + 100,
+        {},
+        lambda run: all(bool((x > 50).all()) for x, _, _ in run.model.seen),
+        False,
+        True,
+    ),
     "keep_best": (True, LOOSE, lambda run: run.ends_best, False, True),
     "precision": ("bf16-mixed", {}, lambda run: set(run.model.types), {(F32, F32)}, {(F32, torch.bfloat16)}),
     "compile": (True, {}, lambda run: run.compiled, [], [1]),
