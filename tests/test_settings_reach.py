@@ -342,6 +342,9 @@ ELSEWHERE = {  # where the loop is tested against a formula, or a network of one
     ("condition", "shared", "attention"),
     ("condition", "shared", "hidden"),
     ("schedule", "step", "every"),
+    ("augment", "flip", "share"),
+    ("augment", "own", "place"),
+    ("augment", "own", "make"),
     ("schedule", "plateau", "patience"),
 }
 AXES = (
@@ -358,6 +361,7 @@ AXES = (
     specs.adversaries.Adversary,
     specs.adversaries.CriticLoss,
     specs.adversaries.Smooth,
+    specs.Augment,
 )
 
 

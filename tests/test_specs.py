@@ -47,6 +47,7 @@ AXES = [
     specs.adversaries.Adversary,
     specs.adversaries.CriticLoss,
     specs.adversaries.Smooth,
+    specs.Augment,
 ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import NoneType
@@ -344,3 +344,13 @@ def unknown(names: Iterable[str], known: Iterable[str], *, of: str) -> tuple[str
     close = [each for name in names for each in difflib.get_close_matches(name, known, n=1)]
     remedy = f"Did you mean {', '.join(close)}?" if close else ""
     return f"{', '.join(names)}, which {of} does not have", f"some of {', '.join(known)}", remedy
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Return where a function can be imported from; empty for one that cannot, as a lambda."""
+    import sys
+
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    if module in ("", "__main__") or getattr(sys.modules.get(module), name, None) is not function:
+        return ""
+    return f"{module}:{name}"

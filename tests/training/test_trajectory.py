@@ -348,6 +348,13 @@ SAYS = {
     "beta1": (0.0, {}, lambda run: tuple(p.tolist() for p in run.model.seen[2][2]), None, None),
     "weight_decay": (1e6, {}, lambda run: shrinks(run)[:2], None, [True, True]),
     "ema": (0.9, {}, lambda run: tuple(p.tolist() for p in run.model.parameters()), None, None),
+    "augment": (
+        lambda x: x + 100,
+        {},
+        lambda run: all(bool((x > 50).all()) for x, _, _ in run.model.seen),
+        False,
+        True,
+    ),
     "keep_best": (True, LOOSE, lambda run: run.ends_best, False, True),
     "patience": (1, LOOSE, lambda run: len(run.history), 6, 5),
     "clip": (0.1, {}, lambda run: tuple(p.tolist() for p in run.model.parameters()), None, None),

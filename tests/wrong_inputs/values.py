@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 Values = Mapping[str, tuple[Callable[[], Any], bool]]
 
@@ -36,7 +36,14 @@ ROWS: Values = {
     "a function": (lambda: len, REFUSE),
     "a class": (lambda: np.ndarray, REFUSE),
     "a generator": (lambda: (row for row in X), REFUSE),
-    "a DataLoader": (lambda: DataLoader(TensorDataset(torch.tensor(X))), REFUSE),
+    "a DataLoader": (lambda: DataLoader(TensorDataset(torch.tensor(X))), MAY),
+    "a DataLoader of dictionaries": (lambda: DataLoader([{"a": row, "b": row} for row in X]), REFUSE),
+    "a DataLoader of rows of different lengths": (
+        lambda: DataLoader([np.zeros(1 + i % 2) for i in range(50)], batch_size=4),
+        REFUSE,
+    ),
+    "a TensorDataset without rows": (lambda: TensorDataset(torch.tensor(X[:0])), REFUSE),
+    "a Dataset without a length": (Dataset, REFUSE),
     "an empty list": (lambda: [], REFUSE),
     "no rows": (lambda: X[:0], REFUSE),
     "no columns": (lambda: X[:, :0], REFUSE),

@@ -64,7 +64,7 @@ def _given_rows(run: Path, trained: Trained, data: str, *, gaps: bool) -> Rows:
     if schema is None and gaps and facts.kind == "table":
         schema = Schema.of_numbers(facts.event_shape[0], facts.columns)
     source = runs.read_config(run).get("data", {})  # absent where an estimator saved the run
-    keys = ("home", "image_size", "grey", "label_column", "separator", "missing")
+    keys = ("home", "image_size", "grey", "label_column", "key", "separator", "missing")
     rows, columns = load_rows(data, **{key: source.get(key) for key in keys}, schema=schema)
     return arrange(rows, columns, trained.facts.columns, data)
 

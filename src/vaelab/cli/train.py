@@ -39,6 +39,7 @@ class Source(BaseModel):
     grey: bool | None = Field(None, description="make images grey, or colour")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="share of the rows to test on, where there is no split")
     label_column: str | None = Field(None, description="column of a table that holds labels, not data")
+    key: str | None = Field(None, description="which array of a store, or entry of tars, holds the rows")
     separator: str | None = Field(None, description="of the columns of a CSV file; left out: found out")
     missing: tuple[str, ...] = Field((), description="what stands for a missing entry of a CSV file, beside NA and ?")
     plain: bool = Field(False, description="also train a plain VAE (variance fixed at 1) and show its samples")
@@ -48,7 +49,7 @@ class Source(BaseModel):
     quiet: bool = Field(False, description="print the run's folder only")
 
 
-_DATA = ("data", "home", "image_size", "grey", "test_fraction", "label_column", "separator", "missing")
+_DATA = ("data", "home", "image_size", "grey", "test_fraction", "label_column", "key", "separator", "missing")
 _KEPT = (*_DATA, "plain", "track")
 _FIRST = ("preset", "baseline", "config", "schema", "resume")
 _GANS = "gan/"  # presets of baselines

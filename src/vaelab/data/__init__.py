@@ -6,6 +6,7 @@ from vaelab.data.checks import check_array
 from vaelab.data.column import TableColumn
 from vaelab.data.columns import ColumnReader, Schema
 from vaelab.data.conditions import Conditioning
+from vaelab.data.containers import gather
 from vaelab.data.dataset import Dataset, Split, TestSplit, TrainSplit
 from vaelab.data.manifolds import MANIFOLDS, Manifold, circles, s_curve, sphere, swiss_roll, torus
 from vaelab.data.mapped import MappedArray, Rows, blocks, content_hash
@@ -42,6 +43,7 @@ __all__ = [
     "circles",
     "content_hash",
     "from_arrays",
+    "gather",
     "load",
     "load_rows",
     "names",

@@ -35,22 +35,27 @@ _TRAIN = tuple(pattern.format(name) for name in ("x", "X", "images", "data") for
 
 def load_npy(path: Path, options: LoadOptions) -> Dataset:
     """Load one array of rows."""
-    options.refuse("a .npy file", "image_size", "grey", "label_column", *OF_TEXT)
+    options.refuse("a .npy file", "image_size", "grey", "label_column", "key", *OF_TEXT)
     mapped = options.memory_map if options.memory_map is not None else path.stat().st_size > MAP_FROM
     name = path.name
     if mapped:
         x = MappedArray(path)
-        check_shape(tuple(x.shape), name=name, min_rows=options.min_rows)
-        schema = options.schema
-        if schema is None and options.mixed and len(x.shape) == 2:
-            schema = Schema.of_numbers(x.shape[1])
-        check_finite(x, name=name, allow_nan=schema is not None, remedy=GAPS_REMEDY)
-        return assemble(x, options, name=path.stem, source=str(path), schema=schema)
-    (values,), schema = _rows([_read_npy(path)], [name], options)
+        return assemble(x, options, name=path.stem, source=str(path), schema=mapped_rows(x, name, options))
+    (values,), schema = checked_rows([_read_npy(path)], [name], options)
     return assemble(values, options, name=path.stem, source=str(path), schema=schema)
 
 
-def _rows(
+def mapped_rows(x: MappedArray, name: str, options: LoadOptions) -> Schema | None:
+    """Check rows that stay on disk; return the schema of a table whose gaps are kept."""
+    check_shape(tuple(x.shape), name=name, min_rows=options.min_rows)
+    schema = options.schema
+    if schema is None and options.mixed and len(x.shape) == 2:
+        schema = Schema.of_numbers(x.shape[1])
+    check_finite(x, name=name, allow_nan=schema is not None, remedy=GAPS_REMEDY)
+    return schema
+
+
+def checked_rows(
     parts: list[np.ndarray[Any, Any]], names: list[str], options: LoadOptions
 ) -> tuple[list[Tensor], Schema | None]:
     """Check the rows of one or two splits; where they are coded, by one schema."""
@@ -72,7 +77,7 @@ def load_npz(path: Path, options: LoadOptions) -> Dataset:
 
     ``x_train`` and ``x_test`` (or ``train_images`` and ``test_images``, and so on) are the splits.
     """
-    options.refuse("a .npz file", "image_size", "grey", "label_column", "memory_map", *OF_TEXT)
+    options.refuse("a .npz file", "image_size", "grey", "label_column", "memory_map", "key", *OF_TEXT)
     with _read_npz(path) as archive:
         keys = list(archive.files)
         train = next((key for key in _TRAIN if key in keys and key.replace("train", "test") in keys), None)
@@ -87,7 +92,7 @@ def load_npz(path: Path, options: LoadOptions) -> Dataset:
                 f"one called {', '.join(_X)}, or x_train and x_test",
             )
         read = [_member(archive, key, path) for key in names]
-        parts, schema = _rows(read, [f"{path.name}[{key!r}]" for key in names], options)
+        parts, schema = checked_rows(read, [f"{path.name}[{key!r}]" for key in names], options)
         values = [] if options.whole else [np.asarray(_member(archive, key, path)) for key in labels]
     if len(parts) == 2 and parts[0].shape[1:] != parts[1].shape[1:]:
         raise InputError(

@@ -49,6 +49,15 @@ def decoded(files: Sequence[Path], recipe: str, decode: Callable[[], Pixels]) ->
     return array
 
 
+def decoded_path(files: Sequence[Path], recipe: str) -> Path:
+    """Return where the rows of files that are too many for memory are kept; the files are known by size and time."""
+    digest = hashlib.sha256(f"{_VERSION} {recipe}".encode())
+    for path in files:
+        state = path.stat()
+        digest.update(f"{path.resolve()} {state.st_size} {state.st_mtime_ns} ".encode())
+    return cache_folder() / "decoded" / f"{digest.hexdigest()}.npy"
+
+
 def _key(files: Sequence[Path], recipe: str) -> str:
     digest = hashlib.sha256(f"{_VERSION} {recipe}".encode())
     for path in files:

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from vaelab.data.checks import check_dense, check_shape, complex_error, is_frame, plain_rows
+from vaelab.data.containers import kind_of
 from vaelab.data.frames import is_polars
 from vaelab.data.mapped import MappedArray
 from vaelab.errors import InputError
@@ -64,8 +65,9 @@ class Cells:
 
 
 def container_of(X: object) -> Container:
-    """Return what rows came in; all that is neither a tensor nor a data frame is turned into an array."""
-    if isinstance(X, Tensor):
+    """Return what rows came in; all that is neither of torch nor a data frame is turned into an array."""
+    kind = kind_of(X)
+    if isinstance(X, Tensor) or (kind is not None and kind.framework == "torch"):
         return "torch"
     return "polars" if is_polars(X) else "pandas" if is_frame(X) else "numpy"
 

@@ -6,13 +6,14 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vaelab.data.containers import opened_rows
 from vaelab.data.frames import is_polars, to_pandas
 from vaelab.data.mapped import MappedArray, Rows, blocks, tensor_dtype
 from vaelab.errors import InputError, VaelabWarning
@@ -73,11 +74,14 @@ def check_array(
 def plain_rows(x: Any, name: str = "X") -> Any:
     """Return what the caller has as an array, tensor or frame: masked entries as NaN, columns of a frame named by text.
 
+    Containers are read; rows of theirs that are too many for memory are a `MappedArray`.
+
     Raises
     ------
     InputError
         It is something else that holds rows, with the call that makes an array of it; or two columns have one name.
     """
+    x, _ = opened_rows(x, name=name)
     if isinstance(x, Tensor):
         return plain_tensor(x, name)
     if isinstance(x, np.ma.MaskedArray):
@@ -132,16 +136,8 @@ def _holder(x: Any, name: str) -> tuple[str, str]:
         return f"a path, {str(x)!r}", f"Read it: vaelab.data.load({str(x)!r}).train.x."
     if isinstance(x, Mapping):
         return "a dictionary", f"Use pandas.DataFrame({name})."
-    if module == "datasets":
-        return "a Hugging Face data set", f"Use {name}.to_pandas(), or numpy.stack({name}['image'])."
-    if isinstance(x, torch.utils.data.DataLoader):
-        return "a DataLoader", f"Use torch.cat([batch[0] for batch in {name}])."
-    if isinstance(x, torch.utils.data.Dataset):
-        return "a torch Dataset", f"Use torch.stack([row[0] for row in {name}])."
     if type(x).__name__ == "LazyFrame":
         return "a LazyFrame", f"Use {name}.collect()."
-    if isinstance(x, Iterator):
-        return f"a {type(x).__name__}", f"Use numpy.stack(list({name}))."
     if isinstance(x, list | tuple) and len(x) and isinstance(x[0], Mapping):
         return "a list of dictionaries", f"Use pandas.DataFrame({name})."
     if isinstance(x, np.ndarray) and x.dtype.names:

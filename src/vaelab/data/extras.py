@@ -8,7 +8,7 @@ from typing import Any, Literal
 from vaelab.errors import MissingExtraError
 
 
-def require(module: str, extra: Literal["download", "export"], purpose: str) -> Any:
+def require(module: str, extra: Literal["containers", "download", "export"], purpose: str) -> Any:
     """Import an optional module.
 
     Parameters

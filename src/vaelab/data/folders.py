@@ -10,12 +10,11 @@ from torch import Tensor
 
 from vaelab.data.assembly import assemble
 from vaelab.data.dataset import Dataset
-from vaelab.data.images import EncodedImage, Pixels, Preparation, decode
+from vaelab.data.images import SUFFIXES, EncodedImage, Pixels, Preparation, decode
 from vaelab.data.labels import count_classes
 from vaelab.data.options import OF_TEXT, LoadOptions
 from vaelab.errors import InputError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _TEST_NAMES = ("test", "validation", "valid", "val")
 
 
@@ -25,7 +24,7 @@ def load_image_folder(folder: Path, options: LoadOptions) -> Dataset:
     Sub-folders ``train`` and ``test`` (or ``validation``, ``valid``, ``val``) are the splits; without them the split is
     random. Where every image lies exactly one level below its split, the folders' names are the classes.
     """
-    options.refuse("a folder of images", "label_column", "memory_map", *OF_TEXT)
+    options.refuse("a folder of images", "label_column", "memory_map", "key", *OF_TEXT)
     train, test = find_images(folder), []
     held = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)
     roots = [folder] * len(train)

@@ -21,6 +21,9 @@ from vaelab.errors import InputError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+"""Of files that are images."""
+
 _GREY = frozenset({"1", "L", "LA", "La"})
 _DEEP = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _CHUNK = 1024

@@ -43,11 +43,11 @@ def tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
 class _File:
     """One read-only file, shared by all views of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
-        with path.open("rb") as file:
-            self.shape, self._source_dtype = _header(file, path)
-            self._offset = file.tell()
+        file.seek(0)
+        self.shape, self._source_dtype = _header(file, path)
+        self._offset = file.tell()
         dtype = tensor_dtype(self._source_dtype)
         if dtype is None:
             raise InputError(f"{path} with dtype {self._source_dtype}", "real numbers", "Save X.astype(float).")
@@ -56,11 +56,11 @@ class _File:
         size = self.shape[0] * self.row_bytes
         if not size:
             raise InputError(f"{path} with shape {self.shape}", "at least one row and one column")
-        found = path.stat().st_size - self._offset
+        found = os.fstat(file.fileno()).st_size - self._offset
         if found < size:
             raise _cut_off(path, f"{found:,}", f"{size:,}")
         # a bare descriptor, since reading at a position needs none of a file object, and processes can share it
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
 
     def gather(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -155,12 +155,20 @@ class MappedArray:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self._file = _File(Path(path))
+        with Path(path).open("rb") as file:
+            self._file = _File(Path(path), file)
         self._selection: np.ndarray[Any, Any] | None = None
+
+    @classmethod
+    def of_file(cls, file: BinaryIO, folder: Path) -> MappedArray:
+        """Return the rows of a file that has no name, in a folder; it is gone when nothing reads it any more."""
+        array = object.__new__(cls)
+        array._file, array._selection = _File(folder, file), None
+        return array
 
     @property
     def path(self) -> Path:
-        """The file behind it."""
+        """The file behind it, or, of one that has no name, the folder it is in."""
         return self._file.path
 
     @property
@@ -181,6 +189,9 @@ class MappedArray:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process by name: the file is opened again there."""
+        if self.path.is_dir():
+            got = f"rows in a file without a name, in {self.path}, for another process"
+            raise InputError(got, "a file that it can open", "Keep them: vaelab.data.gather(X, path='rows.npy').")
         return _reopen, (self.path, self._selection)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MappedArray:

@@ -150,7 +150,7 @@ def load_named(name: str, options: LoadOptions, *, home: Path | str | None, down
         The package for downloading is absent.
     """
     entry = NAMED[name]
-    options.refuse(f"the data set {name!r}", "label_column", "memory_map", *OF_TEXT)
+    options.refuse(f"the data set {name!r}", "label_column", "memory_map", "key", *OF_TEXT)
     expected = _ALIGNED if entry.crop is not None else None
     preparation = Preparation(expected, entry.crop, options.image_size or entry.size, options.grey)
     if not entry.folder:

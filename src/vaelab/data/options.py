@@ -29,7 +29,9 @@ class LoadOptions:
     label_column
         Column that holds the class.
     memory_map
-        True leaves a ``.npy`` file on disk, False reads it, None decides by its size.
+        True leaves rows of a ``.npy`` file or a store on disk, False reads them, None decides by their size.
+    key
+        What in a store or in the samples of tars holds the rows.
     whole
         Keep all rows in one piece and in the source's order, be there one of them only, read no labels, and pass over
         choices that mean nothing for the source.
@@ -49,6 +51,7 @@ class LoadOptions:
     seed: int = 0
     label_column: str | None = None
     memory_map: bool | None = None
+    key: str | None = None
     whole: bool = False
     mixed: bool | None = False
     columns: Mapping[str, ColumnReader] = field(default_factory=dict)

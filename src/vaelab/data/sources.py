@@ -12,6 +12,7 @@ from torch import Tensor
 from vaelab.arguments import check_count, check_kind, check_seed, check_share
 from vaelab.data.arrays import load_npy, load_npz
 from vaelab.data.columns import ColumnReader, Schema
+from vaelab.data.containers.files import is_zarr, load_hdf5, load_tars, load_zarr
 from vaelab.data.dataset import Dataset
 from vaelab.data.folders import find_images, load_image_folder
 from vaelab.data.mapped import Rows
@@ -27,6 +28,10 @@ _READERS: dict[str, Callable[[Path, LoadOptions], Dataset]] = {
     ".npz": load_npz,
     ".csv": load_csv,
     ".parquet": load_parquet,
+    ".h5": load_hdf5,
+    ".hdf5": load_hdf5,
+    ".h5ad": load_hdf5,
+    ".tar": load_tars,
 }
 
 
@@ -41,6 +46,7 @@ def load(
     seed: int = 0,
     label_column: str | None = None,
     memory_map: bool | None = None,
+    key: str | None = None,
     mixed: bool | None = False,
     columns: Mapping[str, ColumnReader] | None = None,
     separator: str | None = None,
@@ -51,8 +57,9 @@ def load(
     Parameters
     ----------
     name_or_path
-        One of `names`; or a folder of images (png, jpg, webp, bmp, gif, tif), a folder of parquet files, or a ``.npy``,
-        ``.npz``, ``.csv`` or ``.parquet`` file. A path that is spelt like a name needs a ``./`` in front.
+        One of `names`; or a folder of images (png, jpg, webp, bmp, gif, tif), of parquet files or of WebDataset tars;
+        a ``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.h5``, ``.h5ad`` or ``.tar`` file, or a Zarr folder. A path that
+        is spelt like a name needs a ``./`` in front.
     home
         Folder with a sub-folder per named data set; looked into before ``$VAELAB_DATA`` and the cache folder.
     download
@@ -64,9 +71,13 @@ def load(
     test_fraction, seed
         Share and seed of the random test split, for sources that bring no split of their own (digits: always a fifth).
     label_column
-        Column of a table or parquet file that holds the class.
+        Column of a table or parquet file that holds the class; of a store the array, of an annotated matrix the column
+        of ``obs``, of tars the entry or the field of ``.json``.
     memory_map
-        True leaves a ``.npy`` file on disk, False reads it into memory; None does so from 1 GB on.
+        True leaves a ``.npy`` file on disk, False reads it into memory; None does so from 1 GB on. Rows of stores and
+        tars are written to the cache folder once where they are more than 256 MB, or with True.
+    key
+        Which array of a store holds the rows, such as ``"layers/counts"``, or which entry of a sample in tars.
     mixed
         Keep columns of text and missing entries of a table, for ``likelihood="mixed"``; else they are refused. None
         codes a table that has any, and no other.
@@ -96,6 +107,7 @@ def load(
         seed,
         label_column,
         memory_map,
+        key=key,
         mixed=mixed,
         columns=columns or {},
         separator=separator,
@@ -116,6 +128,7 @@ def load_rows(
     grey: bool | None = None,
     label_column: str | None = None,
     memory_map: bool | None = None,
+    key: str | None = None,
     schema: Schema | None = None,
     separator: str | None = None,
     missing: Sequence[str] = (),
@@ -126,7 +139,7 @@ def load_rows(
 
     Parameters
     ----------
-    name_or_path, home, memory_map
+    name_or_path, home, memory_map, key
         As for `load`.
     image_size, grey
         As for `load`; passed over where the source holds no image files.
@@ -154,6 +167,7 @@ def load_rows(
         grey,
         label_column=label_column,
         memory_map=memory_map,
+        key=key,
         whole=True,
         schema=schema,
         separator=separator,
@@ -187,11 +201,16 @@ def _read(name_or_path: str | Path, options: LoadOptions, *, home: Path | str | 
 
 
 def _load_folder(folder: Path, options: LoadOptions) -> Dataset:
+    if is_zarr(folder):
+        return load_zarr(folder, options)
+    if any(folder.glob("*.tar")):
+        return load_tars(folder, options)
     if any(folder.glob("*.parquet")):
         return load_parquet(folder, options)
     if find_images(folder):
         return load_image_folder(folder, options)
-    raise InputError(f"{folder} with neither images nor parquet files", "a folder of png, jpg, … or .parquet files")
+    wanted = "a folder of png, jpg, …, .parquet or .tar files, or a Zarr folder"
+    raise InputError(f"{folder} with neither images nor parquet files", wanted)
 
 
 def _size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

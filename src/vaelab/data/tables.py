@@ -22,7 +22,7 @@ from vaelab.errors import InputError, VaelabWarning
 
 def load_csv(path: Path, options: LoadOptions) -> Dataset:
     """Load a table from text; the first line is data if it holds numbers only."""
-    options.refuse("a CSV file", "image_size", "grey", "memory_map")
+    options.refuse("a CSV file", "image_size", "grey", "memory_map", "key")
     frame, headless = read_csv(path, separator=options.separator, missing=options.missing)
     if headless:
         warnings.warn(
@@ -56,7 +56,7 @@ def load_parquet(path: Path, options: LoadOptions) -> Dataset:
     """
     import pandas
 
-    options.refuse("parquet files", "memory_map", *OF_TEXT)
+    options.refuse("parquet files", "memory_map", "key", *OF_TEXT)
     if path.is_dir():
         train, test = find_splits(path)
         if not (train and test):

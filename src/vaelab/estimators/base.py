@@ -12,40 +12,33 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaelab import runs
 from vaelab.arguments import check_count, check_draws, check_memory
-from vaelab.data import ColumnReader, Conditioning, Dataset, Schema, TestSplit, TrainSplit
+from vaelab.data import Conditioning, Dataset, MappedArray, Rows, Schema, TestSplit, TrainSplit
 from vaelab.data.cells import container_of
 from vaelab.data.checks import (
-    GAPS_REMEDY,
-    MIXED,
-    REMEDY,
-    all_numbers,
     check_array,
-    check_dense,
-    check_shape,
-    frame_values,
     is_frame,
-    plain_rows,
 )
+from vaelab.data.containers import opened_rows
 from vaelab.data.frames import polars_dtypes
 from vaelab.diagnostics.prune import Pruned
-from vaelab.errors import InputError, NotNumbersError, VaelabWarning
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.estimators.imputation import Completing
-from vaelab.estimators.specified import Specified, drawn_seed, seed_of, unchanged_by_failure
+from vaelab.estimators.reading import Reading
+from vaelab.estimators.specified import drawn_seed, seed_of, unchanged_by_failure
 from vaelab.runs.drawing import Draws
 from vaelab.runs.trained import Trained
-from vaelab.specs import Likelihood
 from vaelab.training.hooks import Callback, Hook
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 
-class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Specified):  # type: ignore[misc]
+class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Reading):  # type: ignore[misc]
     """What `GaussianVAE`, `ConditionalVAE` and `TwoStageVAE` do.
 
     Attributes
@@ -83,11 +76,13 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
         Parameters
         ----------
         X
-            (n, d) table or (n, C, H, W) images; numpy, torch, pandas, polars. With ``likelihood="mixed"`` a table may
-            have columns of text, booleans, dates or categories, and missing entries.
+            (n, d) table or (n, C, H, W) images; numpy, torch, pandas, polars, or a container that
+            `vaelab.data.gather` reads. With ``likelihood="mixed"`` a table may have columns of text, booleans, dates or
+            categories, and missing entries.
         y
             Conditions, for a conditional model: n classes (text, whole numbers or booleans), n floating-point numbers,
-            an (n, k) array or data frame of both, or n sequences (time, features). Not used by others.
+            an (n, k) array or data frame of both, or n sequences (time, features). Of a container: the name of what
+            holds them, or None for what comes with its rows. Not used by others.
         callbacks
             Functions of the record of each epoch, a dictionary: ``stage`` (its name begins with ``"stage one"`` or
             ``"stage two"``), ``epoch``, ``loss``, its terms, ``held_out_loss``, ``gamma``, ``seconds`` and others. True
@@ -103,29 +98,33 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
             hooks = self._hooks(callbacks)
             check_draws("score_draws", self.score_draws)
             settings = self.settings(seed_of(self.random_state))
-            x = self._validated(X, reset=True)
+            came = X
+            X, y = opened_rows(X, y, labelled=self.conditional)
+            x = self._rows(X, reset=True)
             conditioning = Conditioning.fit(_required(y)) if self.conditional else None
             c = None if conditioning is None else conditioning.to_net(y, len(x))
             data = self._joined(x, conditioning, c)
             self.trained_ = runs.train(data, settings, hooks=hooks)
-            self.trained_.facts.container, self.trained_.facts.dtypes = container_of(X), polars_dtypes(X)
+            container = container_of(X if is_frame(X) else came)
+            self.trained_.facts.container, self.trained_.facts.dtypes = container, polars_dtypes(X)
             self._describe()
         return self
 
     def as_dataset(self, X: Any, y: Any = None) -> Dataset:
         """Return rows and conditions, checked as in `transform`, as the training split of a data set."""
         check_is_fitted(self)
-        x = self._validated(X, reset=False)
+        X, y = opened_rows(X, y, labelled=self.conditional)
+        x = self._rows(X, reset=False)
         return self._joined(x, self.trained_.conditioning, self.trained_.conditions(y, len(x)))
 
-    def _joined(self, x: Tensor, conditioning: Conditioning | None, c: Tensor | None) -> Dataset:
+    def _joined(self, x: Rows, conditioning: Conditioning | None, c: Tensor | None) -> Dataset:
         labels = None if conditioning is None or c is None else conditioning.labels(c)
         names = getattr(self, "feature_names_in_", None)
         return Dataset(
             name="array",
-            kind="image" if x.ndim == 4 else "table",
+            kind="image" if len(x.shape) == 4 else "table",
             train=TrainSplit(x, labels, c),
-            test=TestSplit(x[:0]),
+            test=TestSplit(x.subset(torch.arange(0)) if isinstance(x, MappedArray) else x[:0]),
             columns=None if names is None else tuple(names),
             classes=None if conditioning is None else conditioning.classes,
             source="memory",
@@ -149,84 +148,14 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
     def _n_features_out(self) -> int:
         return int(self.trained_.settings.size)
 
-    def _chosen_columns(self, X: Any = None) -> Mapping[str, ColumnReader] | None:
-        """Return what columns are taken for, where a table is coded column by column; X, rows to train on, may decide.
-
-        Arrays with missing entries are refused unless they are asked for, as everywhere in scikit-learn.
-        """
-        try:
-            own = Likelihood.of(getattr(self, "likelihood", None) or "gaussian")
-        except InputError:  # said by `fit`
-            return None
-        if own.kind == "auto":
-            return {} if (is_frame(X) and not all_numbers(X)) or getattr(self, "schema_", None) is not None else None
-        return getattr(own, "columns", {}) if own.takes == "columns" else None
-
-    def _validated(self, X: Any, *, reset: bool) -> Tensor:
-        """Check X as scikit-learn does, then as vaelab does; return a CPU tensor."""
-        if reset:
-            self.schema_ = None
-        X = plain_rows(X)
-        columns = self._chosen_columns(X if reset else None)
-        if columns is not None:
-            return self._coded(X, columns, reset=reset)
-        if isinstance(X, Tensor):
-            X = check_array(X, min_rows=1, allow_nan=True).detach().cpu().numpy()
-        elif is_frame(X):
-            frame_values(X)  # names the columns that hold no numbers
-        elif isinstance(X, np.ndarray) and X.dtype.kind in "mM":
-            check_array(X)  # scikit-learn would count the nanoseconds
-        images = getattr(X, "ndim", 2) > 2
-        # images keep their dtype, since it says what their range is
-        try:
-            checked = validate_data(
-                self,
-                X,
-                reset=reset,
-                dtype=None if images else [np.float64, np.float32],
-                allow_nd=True,
-                ensure_all_finite=False,
-                ensure_min_samples=2 if reset else 1,
-            )
-        except TypeError as error:
-            if "feature name" in str(error).lower():  # scikit-learn's own words
-                raise
-            raise NotNumbersError(f"X with entries that are no numbers ({error})", "numbers") from error
-        except (ValueError, OverflowError) as error:
-            if "could not convert string" in str(error):
-                raise InputError(f"X with text ({error})", "numbers", f"Use {MIXED}, or drop those columns.") from error
-            check_array(X, min_rows=1, allow_nan=True)  # says it in vaelab's words, if it is not of names or columns
-            raise
-        x = check_array(checked, min_rows=2 if reset else 1, remedy=REMEDY if images else GAPS_REMEDY)
-        if not reset and tuple(x.shape[1:]) != self.trained_.facts.event_shape:
-            raise InputError(f"rows of shape {tuple(x.shape[1:])}", f"{self.trained_.facts.event_shape} as in fit")
-        if not reset:
-            self.trained_.scaling.check(x)
-        return x
-
-    def _coded(self, X: Any, columns: Mapping[str, ColumnReader], *, reset: bool) -> Tensor:
-        """Check a table with categories and gaps, and code it by the schema of fit."""
-        check_dense(X)
-        if not isinstance(X, Tensor | np.ndarray) and not is_frame(X):
-            X = np.array(X, dtype=object)
-        check_shape(tuple(X.shape), min_rows=2 if reset else 1)
-        if reset:
-            self.schema_ = Schema.fit(X, columns=columns)
-        assert self.schema_ is not None  # of a model for mixed tables
-        X = self.schema_.without_apart(X)
-        validate_data(self, X.numpy(force=True) if isinstance(X, Tensor) else X, reset=reset, skip_check_array=True)
-        return self.schema_.to_tensor(X)
-
     def fit_transform(self, X: Any, y: Any = None, *, callbacks: Sequence[Hook | Callback] = ()) -> Any:
         """Train, then encode the same rows."""
         return self.fit(X, y, callbacks=callbacks).transform(X, y if self.conditional else None)
 
     def transform(self, X: Any, y: Any = None) -> Any:
         """Encode: (n, latent_dim) posterior means, in X's floating dtype; y as in `fit`."""
-        check_is_fitted(self)
-        x = self._validated(X, reset=False)
-        c = self.trained_.conditions(y, len(x))
-        return self._floats(self.trained_.encode(x, c), x.dtype, as_torch=isinstance(X, Tensor))
+        x, c = self._both(X, y)
+        return self._floats(self.trained_.encode(x, c), x.dtype, as_torch=container_of(X) == "torch")
 
     def inverse_transform(self, Z: Any, y: Any = None) -> Any:
         """Decode (n, latent_dim) codes to decoder means, like X in fit; y as in `fit`."""
@@ -242,9 +171,9 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
     def reconstruct(self, X: Any, y: Any = None) -> Any:
         """Return the decoder means at the posterior means, like X in fit; y as in `fit`."""
         check_is_fitted(self)
-        x = self._validated(X, reset=False)
-        trained = self.trained_
-        return _indexed(trained.returned(trained.reconstruct(x, trained.conditions(y, len(x))), like=X), X)
+        X, y = opened_rows(X, y, labelled=self.conditional)
+        x, c = self._both(X, y)
+        return _indexed(self.trained_.returned(self.trained_.reconstruct(x, c), like=X), X)
 
     @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray[Any, Any]:
@@ -254,16 +183,14 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
         pixels in [0, 1]. With ``likelihood="mixed"`` it is of what was observed in a row: a density of its numbers
         times a probability of its levels, which compares models of the same rows.
         """
-        check_is_fitted(self)
-        x = self._validated(X, reset=False)
-        return self.trained_.bound(x, self.score_noise_, self.trained_.conditions(y, len(x))).cpu().numpy()
+        x, c = self._both(X, y)
+        return self.trained_.bound(x, self.score_noise_, c).cpu().numpy()
 
     @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
     def costs(self, X: Any, y: Any = None) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Divide minus `score_samples` of each row: nats of every entry, of the shape of X, and (n,) KL."""
-        check_is_fitted(self)
-        x = self._validated(X, reset=False)
-        entries, divergence = self.trained_.costs(x, self.score_noise_, self.trained_.conditions(y, len(x)))
+        x, c = self._both(X, y)
+        entries, divergence = self.trained_.costs(x, self.score_noise_, c)
         return entries.numpy(), divergence.numpy()
 
     @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
@@ -301,9 +228,8 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
         """
         check_is_fitted(self)
         check_draws("k", k)
-        x = self._validated(X, reset=False)
+        x, c = self._both(X, y)
         seed = seed_of(self.random_state if random_state is None else random_state)
-        c = self.trained_.conditions(y, len(x))
         return self.trained_.log_likelihood(x, c, k=k, density=density, seed=seed).numpy()
 
     def score(self, X: Any, y: Any = None) -> float:

@@ -16,6 +16,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from vaelab import runs
+from vaelab.data import MappedArray
 from vaelab.data.checks import check_dense, is_frame, plain_rows
 from vaelab.data.partition import partition
 from vaelab.errors import InputError, VaelabWarning
@@ -285,4 +286,6 @@ def _checked(model: object) -> Estimator:
 def _rows(X: Any, index: torch.Tensor) -> Any:
     if isinstance(X, torch.Tensor):
         return X[index.to(X.device)]
+    if isinstance(X, MappedArray):
+        return X.subset(index)
     return _safe_indexing(X if hasattr(X, "__getitem__") else np.asarray(X), index.numpy())

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.data import Schema
+from vaelab.data import MappedArray, Schema
 from vaelab.data.checks import check_dense, is_frame, plain_rows
+from vaelab.data.mapped import in_memory
 from vaelab.errors import InputError
 
 
@@ -44,6 +45,7 @@ def as_rows(X: Any) -> Any:
     """Return a tensor, an array or a frame of pandas."""
     check_dense(X)
     plain = plain_rows(X)
+    plain = in_memory(plain) if isinstance(plain, MappedArray) else plain
     if isinstance(plain, Tensor | np.ndarray) or is_frame(plain):
         return plain
     try:

@@ -13,9 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaelab.arguments import check_count, check_share, names_of
-from vaelab.data import Schema
+from vaelab.data import MappedArray, Schema
 from vaelab.data.checks import is_frame
+from vaelab.data.containers import opened_rows
 from vaelab.data.frames import is_polars
+from vaelab.data.mapped import in_memory
 from vaelab.errors import InputError
 from vaelab.estimators.gaps import as_mask, as_rows, blanked, gaps_of, painted, without
 from vaelab.estimators.specified import seed_of
@@ -51,6 +53,7 @@ class Completing:
     """
 
     if TYPE_CHECKING:
+        conditional: bool
         random_state: Any
         trained_: Trained
         schema_: Schema | None
@@ -222,6 +225,8 @@ class Completing:
         """Return what is asked, and what turns completed rows into the container of X."""
         check_is_fitted(self)
         check_count("k", k, most=_MOST_DRAWS)
+        X, y = opened_rows(X, y, labelled=self.conditional)
+        X = in_memory(X) if isinstance(X, MappedArray) else X
         x, back = self._with_gaps(X, mask)
         seed = seed_of(self.random_state if random_state is None else random_state)
         return Imputation(self.trained_, x, self.trained_.conditions(y, len(x)), k=int(k), seed=seed), back

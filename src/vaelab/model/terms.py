@@ -91,12 +91,13 @@ def variance_ratios_of(vae: VAE, batches: Batches, *, conditions: list[Tensor] |
         No rows.
     """
     device = next(vae.parameters()).device
-    ratios = []
+    # filled in place: many small results between freed batches would keep the allocator from giving memory back
+    ratios = torch.empty(len(batches), vae.latent_dim, dtype=torch.float64)
     with evaluating(vae):
-        for _, x, c, _ in blocks(batches.to(device), device):
-            ratios.append(variance_ratio(vae.encode(x, c), vae.prior(c)).expand(len(x), -1).double().cpu())
+        for rows, x, c, _ in blocks(batches.to(device), device):
+            ratios[rows] = variance_ratio(vae.encode(x, c), vae.prior(c)).expand(len(x), -1).double().cpu()
             if conditions is not None and c is not None:
                 conditions.append(c.cpu())
-    if not ratios:
+    if not len(ratios):
         raise InputError("no rows", "at least one row to count on")
-    return torch.cat(ratios)
+    return ratios

@@ -90,7 +90,7 @@ def data_of(source: Mapping[str, Any], *, home: Path | None = None, download: bo
     keys = ("image_size", "grey", "test_fraction", "label_column")
     options = {key: source[key] for key in keys} | {"mixed": source.get("mixed", False)}
     options["columns"] = {name: Column.of(value) for name, value in source.get("columns", {}).items()}
-    options |= {key: source[key] for key in ("separator", "missing") if source.get(key)}
+    options |= {key: source[key] for key in ("key", "separator", "missing") if source.get(key)}
     return load(source["data"], home=home or source["home"], download=download, **options)
 
 

@@ -25,6 +25,7 @@ from vaelab.specs.penalties import (
 )
 from vaelab.specs.posteriors import Deterministic, Diagonal, Full, Isotropic, Posterior
 from vaelab.specs.settings import Settings
+from vaelab.training.augmentation import Augment, Flip
 from vaelab.training.settings import Compute, FitSettings, Halving, Plateau, Schedule
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "RAE",
     "Adversarial",
     "Adversary",
+    "Augment",
     "Auto",
     "Category",
     "CodeNorm",
@@ -49,6 +51,7 @@ __all__ = [
     "Drop",
     "FitSettings",
     "Fixed",
+    "Flip",
     "Flow",
     "FlowMatching",
     "Full",

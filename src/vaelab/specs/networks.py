@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field
 
 from vaelab.errors import InputError
-from vaelab.spec import Value
+from vaelab.spec import Value, place_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -306,7 +306,7 @@ class Own(Network):
         if isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, nn.Module) for part in value):
             return cls(make=lambda shapes: copy.deepcopy(value))
         if callable(value) and not isinstance(value, nn.Module):
-            return cls(place=_place_of(value), make=value)
+            return cls(place=place_of(value), make=value)
         got = f"network of type {type(value).__name__}"
         raise InputError(got, "a name, a function of shapes, or a pair of modules (encoder, decoder)")
 
@@ -373,13 +373,3 @@ def _function_at(place: str) -> Callable[..., Any]:
         raise InputError(f"network={place!r}, which is no function", "a function of Shapes")
     function: Callable[..., Any] = found
     return function
-
-
-def _place_of(function: Callable[..., Any]) -> str:
-    """Return where a function can be imported from; empty for one that cannot, as a lambda."""
-    import sys
-
-    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
-    if module in ("", "__main__") or getattr(sys.modules.get(module), name, None) is not function:
-        return ""
-    return f"{module}:{name}"

@@ -103,6 +103,8 @@ class Settings(Spec):
         watching = next((each.watches for each in trainings if each.watches), None)
         if not self.held_out and watching:
             raise ValueError(f"{watching} watches held-out rows; leave held_out above 0")
+        if any(each.augment is not None for each in trainings[1:]):
+            raise ValueError("augment for codes; it is for training, of rows")
         if self.condition is not None and self.condition.kind == "shared" and self.network.kind != "lstm":
             raise ValueError("condition='shared' is for network='lstm'; use condition='conditional'")
         tied = self.condition is not None and self.condition.kind == "tied"

@@ -118,7 +118,7 @@ class _Training:
         if self.fabric.world_size > 1 and model.steps_before():
             raise InputError("several processes for a model with a critic", "one process")
         self.plan = Plan.of(train, settings, self.fabric.world_size)
-        self.feeder = Feeder(train, self.plan, self.fabric, model.noise_shape, seed)
+        self.feeder = Feeder(train, self.plan, self.fabric, model.noise_shape, seed, settings.augment)
         self.held_out = None if held_out is None else held_out.to(self.fabric.device)
         self.hooks = list(hooks) if self.fabric.is_global_zero else []
         self.factor = factor_of(settings, self.plan.steps_per_epoch)

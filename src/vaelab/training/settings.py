@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from vaelab.spec import Spec, Value
+from vaelab.training.augmentation import Augment
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 Accelerator = Literal["auto", "cpu", "gpu"]
@@ -87,6 +88,9 @@ class FitSettings(Spec):
     )
     accumulate: int = Field(
         1, ge=1, description="parts of a step's rows, passed one by one, whose gradients add up: memory is that of one"
+    )
+    augment: Augment | None = Field(
+        None, description="change training rows at random, anew at every step; held-out rows never; nothing if left out"
     )
 
     @property

@@ -5,7 +5,7 @@ Steps are gathered in chunks, between which terms are read, and a training stops
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import InputError
+from vaelab.training.augmentation import Augment
 from vaelab.training.settings import FitSettings
-from vaelab.training.streams import stream
+from vaelab.training.streams import forked, stream
 from vaelab.types import Batches
 
 if TYPE_CHECKING:
@@ -86,10 +87,20 @@ def chunks(plan: Plan, done: int) -> Iterator[Chunk]:
 class Feeder:
     """Rows and noise of every chunk, on the device, this process's share."""
 
-    def __init__(self, batches: Batches, plan: Plan, fabric: Fabric, noise_shape: tuple[int, ...], seed: int) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        plan: Plan,
+        fabric: Fabric,
+        noise_shape: tuple[int, ...],
+        seed: int,
+        augment: Augment | None = None,
+    ) -> None:
         self.plan, self.device, self.seed = plan, fabric.device, seed
         self.batches = batches.to(fabric.device)
-        self.noise_shape = noise_shape
+        self.noise_shape, self.augment, self.rank = noise_shape, augment, fabric.global_rank
+        if augment is not None:
+            augment.check(tuple(batches.event_shape))
         share = plan.batch_size // fabric.world_size
         self.share = slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
         self._order: tuple[int, Tensor] | None = None
@@ -107,12 +118,18 @@ class Feeder:
         size = (chunk.steps, self.plan.batch_size, *shape)
         return torch.randn(size, generator=generator, device=self.device)[:, self.share]
 
+    def _augmented(self, chunk: Chunk, xs: Sequence[Tensor]) -> Sequence[Tensor]:
+        if self.augment is None:
+            return xs
+        with forked(self.device, self.seed, "augment", chunk.epoch, chunk.first, self.rank):
+            return [self.augment(x) for x in xs]
+
     def steps(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
         """Return (x, c, noise) of each step."""
         rows = self._rows(chunk)
         taken = self._noise(chunk, "data", self.batches.noise_shape).reshape(rows.numel(), *self.batches.noise_shape)
         x, c = self.batches.take(rows.reshape(-1), taken)
-        xs = x.view(*rows.shape, *x.shape[1:]).unbind()
+        xs = self._augmented(chunk, x.view(*rows.shape, *x.shape[1:]).unbind())
         cs = [None] * chunk.steps if c is None else c.view(*rows.shape, *c.shape[1:]).unbind()
         noises = self._noise(chunk, "model", self.noise_shape).to(x.dtype).unbind()
         return zip(xs, cs, noises, strict=True)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from vaelab.arguments import check_seed
-from vaelab.data import Schema
+from vaelab.data import MappedArray, Schema
 from vaelab.data.checks import check_dense, is_frame, plain_rows
+from vaelab.data.mapped import in_memory
 from vaelab.data.marginals import grid_step
 from vaelab.diagnostics.table_comparison import TableColumnReading, TableComparison
 from vaelab.errors import InputError, VaelabWarning
@@ -91,7 +92,8 @@ def _checked(table: Any, name: str) -> Any:
     if table is None and name == "train":
         return None
     check_dense(table, name)
-    return plain_rows(table, name)
+    plain = plain_rows(table, name)
+    return in_memory(plain) if isinstance(plain, MappedArray) else plain
 
 
 def _in_common(tables: list[Any]) -> tuple[list[Any], tuple[str, ...]]:
