@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from vaelab.errors import MissingExtraError
+from vaelab.errors import InputError, MissingExtraError
 
 _TIMED = re.compile(r"(\w+)(?:\[(.*)\])?")
 _WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -40,13 +40,19 @@ def _spelled(dtype: Any) -> str:
     return f"{name}[{options}]" if options else name
 
 
-def to_pandas(frame: Any) -> Any:
-    """Return a polars DataFrame as one of pandas."""
+def to_pandas(frame: Any, name: str = "X") -> Any:
+    """Return a polars DataFrame as one of pandas.
+
+    Raises
+    ------
+    InputError
+        Whole numbers of 128 bits beyond those of 64, or objects of Python, of which polars knows nothing.
+    """
     import pandas
     import pyarrow
 
     polars = import_module("polars")
-
+    frame = _narrowed(polars, frame, name)
     times = [polars.col(name).cast(polars.Int64).cast(polars.Duration("ns")) for name in _of(frame, "Time")]
     decimals = [polars.col(name).cast(polars.Float64) for name in _of(frame, "Decimal")]
     nullable = {getattr(pyarrow, name)(): getattr(pandas, f"{_capital(name)}Dtype")() for name in _WHOLE}
@@ -55,6 +61,20 @@ def to_pandas(frame: Any) -> Any:
     out = table.to_pandas(types_mapper=nullable.get, date_as_object=False)
     levels = {name: frame.schema[name].categories.to_list() for name in _of(frame, "Enum")}  # which have an order
     return out.assign(**{name: out[name].cat.set_categories(own, ordered=True) for name, own in levels.items()})
+
+
+def _narrowed(polars: Any, frame: Any, name: str) -> Any:
+    """Return the frame with what no other library can read in dtypes that others have, where that says the same."""
+    objects = _of(frame, "Object")
+    if objects:
+        got, remedy = f"{name} with column(s) of Python objects: {', '.join(map(repr, objects))}", "Cast or drop them."
+        raise InputError(got, "numbers, text, booleans, dates or categories", remedy)
+    wide = [*_of(frame, "Int128"), *_of(frame, "UInt128")]
+    try:
+        return frame.with_columns(polars.col(column).cast(polars.Int64) for column in wide)
+    except polars.exceptions.InvalidOperationError as error:
+        got = f"{name} with whole numbers beyond 64 bits in {', '.join(map(repr, wide))}"
+        raise InputError(got, "smaller ones", "Cast them to text or floats.") from error
 
 
 def to_polars(frame: Any, dtypes: Mapping[str, str] | None = None) -> Any:
