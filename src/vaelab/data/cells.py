@@ -22,7 +22,10 @@ _UNKNOWN = "Make the column one of text or numbers, or leave it out of the table
 _NESTED = "Give each of its parts a column of its own, or leave it out of the table."
 _REMEDIES = dict.fromkeys(("ndarray", "list", "tuple", "dict", "set", "frozenset", "Series", "DataFrame"), _NESTED)
 _REMEDIES |= {"bytes": "Decode it to text, or leave it out of the table."}
-_REMEDIES |= {"Interval": "Make it text, or two columns of its ends.", "Period": "Make it dates: column.dt.to_timestamp()."}
+_REMEDIES |= {
+    "Interval": "Make it text, or two columns of its ends.",
+    "Period": "Make it dates: column.dt.to_timestamp().",
+}
 
 Level = str | int | float | bool
 """A value that a category may take; these are what a saved run can hold."""

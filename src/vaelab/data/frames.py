@@ -46,29 +46,27 @@ def to_pandas(frame: Any, name: str = "X") -> Any:
     Raises
     ------
     InputError
-        Whole numbers of 128 bits beyond those of 64, or objects of Python, of which polars knows nothing.
+        Whole numbers of 128 bits beyond those of 64.
     """
     import pandas
     import pyarrow
 
     polars = import_module("polars")
-    frame = _narrowed(polars, frame, name)
+    order, objects = frame.columns, {column: frame[column].to_list() for column in _of(frame, "Object")}
+    frame = _narrowed(polars, frame.drop(list(objects)), name)
     times = [polars.col(name).cast(polars.Int64).cast(polars.Duration("ns")) for name in _of(frame, "Time")]
     decimals = [polars.col(name).cast(polars.Float64) for name in _of(frame, "Decimal")]
     nullable = {getattr(pyarrow, name)(): getattr(pandas, f"{_capital(name)}Dtype")() for name in _WHOLE}
     nullable[pyarrow.bool_()] = pandas.BooleanDtype()
     table = frame.with_columns(*times, *decimals).to_arrow()
     out = table.to_pandas(types_mapper=nullable.get, date_as_object=False)
-    levels = {name: frame.schema[name].categories.to_list() for name in _of(frame, "Enum")}  # which have an order
-    return out.assign(**{name: out[name].cat.set_categories(own, ordered=True) for name, own in levels.items()})
+    levels = {each: frame.schema[each].categories.to_list() for each in _of(frame, "Enum")}  # which have an order
+    ordered = {column: out[column].cat.set_categories(own, ordered=True) for column, own in levels.items()}
+    return out.assign(**ordered, **objects)[order]
 
 
 def _narrowed(polars: Any, frame: Any, name: str) -> Any:
-    """Return the frame with what no other library can read in dtypes that others have, where that says the same."""
-    objects = _of(frame, "Object")
-    if objects:
-        got, remedy = f"{name} with column(s) of Python objects: {', '.join(map(repr, objects))}", "Cast or drop them."
-        raise InputError(got, "numbers, text, booleans, dates or categories", remedy)
+    """Return the frame with whole numbers of 128 bits, which Arrow does not know, as those of 64."""
     wide = [*_of(frame, "Int128"), *_of(frame, "UInt128")]
     try:
         return frame.with_columns(polars.col(column).cast(polars.Int64) for column in wide)

@@ -190,7 +190,7 @@ def read(model: object, X: object | None, y: object | None) -> tuple[Trained, Da
     folder = Path(model) if isinstance(model, str | Path) else None
     trained = trained_of(model)
     if X is None and folder is not None:
-        X = runs.data_of(runs.source_of(folder)[1])
+        X = runs.data_of_run(folder)
     if X is None:
         raise InputError("a model without rows", "rows to look at", "Pass those that it was fitted on.")
     if isinstance(X, Dataset):

@@ -55,8 +55,8 @@ class Continuation:
     kl_after: Mean
     gain: float
     nats: float
-    own: Mean = Mean(math.nan, math.nan)
-    share: float = math.nan
+    own: Mean
+    share: float
 
 
 def continuation(
@@ -157,7 +157,7 @@ def _fixed(likelihood: Likelihood) -> float | None:
 
 
 def _own(before: Tensor, after: Tensor, gamma: float | None, size: int, spread: float) -> tuple[Mean, float]:
-    """What the steps take off their objective per row, and how far below that of a constant it then is, nats.
+    """Return what the steps take off their objective per row, and how far below a constant's it then is, nats.
 
     Under a variance that follows the error this is ½ d log of the error, whose share of a row is linearised.
     """
