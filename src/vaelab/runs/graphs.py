@@ -109,16 +109,15 @@ def function_of(
     InputError
         Another `what`, no such density, one whose draws are no map of normals, or a score of a model that has none.
     """
+    if not isinstance(what, str) or what not in GRAPHS:
+        raise InputError(f"what={what!r}", f"one of {', '.join(GRAPHS)}")
     if what == "sample":
         return _sample(trained, density)
     if what == "score":
         return _score(trained, score_draws, exact=exact)
     if what == "encode":
         return _encode(trained, exact=exact)
-    makers = {"decode": _decode, "reconstruct": _reconstruct}
-    if what not in makers:
-        raise InputError(f"what={what!r}", f"one of {', '.join(GRAPHS)}")
-    return makers[what](trained)
+    return (_decode if what == "decode" else _reconstruct)(trained)
 
 
 def _encode(trained: Trained, *, exact: bool) -> Function:
