@@ -42,6 +42,8 @@ def reproduce(
     if not table:
         print("\n".join(f"{name:<22} {known.title} ({known.source})" for name, known in TABLES.items()))
         return
+    if inception is not None and not inception.is_file():
+        raise InputError(f"--inception {inception}", "the file of Inception's published weights")
     chosen: list[Table]
     if table == _EVERY:
         chosen = [known for known in TABLES.values() if scale in known.scales]

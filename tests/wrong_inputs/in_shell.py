@@ -156,7 +156,7 @@ _SECOND = {"reconstruct": ["x.csv"], "impute": ["x.csv"], "encode": ["x.csv"], "
 _MAY = {
     ("train", "--separator", "1"), ("train", "--home", "x.csv/inside"), ("train", "--label-column", ""),
     ("sample", "-o", "."), ("evaluate", "-o", ""), ("dimension", "--home", "x.csv"),
-    ("datasets", "--home", "x.csv/inside"), ("diagnose", "-o", ""),
+    ("datasets", "--home", "x.csv/inside"), ("reproduce", "--inception", "x.csv"), ("diagnose", "-o", ""),
 }  # fmt: skip
 
 
