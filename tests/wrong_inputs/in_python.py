@@ -212,7 +212,7 @@ def _counts() -> Iterator[tuple[str, Place]]:
     yield "data.load(image_size=)", lambda v: data_.load("digits", image_size=v)
 
 
-_OPEN = ("epochs", "batch_size", "context=", "image_size", "largest", "impute(draws")
+_OPEN = ("VAE(latent_dim", "epochs", "batch_size", "context=", "image_size", "largest", "impute(draws")
 """Arguments of which None is a default."""
 
 
