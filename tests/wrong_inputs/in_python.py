@@ -392,8 +392,8 @@ def cases() -> Iterator[Case]:
     yield from of_fitted.cases()
     yield from crossed(_rows(), ROWS, _taken)
     yield from crossed(_fitted_rows(), {**ROWS, **OTHER_ROWS}, _none_or_own)
-    yield from crossed(_given_rows(), {**ROWS, **OTHER_ROWS}, lambda p, n: n in _GAPS or n == "a frame of times")
-    yield from crossed(_sequences(), ROWS, lambda p, n: n in _SEQUENCE_ROWS or _no_prefix(p, n))
+    yield from crossed(_given_rows(), {**ROWS, **OTHER_ROWS}, _columns)
+    yield from crossed(_sequences(), ROWS, _sequence_may)
     yield from crossed(_conditions(), CONDITIONS, lambda p, n: "fit" not in p and n in _SMALL_CONDITIONS)
     yield from crossed(_counts(), COUNTS, _count_may)
     samples = ((p, c) for p, c in _counts() if "sample(" in p or "latent_dim" in p or "k=" in p or "steps" in p)
@@ -427,11 +427,17 @@ def _spec_may(place: str, name: str) -> bool:
 
 
 def _none_or_own(place: str, name: str) -> bool:
-    return name == "None" and "held_out=" in place  # none are held out
+    anew = place == "retrain(model, X)" and name in OTHER_ROWS  # an estimator is fitted to whatever comes
+    return anew or (name == "None" and "held_out=" in place)  # none are held out
 
 
-def _no_prefix(place: str, name: str) -> bool:
-    return "prefix" in place and name == "None"
+def _columns(place: str, name: str) -> bool:
+    return name in _GAPS or name == "a frame of times" or (".fit(" in place and name in OTHER_ROWS and name != "images")
+
+
+def _sequence_may(place: str, name: str) -> bool:
+    one = place == "SequenceVAE.fit(X)" and name == "one dimension"  # each is a sequence of one feature
+    return one or name in _SEQUENCE_ROWS or ("prefix" in place and name == "None")
 
 
 def _own_data(place: str, name: str) -> bool:
