@@ -1,5 +1,8 @@
 """Numbers, names and records that callers give: what each check takes, and what it says."""
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ import torch
 import vaelab
 from vaelab.arguments import check_count, check_kind, check_memory, check_number, check_seed, check_share, names_of
 from vaelab.diagnostics.neighbour_dimension import two_nn
-from vaelab.errors import InputError, NotNumbersError, VaelabWarning
+from vaelab.errors import InputError, NotNumbersError
 from vaelab.estimators import GaussianVAE, SequenceVAE, TwoStageVAE
 from vaelab.spec import from_yaml, plain_value
 from vaelab.verbs import Options
@@ -182,9 +185,17 @@ def test_a_seed_of_64_bits_is_one_everywhere(fitted):
         fitted.sample(2, random_state=True)
 
 
-def test_a_share_that_comes_to_no_row_is_said():
-    with pytest.warns(VaelabWarning, match=r"held_out=0\.001 of 120 rows is 0\.12 rows"):
-        GaussianVAE(2, network="mlp([4])", epochs=1, held_out=0.001, random_state=0).fit(X)
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.001, "0.12 rows, .*: none is set aside"), (0.03, "3.6 rows, .*: 10 are set aside"), (0.1, "")],
+)
+def test_a_share_that_comes_to_no_row_or_too_few_is_said(share, said):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        GaussianVAE(2, network="mlp([4])", epochs=1, held_out=share, random_state=0).fit(X)
+    of_shares = [str(one.message) for one in heard if "held_out=0" in str(one.message)]
+    assert bool(of_shares) == bool(said)
+    assert not said or re.search(f"held_out={share} of 120 rows is {said}", of_shares[0])
 
 
 def test_sets_in_other_units_are_refused_where_powers_of_distances_overflow():

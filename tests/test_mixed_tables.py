@@ -329,6 +329,11 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     main(["evaluate", "--real", "unseen.csv", "--fake", "fake.csv", "--train", "people.csv", "--html", "two.html"])
     assert "membership inference" in capsys.readouterr().out
     assert "real entries are missing" in (tmp_path / "two.html").read_text(encoding="utf-8")
+    pd.read_csv("fake.csv").drop(columns="height").to_csv("fewer.csv", index=False)
+    assert main(["evaluate", "--real", "unseen.csv", "--fake", "fewer.csv"]) == 0  # as `compare_tables` takes it
+    assert "left out                height: fake rows have no such columns" in capsys.readouterr().out
+    assert main(["evaluate", "--real", "fewer.csv", "--fake", "unseen.csv"]) == 2
+    assert "Compare tables of the same columns" in capsys.readouterr().err
     frame[["height", "age"]].dropna().to_csv("numbers.csv", index=False)
     main(["evaluate", "--real", "numbers.csv", "--fake", "numbers.csv", "--html", "numbers.html"])
     assert "2 columns" in (tmp_path / "numbers.html").read_text(encoding="utf-8")

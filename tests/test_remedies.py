@@ -170,7 +170,7 @@ def test_runs_trainings_and_conditional_models(tmp_path, monkeypatch):
     trained = runs.train(data, settings)
     assert recalibrate(trained, X).settings.likelihood.variance.kind == "profiled"
     runs.save(trained, tmp_path / "run", {"data": {"data": "points"}})
-    monkeypatch.setattr(runs, "data_of", lambda source: data)
+    monkeypatch.setattr(runs, "data_of_run", lambda folder: data)
     found = recalibrate(tmp_path / "run")
     assert isinstance(found, GaussianVAE)
     assert found.recalibrated_.rows == trained.facts.rows
@@ -228,7 +228,7 @@ def test_a_run_is_trained_again(tmp_path, monkeypatch):
     )
     trained = runs.train(data, settings)
     runs.save(trained, tmp_path / "run", {"data": {"data": "points"}})
-    monkeypatch.setattr(runs, "data_of", lambda source: data)
+    monkeypatch.setattr(runs, "data_of_run", lambda folder: data)
     found = retrain(tmp_path / "run", changes={"likelihood": "gaussian", "densities": ("gaussian",)})
     assert isinstance(found, TwoStageVAE)
     assert found.trained_.settings.network.hidden == (8,)

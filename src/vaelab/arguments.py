@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from vaelab.errors import InputError
 
@@ -65,6 +66,15 @@ def check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted:
     """Refuse what is not an instance of one of these classes."""
     if not isinstance(value, kinds):
         raise InputError(f"{name}={_shown(value)}", wanted, remedy)
+
+
+def check_path(value: object, wanted: str = "a file or folder to write") -> Path:
+    """Return a path; refuse what is none, and names that no system takes."""
+    check_kind("path", value, (str, os.PathLike), wanted)
+    text = os.fspath(cast("Any", value))
+    if not isinstance(text, str) or "\0" in text or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
+        raise InputError(f"path={_shown(text)}", wanted, "Names are text of at most 255 bytes, without a zero byte.")
+    return Path(text)
 
 
 def names_of(name: str, value: Any, kinds: tuple[type, ...] = (str,)) -> tuple[Any, ...]:

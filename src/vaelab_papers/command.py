@@ -47,6 +47,8 @@ def reproduce(
     if table == _THEOREMS or table in THEOREMS:
         _show(table, out)
         return
+    if inception is not None and not inception.is_file():
+        raise InputError(f"--inception {inception}", "the file of Inception's published weights")
     chosen: list[Table]
     if table == _EVERY:
         chosen = [known for known in TABLES.values() if scale in known.scales]

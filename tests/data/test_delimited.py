@@ -189,6 +189,29 @@ def test_wide_files_old_line_ends_blank_lines_and_quoted_ones(tmp_path):
     assert quoted["a"][0] == "two\nlines"
 
 
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (["0 days 00:00:05", "3 days 04:00:00.5", "-1 days +23:59:58", ""], [5.0, 273600.5, -2.0, np.nan]),
+        (["1 day", "2 days", "", "40 days"], [86400.0, 172800.0, np.nan, 3456000.0]),
+        (["PT5S", "P3DT4H", "", "P1D"], [5.0, 273600.0, np.nan, 86400.0]),
+    ],
+)
+def test_durations_are_durations(tmp_path, written, seconds):
+    frame, _, said = read(write(tmp_path / "x.csv", ["took,x", *(f"{word},{i}" for i, word in enumerate(written))]))
+    assert frame["took"].dtype.kind == "m"
+    np.testing.assert_allclose(frame["took"].dt.total_seconds(), seconds)
+    assert not said
+    frame.to_csv(tmp_path / "again.csv", index=False)
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "again.csv")[0], frame)
+
+
+@pytest.mark.parametrize("words", [["12:30:00", "08:15:00"], ["P", "P"], ["5 days", "soon"], ["1 days 5", "2 days 5"]])
+def test_what_only_looks_like_a_duration_stays_text(tmp_path, words):
+    frame, _, _ = read(write(tmp_path / "x.csv", ["a,x", *(f"{word},{i}" for i, word in enumerate(words * 30))]))
+    assert frame["a"].tolist() == words * 30
+
+
 def test_zero_bytes_are_no_text(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"a,b\n1,x\n" + b"2,\0\n" * 30)
     with pytest.raises(InputError, match="zero bytes"):

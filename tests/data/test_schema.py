@@ -11,7 +11,7 @@ import yaml
 from vaelab import specs
 from vaelab.data import Schema
 from vaelab.data.identifiers import Pattern
-from vaelab.data.schema_text import in_words
+from vaelab.data.schema_text import choices, in_words
 from vaelab.errors import InputError, MissingExtraError, VaelabWarning
 
 N = 60
@@ -112,6 +112,22 @@ def test_levels_have_the_order_that_is_said():
     assert schema.to_tensor(frame)[:3, 0].tolist() == [0, 2, 1]
     ages = Schema.fit(pd.DataFrame({"x": [30, 4, 100] * 20}), columns={"x": specs.Ordered()})
     assert ages.columns[0].levels == (4, 30, 100)
+
+
+def test_a_schema_in_words_keeps_levels_that_no_row_has():
+    frame = pd.DataFrame({"x": ["low", "high"] * 30, "y": COUNT, "z": [True] * N})
+    own = {"x": specs.Category(levels=("high", "low", "never"))}
+    schema = Schema.fit(frame, columns=own)
+    written = choices(schema.given)
+    assert written == {"x": {"kind": "category", "levels": ["high", "low", "never"]}, "y": "auto", "z": "category"}
+    again = Schema.fit(frame, columns={name: specs.Column.of(value) for name, value in written.items()})
+    assert again == schema
+    declared = pd.DataFrame({"x": pd.Categorical(["b", "a"] * 30, ["b", "a", "c"], ordered=True), "y": COUNT})
+    own = choices(Schema.fit(declared).given)
+    assert own["x"] == {"kind": "ordered", "levels": ["b", "a", "c"]}
+    for rows in (declared, declared.astype({"x": str})):  # also where a file keeps no declaration
+        found = Schema.fit(rows, columns={"x": specs.Column.of(own["x"])})
+        assert (found.columns[0].levels, found.columns[0].unseen) == (("b", "a", "c"), (2,))
 
 
 def test_columns_that_are_dropped_may_hold_anything_and_do_not_come_back():
@@ -262,6 +278,30 @@ def test_frames_of_polars_come_back_bit_for_bit():
     assert_frame_equal(full.select("u", "c", "t"), frame.select("u", "c", "t"))
     with pytest.raises(InputError, match=r"LazyFrame.*collect\(\)"):
         Schema.fit(frame.lazy())
+
+
+def test_whole_numbers_of_128_bits_and_objects_of_polars():
+    pl = pytest.importorskip("polars")
+    wide = pl.DataFrame(
+        {"n": pl.Series(COUNT, dtype=pl.Int128), "x": COUNT, "o": pl.Series([{1}] * N, dtype=pl.Object)}
+    )
+    schema = Schema.fit(wide, columns={"o": specs.Drop()})
+    assert schema.to_tensor(wide)[:, 0].tolist() == list(COUNT)
+    assert schema.columns[0].whole
+    with pytest.raises(InputError, match=r"'o' of X with values of kind set; .*a column of its own"):
+        Schema.fit(wide)
+    with pytest.raises(InputError, match="rows with whole numbers beyond 64 bits in 'n'"):
+        Schema.fit(wide.with_columns(pl.lit(2**70, dtype=pl.Int128).alias("n")), name="rows")
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [([1, 2], "column of its own"), ({"a": 1}, "column of its own"), (b"a", "Decode"), (pd.Interval(0, 1), "its ends")],
+)
+def test_cells_that_hold_no_single_value_are_refused_with_what_to_do(value, remedy):
+    frame = pd.DataFrame({"y": COUNT, "x": pd.Series([value] * N, dtype=object)})
+    with pytest.raises(InputError, match=f"column 'x' of X with values of kind .*{remedy}"):
+        Schema.fit(frame)
 
 
 def test_frames_of_polars_need_it_installed(monkeypatch):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaelab.data import ArrayBatches, MappedArray, MappedBatches, Ragged, Windows, split
 from vaelab.data.sequences import advance, context_of, is_sequence, latest_windows, target_rows
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabWarning
 from vaelab.model import VAE, Conditional, Gaussian, LearnedVariance
 from vaelab.nets import ConditionReader, LSTMDecoder, LSTMEncoder
 
@@ -92,6 +92,15 @@ def test_numbers_are_sequences_of_one_feature(given):
     assert read.offsets.tolist() == [0, 3, 5]
 
 
+def test_a_frame_is_said_to_hold_a_sequence_in_each_row():
+    wide = pd.DataFrame([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], columns=["a", "b", "c"])
+    with pytest.warns(VaelabWarning, match=r"2 rows of X .* of one feature and 3 steps\..*pass \[X\]"):
+        assert Ragged.of(wide).lengths.tolist() == [3, 3]
+    polars = pytest.importorskip("polars")
+    with pytest.warns(VaelabWarning, match="sequences of one feature"):
+        assert Ragged.of(polars.from_pandas(wide)).points.flatten().tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
 def test_a_full_array_is_read_without_a_copy():
     x = np.zeros((4, 3, 2), np.float32)
     points = Ragged.of(x).points
@@ -122,6 +131,9 @@ def with_value(value: float, *place: int) -> np.ndarray:
         ([np.array([["a", "b"]])], r"X\[0\] with dtype <U1"),
         (np.array([[["a"]]]), "X with dtype <U1"),
         ([pd.DataFrame({"a": [1.0], "b": [2.0]}), pd.DataFrame({"b": [1.0], "a": [2.0]})], "same columns in the same"),
+        (pd.DataFrame({"s": [[1.0, 2.0], [3.0]]}), r"column of sequences: list\(X\['its name'\]\)"),
+        (pd.DataFrame({"s": ["a", "b"]}), "a frame of numbers, whose rows are sequences"),
+        (pd.Series([[1.0, 2.0], [3.0]]), r"type Series.*list\(X\)"),
         ([], "X without a sequence"),
         ([1.0, 2.0], r"X as a list of float; .*use \[X\]"),
         ("abc", "X of type str"),

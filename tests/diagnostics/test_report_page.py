@@ -95,7 +95,7 @@ def measured(shape):
         manifold=off_manifold(vae, train, densities),
         generalisation=generalisation(vae, train, unseen),
         continuation=Continuation(
-            10, 5, Mean(2.0, 0.1), Mean(1.5, math.nan), Mean(1.0, 0.1), Mean(1.0, 0.1), 0.25, 3.0
+            10, 5, Mean(2.0, 0.1), Mean(1.5, math.nan), Mean(1.0, 0.1), Mean(1.0, 0.1), 0.25, 3.0, Mean(3.0, 0.1), 0.1
         ),
     )
     with torch.no_grad():

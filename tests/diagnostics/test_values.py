@@ -40,7 +40,7 @@ def measures(**changes):
         ),
         "optimality": SimpleNamespace(implied_gamma=0.8),
         "generalisation": SimpleNamespace(error_ratio=1.4, gap=Mean(2.0, 0.3)),
-        "continuation": SimpleNamespace(gain=0.15),
+        "continuation": SimpleNamespace(gain=0.15, own=Mean(0.5, 0.1), share=0.07),
         "aggregated": SimpleNamespace(matches={"prior": match}),
         "manifold": SimpleNamespace(holes=0.3, rates={"prior": 0.25}),
     }
@@ -73,6 +73,8 @@ WANTED = {
     "error_ratio": 1.4,
     "gap": 2 - 3 * 0.3,
     "gain": 0.15,
+    "gain_share": 0.07,
+    "gain_nats": 0.5 - 3 * 0.1,
     "structured": 2,
     "direction_gain": 5 / 20,
     "sampler_share": 0.2,

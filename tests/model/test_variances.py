@@ -364,6 +364,28 @@ def test_unseen_rows_set_a_variance_and_few_easy_ones_lower_it_a_little(diagonal
     assert float(gamma(Rows(few))) == pytest.approx(float(wanted), abs=0.1)
 
 
+@pytest.mark.parametrize("variance", [FixedVariance(1.0), ProfiledVariance()], ids=["fixed", "profiled"])
+def test_further_training_is_worth_something_to_what_has_only_begun(variance):
+    """`share` is what the steps add of all that the code is worth: much at the start, and little at the end."""
+    torch.manual_seed(0)
+    x = torch.randn(600, 2) @ torch.randn(2, 4) + 0.3 * torch.randn(600, 4)
+    vae = small_vae(4, 2).replace(likelihood=Gaussian(variance))
+    fit(vae, Rows(x[:400]), FitSettings(epochs=16, lr=1e-2), compute=Compute(accelerator="cpu"), seed=0)
+    fresh = continuation(vae, Rows(x[:400]), Rows(x[400:]), steps=400)
+    fit(vae, Rows(x[:400]), FitSettings(epochs=150, lr=1e-2), compute=Compute(accelerator="cpu"), seed=0)
+    done = continuation(vae, Rows(x[:400]), Rows(x[400:]), steps=400)
+    assert fresh.share > 0.04
+    assert abs(done.share) < 0.03
+    # by hand: under a fixed variance half the fall of the error, and that of the KL
+    fall = fresh.error_before.value - fresh.error_after.value, fresh.kl_before.value - fresh.kl_after.value
+    wanted = 0.5 * fall[0] + fall[1] if isinstance(variance, FixedVariance) else fresh.nats
+    assert fresh.own.value == pytest.approx(wanted)
+    spread = float((x[400:] - x[400:].mean(0)).square().sum(1).mean())
+    logs = 2 * math.log(spread / done.error_after.value), 0.5 * (spread - done.error_after.value)
+    worth = logs[isinstance(variance, FixedVariance)] - done.kl_after.value
+    assert done.share == pytest.approx(done.own.value / worth, rel=1e-4)
+
+
 def test_further_training_does_not_start_again():
     """`continuation` of a model that was trained from a low start is that of the same one without."""
     torch.manual_seed(0)

@@ -351,6 +351,21 @@ def test_a_folder_is_held_by_one_process_and_not_by_a_dead_one(tmp_path, monkeyp
         assert not any((tmp_path / "run").iterdir())
 
 
+def test_of_two_trainings_into_one_folder_one_is_refused(tmp_path):
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",", header="a,b,c", comments="")
+    short = ["--network", "mlp([8])", "--epochs", "20", "--densities", "gaussian", "--latent-dim", "2", "--quiet"]
+    script = f"from vaelab.cli import main; raise SystemExit(main({['train', 'x.csv', *short, '--name', 'run']!r}))"
+    both = [
+        subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [each.communicate()[1] for each in both]
+    assert sorted(each.returncode for each in both) == [0, 2]
+    refused = said[0] if both[0].returncode else said[1]
+    assert "another process writes" in refused or "which is not empty" in refused
+    assert runs.read_run(tmp_path / "runs" / "run").sample(2).isfinite().all()
+
+
 @pytest.mark.parametrize("events", [1, 4, *(pytest.param(n, marks=pytest.mark.campaign) for n in (2, 6))])
 def test_a_run_that_is_killed_at_a_file_event_goes_on_or_starts_anew(tmp_path, events):
     """Killed before the rename of its n-th file; what was written under a temporary name is swept away."""

@@ -175,3 +175,12 @@ def test_the_shell_draws_as_python_does(tmp_path, rows, capsys):
     split = trained.conditioned(runs.data_of(runs.source_of(tmp_path / "run")[1])).train
     how = Draws(temperature=0.5, rejection=rejection_of(trained, split), seed=3)
     np.testing.assert_array_equal(np.load(drawn), trained.sample(30, how=how).numpy())
+
+    # of other rows in that place it is not known where the manifold is
+    np.savetxt(table, rows[::-1] + 1, delimiter=",", header="a,b,c", comments="")
+    assert main(["sample", run, "-n", "30", "-o", drawn, "--temperature", "0.5", "--on-manifold"]) == 2
+    assert "table.csv, whose rows are not those that" in capsys.readouterr().err
+    assert main(["evaluate", run, "--metrics", "energy", "--draws", "2", "--on-manifold", "--quiet"]) == 2
+    assert "wanted those of its training" in capsys.readouterr().err
+    with pytest.warns(VaelabWarning, match=r"table\.csv, .*: the data were changed since"):
+        assert main(["reconstruct", run, "-o", drawn]) == 0

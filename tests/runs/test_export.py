@@ -17,7 +17,7 @@ from vaelab import specs
 from vaelab.cli import main
 from vaelab.data import Scaling
 from vaelab.data.normal import cdf, quantile
-from vaelab.data.units import Units
+from vaelab.data.units import Ties, Units
 from vaelab.errors import InputError, MissingExtraError, VaelabError
 from vaelab.latent import PriorDensity, SecondStage
 from vaelab.latent.flow_matching import build_flow_matching
@@ -170,6 +170,35 @@ def test_units_are_those_of_the_scaling(mixed):
     assert_close(units.log_volume(far), scaling.log_volume_of(far))
     z = 2 * torch.randn(300, rows.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert_close(units.from_net(z), scaling.from_net(z))
+
+
+def test_what_other_columns_determine_is_set_in_the_file_too(tmp_path):
+    source = np.random.default_rng(5)
+    frame = pd.DataFrame({"net": source.normal(size=400).round(2), "tax": source.gamma(2, size=400).round(2)})
+    frame["code"] = source.choice([3, 7, 20], 400)
+    frame["name"] = frame["code"].map({3: "low", 7: "mid", 20: "top"})
+    frame["total"] = (frame["net"] + frame["tax"]).round(2)
+    frame["twice"] = 2 * frame["total"]
+    frame.loc[::9, "tax"] = np.nan
+    frame.loc[::9, ["total", "twice"]] = np.nan
+    model = vaelab.GaussianVAE(**SHORT, likelihood="mixed").fit(frame)
+    schema = model.schema_
+    assert sum(column.tie is not None for column in schema.columns) == 3
+    coded = schema.to_tensor(frame)
+    coded[:50] += 0.37  # values that no row of the training has, and gaps among them
+    assert_close(Ties(schema)(coded), schema.tied(coded), rtol=0, atol=1e-12, equal_nan=True)
+
+    function = function_of(model.trained_, "sample")
+    noise = torch.randn(300, *function.inputs[0].shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        drawn = function(noise)
+    assert_close(drawn, schema.tied(drawn), rtol=0, atol=0)
+    assert_close(drawn[:, 0] + drawn[:, 1], drawn[:, 4], rtol=0, atol=1e-9)
+    pytest.importorskip("onnxruntime")
+    model.export(tmp_path / "m.onnx", "sample")
+    found = run(tmp_path / "m.onnx", noise)
+    assert_close(found, schema.tied(found), rtol=0, atol=1e-9)
+    assert float((found - drawn).abs().gt(1e-6).double().mean()) < 0.05  # rounding decides between a few
 
 
 def test_the_normal_law_from_elementary_operations():

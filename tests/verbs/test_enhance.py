@@ -180,7 +180,7 @@ def test_a_training_and_its_folder_give_the_same(estimator, tmp_path, monkeypatc
     found = enhance(model.trained_, X, densities=FAST, samples=200)
     assert found.sample(3).shape == (3, 3)
     runs.save(model.trained_, tmp_path / "run", {"data": {"data": "ring"}})
-    monkeypatch.setattr(runs, "data_of", lambda source: from_arrays(X))
+    monkeypatch.setattr(runs, "data_of_run", lambda folder: from_arrays(X))
     own = enhance(tmp_path / "run", densities=FAST, samples=200)
     own.save(tmp_path / "better")
     assert runs.read_config(tmp_path / "better")["data"] == {"data": "ring"}

@@ -81,7 +81,7 @@ def test_a_run_brings_the_rows_that_it_was_trained_on(tmp_path, monkeypatch):
     )
     trained = runs.train(data, settings)
     runs.save(trained, tmp_path / "run", {"data": {"data": "points"}})
-    monkeypatch.setattr(runs, "data_of", lambda source: data)
+    monkeypatch.setattr(runs, "data_of_run", lambda folder: data)
     subject = subject_of(tmp_path / "run")
     kept, _ = hold_out(trained.batches_of(data.train), settings)
     assert len(subject.batches) == trained.facts.rows == 48

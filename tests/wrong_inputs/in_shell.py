@@ -33,13 +33,15 @@ GOOD: Mapping[str, Sequence[str]] = {
     "impute": ["mixed", "gaps.csv", "-o", "out.csv"],
     "encode": ["run", "x.csv", "-o", "out.npy"],
     "evaluate": ["--real", "x.csv", "--fake", "x.csv", "--quiet"],
+    "score": ["run", "x.csv", "-o", "out.csv"],
+    "export": ["run", "m.pt2"],
     "diagnose": ["run", "--rows", "100", "--quiet", "-o", "out.html"],
     "explore": ["run", "--rows", "10", "-o", "out.html"],
     "enhance": ["run", "--rows", "100", "--quiet", "-o", "better", "--densities", "gaussian"],
     "dimension": ["run"],
     "info": ["run"],
     "datasets": [],
-    "reproduce": [],
+    "reproduce": ["zheng/table1", "--scale", "smoke"],
 }
 """Commands that work, or nearly; a case changes one thing."""
 
@@ -57,9 +59,9 @@ FLAGS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "--held-out": ("1", "-0.5", "nan", "half", ""),
         "--seed": _SEEDS,
         "--network": (*_NAMES, "mlp([0])", "mlp([-1])", "infogan", "nowhere:Networks", "os:system"),
-        "--likelihood": (*_NAMES, "gaussian(fixed(-1))", "logistic_mixture", "bernoulli"),
+        "--likelihood": (*_NAMES, "gaussian(fixed(-1))", "logistic_mixture", "bernoulli", "mixed(ties=nonesuch)"),
         "--posterior": _NAMES,
-        "--penalties": (*_NAMES, "kl(-1)", "kl(nan)", "kl(.inf)"),
+        "--penalties": (*_NAMES, "kl(-1)", "kl(nan)", "kl(.inf)", "kl(schedule=nonesuch)", "kl(schedule=rising(0))"),
         "--densities": (*_NAMES, "mixture(0)", "mixture(99999999)"),
         "--training.schedule": _NAMES,
         "--training.nonesuch": ("1",),
@@ -79,9 +81,19 @@ FLAGS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "-o": _PATHS,
         "--density": _NAMES,
         "--condition": ("a", "nan"),
+        "--temperature": ("0", "-1", "nan", "inf", "warm", ""),
+        "--balance": ("nonesuch", "a", ""),
         "--seed": _SEEDS,
         "--nonesuch": ("1",),
     },
+    "score": {
+        "-n": _COUNTS,
+        "-o": _PATHS,
+        "--false-alarms": ("0", "1", "-0.1", "nan", "many", ""),
+        "--rule": _NAMES,
+        "--calibrate": ("missing.csv", "narrow.csv", "run", "bad.yaml", "gaps.csv"),
+    },
+    "export": {"--what": _NAMES, "--density": (*_NAMES, "mixture"), "--nonesuch": ("1",)},
     "reconstruct": {"-n": _COUNTS, "-o": _PATHS},
     "impute": {"-n": _COUNTS, "-o": _PATHS, "--draws": _COUNTS, "--k": _COUNTS, "--seed": _SEEDS},
     "encode": {"-n": _COUNTS, "-o": _PATHS},
@@ -129,16 +141,24 @@ FLAGS: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "info": {"--nonesuch": ("1",)},
     "datasets": {"--home": ("x.csv/inside",), "--nonesuch": ("1",)},
-    "reproduce": {"--data": ("nonesuch",), "--scale": ("nonesuch",)},
+    "reproduce": {
+        "--data": ("nonesuch",),
+        "--scale": ("nonesuch", "", "3"),
+        "--processes": _COUNTS,
+        "--inception": ("missing.pth", "x.csv"),
+        "-o": ("x.csv", "x.csv/inside"),
+    },
 }
 
 # what means a folder of a run for these verbs
 _RUNS = ("", "missing", "x.csv", "empty", ".", "broken", "foreign", "a\x00b", "run/config.yaml")
+# what they want beside it
+_SECOND = {"reconstruct": ["x.csv"], "impute": ["x.csv"], "encode": ["x.csv"], "score": ["x.csv"], "export": ["m.pt2"]}
 # what they may also do with a value that looks odd
 _MAY = {
     ("train", "--separator", "1"), ("train", "--home", "x.csv/inside"), ("train", "--label-column", ""),
     ("sample", "-o", "."), ("evaluate", "-o", ""), ("dimension", "--home", "x.csv"),
-    ("datasets", "--home", "x.csv/inside"), ("diagnose", "-o", ""),
+    ("datasets", "--home", "x.csv/inside"), ("reproduce", "--inception", "x.csv"), ("diagnose", "-o", ""),
 }  # fmt: skip
 
 
@@ -207,22 +227,16 @@ def cases() -> Iterator[Case]:
             bare = [verb, *_with(verb, flag, "")[1:-1]]
             switch = flag in ("--penalties", "--densities", "--metrics", "--protocol", "--condition")
             yield Case(f"vaelab {verb} {flag} without a value", lambda words=bare: _ran(words), may=switch)
-    for verb in (
-        "sample",
-        "reconstruct",
-        "impute",
-        "encode",
-        "evaluate",
-        "diagnose",
-        "explore",
-        "enhance",
-        "info",
-        "dimension",
-    ):
+    for path in _PATHS:
+        yield Case(f"vaelab export run {path!r}", lambda words=["export", "run", path]: _ran(words))
+    for table in ("nonesuch", "zheng/table99", "zheng/", "ALL"):
+        yield Case(f"vaelab reproduce {table!r}", lambda words=["reproduce", table]: _ran(words))
+    for verb in ("sample", "reconstruct", "impute", "encode", "evaluate", "diagnose", "explore", "enhance", "info",
+                 "dimension", "score", "export"):  # fmt: skip
         for run in _RUNS:
             if verb == "dimension" and run == "x.csv":  # data that it trains on
                 continue
-            words = [verb, run, *(["x.csv"] if verb in ("reconstruct", "impute", "encode") else [])]
+            words = [verb, run, *_SECOND.get(verb, [])]
             yield Case(f"vaelab {verb} RUN={run!r}", lambda words=words: _ran(words))
     for verb in VERBS:
         yield Case(f"vaelab {verb} with too many words", lambda words=[verb, "a", "b", "c", "d"]: _ran(words))

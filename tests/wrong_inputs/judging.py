@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-LONGEST = 10.0  # seconds that a refusal or a right answer may take
-_PATIENCE = 25  # seconds after which a case is broken off
+LONGEST = 10.0  # seconds of the processor that a refusal or a right answer may take, however busy the machine is
+_PATIENCE, _STILL = 25, 120  # seconds after which a case is broken off: of the processor, and where nothing is done
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def dealt(cases: Iterable[Case], part: int, number: int) -> list[Case]:
 
 def judged(case: Case, refusals: tuple[type[BaseException], ...]) -> Outcome:
     """Make the call."""
-    start = time.perf_counter()
+    start = time.process_time()
     kind, said = "", ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -81,7 +81,7 @@ def judged(case: Case, refusals: tuple[type[BaseException], ...]) -> Outcome:
                 kind = "refused"
         else:
             kind, said = ("handled", "") if case.may and finite(found) else ("silent", repr(found)[:200])
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     return Outcome(case, "slow", f"{seconds:.0f} s, {kind} {said}") if seconds > LONGEST else Outcome(case, kind, said)
 
 
@@ -96,13 +96,16 @@ def _broken_off() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise _TooLong
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(_PATIENCE)
+    clocks = ((signal.ITIMER_PROF, signal.SIGPROF, _PATIENCE), (signal.ITIMER_REAL, signal.SIGALRM, _STILL))
+    before = [signal.signal(number, end) for _, number, _ in clocks]
+    for clock, _, seconds in clocks:
+        signal.setitimer(clock, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for (clock, number, _), handler in zip(clocks, before, strict=True):
+            signal.setitimer(clock, 0)
+            signal.signal(number, handler)
 
 
 def _where(error: BaseException) -> str:

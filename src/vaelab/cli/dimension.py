@@ -50,7 +50,7 @@ def _of_run(run: Path, home: Path | None) -> None:
     from vaelab import runs
     from vaelab.verbs.dimension import manifold_dimension
 
-    data = runs.data_of(runs.source_of(run)[1], home=home)
+    data = runs.data_of_run(run, home=home)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", VaelabWarning)
         found = str(manifold_dimension(run, data))

@@ -268,7 +268,8 @@ def _check_label(arguments: Arguments, frames: list[Any]) -> None:
 
 def _mixed(frames: list[Any]) -> bool:
     """Whether one has a column that is not of numbers, or gaps."""
-    plain = all(frame.select_dtypes("number").shape[1] == frame.shape[1] for frame in frames)
+    numbers = [frame.select_dtypes("number", exclude="timedelta") for frame in frames]
+    plain = all(part.shape[1] == frame.shape[1] for part, frame in zip(numbers, frames, strict=True))
     return not plain or any(frame.isna().to_numpy().any() for frame in frames)
 
 

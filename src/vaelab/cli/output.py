@@ -72,7 +72,7 @@ def _given_rows(run: Path, trained: Trained, data: str, *, gaps: bool) -> Rows:
 def _test_rows(run: Path, trained: Trained) -> Split:
     from vaelab import runs
 
-    return trained.conditioned(runs.data_of(runs.source_of(run)[1])).test
+    return trained.conditioned(runs.data_of_run(run)).test
 
 
 def arrange(rows: Rows, columns: Sequence[str] | None, wanted: Sequence[str] | None, data: str) -> Rows:

@@ -80,7 +80,7 @@ def _rejection(run: Path, trained: Trained) -> Rejection:
     """Read the rows that a run was trained on."""
     from vaelab import runs
 
-    return runs.rejection_of(trained, trained.conditioned(runs.data_of(runs.source_of(run)[1])).train)
+    return runs.rejection_of(trained, trained.conditioned(runs.data_of_run(run, strict=True)).train)
 
 
 def _spread(

@@ -18,6 +18,16 @@ from vaelab.errors import InputError
 Container = Literal["numpy", "torch", "pandas", "polars"]
 """What rows come in."""
 
+_PLAIN = {"number", "text", "boolean"}
+_UNKNOWN = "Make the column one of text or numbers, or leave it out of the table."
+_NESTED = "Give each of its parts a column of its own, or leave it out of the table."
+_REMEDIES = dict.fromkeys(("ndarray", "list", "tuple", "dict", "set", "frozenset", "Series", "DataFrame"), _NESTED)
+_REMEDIES |= {"bytes": "Decode it to text, or leave it out of the table."}
+_REMEDIES |= {
+    "Interval": "Make it text, or two columns of its ends.",
+    "Period": "Make it dates: column.dt.to_timestamp().",
+}
+
 Level = str | int | float | bool
 """A value that a category may take; these are what a saved run can hold."""
 
@@ -174,8 +184,10 @@ def _of_objects(objects: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], wh
             raise InputError(f"{where} with whole numbers beyond any float", "smaller numbers") from error
         return Cells(missing, numbers)
     if len(kinds) > 1 or not kinds <= {"text", "boolean"}:
-        remedy = "Make the column one of text: column.astype(str)."
-        raise InputError(f"{where} with values of kind {' and '.join(sorted(kinds))}", "one kind of values", remedy)
+        plain = kinds <= _PLAIN
+        wanted = "one kind of values" if plain else "numbers, text, booleans, dates or categories"
+        remedy = "Make the column one of text." if plain else _REMEDIES.get(min(kinds - _PLAIN), _UNKNOWN)
+        raise InputError(f"{where} with values of kind {' and '.join(sorted(kinds))}", wanted, remedy)
     out = np.empty(len(objects), dtype=object)
     out[~missing] = [str(value) if kinds == {"text"} else bool(value) for value in objects[~missing]]
     return Cells(missing, objects=out, dtype=dtype)

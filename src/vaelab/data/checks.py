@@ -92,7 +92,7 @@ def plain_rows(x: Any, name: str = "X") -> Any:
             return np.ma.filled(x.astype(dtype), np.nan)
         return np.ma.filled(x.astype(object), None)
     if is_polars(x):
-        x = to_pandas(x)
+        x = to_pandas(x, name)
     if is_frame(x):
         names = list(x.columns)
         twice = [str(column) for column, count in Counter(map(str, names)).items() if count > 1]

@@ -33,6 +33,9 @@ _COMMA = re.compile(r"(?=.*\d)[+-]?(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][+-]?\d+)?
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})*")
 _ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?"  # ISO 8601, years first
 
+_SPAN = r"-?\d+ days?( [+-]?\d{2}:\d{2}:\d{2}(\.\d+)?)?|-?P(?=\d|T\d)(\d+D)?(T(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?"
+"""Durations as pandas and ISO 8601 write them; what only looks like a time of day stays text."""
+
 
 def read_csv(path: Path, *, separator: str | None = None, missing: Sequence[str] = ()) -> tuple[DataFrame, bool]:
     """Read a text table.
@@ -49,7 +52,7 @@ def read_csv(path: Path, *, separator: str | None = None, missing: Sequence[str]
     Returns
     -------
     frame : DataFrame
-        Numbers, booleans, dates (ISO 8601) and text.
+        Numbers, booleans, dates (ISO 8601), durations (``3 days 04:00:00``, ``P3DT4H``) and text.
     headless : bool
         Whether the first line holds numbers only, so that it is data.
 
@@ -228,6 +231,10 @@ def _typed(frame: DataFrame) -> list[str]:
         if words.str.fullmatch(_ISO).all():
             with contextlib.suppress(ValueError):  # a 31st of February, which stays text
                 frame[name] = pandas.to_datetime(column, format="ISO8601")
+            continue
+        if words.str.fullmatch(_SPAN).all():
+            with contextlib.suppress(ValueError):  # beyond some 290 years
+                frame[name] = pandas.to_timedelta(column.str.strip())
             continue
         numbers = pandas.to_numeric(words, errors="coerce")
         between = sorted(set(words[numbers.isna()]))

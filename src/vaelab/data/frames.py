@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from vaelab.errors import MissingExtraError
+from vaelab.errors import InputError, MissingExtraError
 
 _TIMED = re.compile(r"(\w+)(?:\[(.*)\])?")
 _WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -40,21 +40,39 @@ def _spelled(dtype: Any) -> str:
     return f"{name}[{options}]" if options else name
 
 
-def to_pandas(frame: Any) -> Any:
-    """Return a polars DataFrame as one of pandas."""
+def to_pandas(frame: Any, name: str = "X") -> Any:
+    """Return a polars DataFrame as one of pandas.
+
+    Raises
+    ------
+    InputError
+        Whole numbers of 128 bits beyond those of 64.
+    """
     import pandas
     import pyarrow
 
     polars = import_module("polars")
-
+    order, objects = frame.columns, {column: frame[column].to_list() for column in _of(frame, "Object")}
+    frame = _narrowed(polars, frame.drop(list(objects)), name)
     times = [polars.col(name).cast(polars.Int64).cast(polars.Duration("ns")) for name in _of(frame, "Time")]
     decimals = [polars.col(name).cast(polars.Float64) for name in _of(frame, "Decimal")]
     nullable = {getattr(pyarrow, name)(): getattr(pandas, f"{_capital(name)}Dtype")() for name in _WHOLE}
     nullable[pyarrow.bool_()] = pandas.BooleanDtype()
     table = frame.with_columns(*times, *decimals).to_arrow()
     out = table.to_pandas(types_mapper=nullable.get, date_as_object=False)
-    levels = {name: frame.schema[name].categories.to_list() for name in _of(frame, "Enum")}  # which have an order
-    return out.assign(**{name: out[name].cat.set_categories(own, ordered=True) for name, own in levels.items()})
+    levels = {each: frame.schema[each].categories.to_list() for each in _of(frame, "Enum")}  # which have an order
+    ordered = {column: out[column].cat.set_categories(own, ordered=True) for column, own in levels.items()}
+    return out.assign(**ordered, **objects)[order]
+
+
+def _narrowed(polars: Any, frame: Any, name: str) -> Any:
+    """Return the frame with whole numbers of 128 bits, which Arrow does not know, as those of 64."""
+    wide = [*_of(frame, "Int128"), *_of(frame, "UInt128")]
+    try:
+        return frame.with_columns(polars.col(column).cast(polars.Int64) for column in wide)
+    except polars.exceptions.InvalidOperationError as error:
+        got = f"{name} with whole numbers beyond 64 bits in {', '.join(map(repr, wide))}"
+        raise InputError(got, "smaller ones", "Cast them to text or floats.") from error
 
 
 def to_polars(frame: Any, dtypes: Mapping[str, str] | None = None) -> Any:

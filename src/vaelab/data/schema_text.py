@@ -57,13 +57,18 @@ def _holds(column: TableColumn) -> str:
 
 
 def choices(columns: Sequence[TableColumn]) -> dict[str, Any]:
-    """Return column → its kind, with its levels where their order says something, as `vaelab.specs.Column` reads it."""
+    """Return column → its kind, as `vaelab.specs.Column` reads it; with its levels where the rows do not tell them.
+
+    That is where they have an order of their own, or some were declared that no row has.
+    """
     found: dict[str, Any] = {}
     for column in columns:
         found[column.name] = "auto" if column.kind in ("", "constant") else column.kind
         levels = column.levels or ()
-        if column.kind == "ordered" and column.form in ("text", "number", "boolean") and list(levels) != sorted(levels):
-            found[column.name] = {"kind": "ordered", "levels": list(levels)}
+        plain = column.form in ("text", "number", "boolean")
+        placed = column.kind == "ordered" and plain and list(levels) != sorted(levels)
+        if placed or (column.unseen and column.form != "boolean"):
+            found[column.name] = {"kind": column.kind, "levels": list(levels)}
     return found
 
 

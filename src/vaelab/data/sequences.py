@@ -11,6 +11,7 @@ point; where the sequence had not begun all channels are 0.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, final
@@ -20,8 +21,9 @@ import torch
 from torch import Tensor
 
 from vaelab.arguments import check_count, check_memory
-from vaelab.data.checks import check_array, check_dense, plain_tensor
-from vaelab.errors import InputError
+from vaelab.data.checks import check_array, check_dense, is_frame, plain_tensor
+from vaelab.data.frames import is_polars, to_pandas
+from vaelab.errors import InputError, VaelabWarning
 
 LONGEST = 64
 """The longest window that is chosen without being asked for."""
@@ -73,12 +75,14 @@ class Ragged:
         if isinstance(x, cls):
             return x
         check_dense(x, name)
-        array = _rectangular(plain_tensor(x, name) if isinstance(x, Tensor) else x)
+        x = to_pandas(x, name) if is_polars(x) else x
+        array = _rectangular(plain_tensor(x, name) if isinstance(x, Tensor) else x, name)
         if array is not None:
             return cls(*_from_array(array, name))
         if not isinstance(x, Sequence | np.ndarray) or isinstance(x, str):
             got = f"{name} of type {type(x).__name__}"
-            raise InputError(got, "an array (n, time, features) or a list of arrays (time, features)")
+            remedy = f"Of sequences in its cells: list({name})." if hasattr(x, "to_list") else ""
+            raise InputError(got, "an array (n, time, features) or a list of arrays (time, features)", remedy)
         parts = _parts(x, name)
         lengths = torch.tensor([len(part) for part in parts])
         return cls(torch.cat(parts), _offsets(lengths))
@@ -281,12 +285,22 @@ def _rank(x: object) -> int:
     return 1 + (_rank(x[0]) if x else 0)
 
 
-def _rectangular(x: object) -> np.ndarray[Any, Any] | Tensor | None:
-    """Return the array behind x, or None if x is a list."""
+def _rectangular(x: object, name: str) -> np.ndarray[Any, Any] | Tensor | None:
+    """Return the array behind x, or None if x is a list.
+
+    Every row of a data frame is a sequence of one feature, which is said, since it may be meant for one sequence.
+    """
     if isinstance(x, Tensor):
         return x
-    if hasattr(x, "columns") and hasattr(x, "to_numpy"):  # a data frame: every row is a sequence
-        return check_array(x, allow_nan=True, min_rows=1)
+    if is_frame(x):
+        wanted = "a frame of numbers, whose rows are sequences of one feature, or a list of arrays (time, features)"
+        try:
+            array = check_array(x, name=name, allow_nan=True, min_rows=1)
+        except InputError as error:
+            raise InputError(error.got, wanted, f"Of a column of sequences: list({name}['its name']).") from error
+        said = f"The {len(array)} rows of {name} are taken for sequences of one feature and {array.shape[1]} steps. "
+        warnings.warn(f"{said}If it is one sequence of several features, pass [{name}].", VaelabWarning, stacklevel=5)
+        return array
     return x if isinstance(x, np.ndarray) and x.dtype != object else None
 
 

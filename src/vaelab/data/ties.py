@@ -234,14 +234,19 @@ def set_tied(rows: Tensor, ties: Mapping[str, Tie], schema: Schema) -> Tensor:
     """
     names = schema.names
     rows = rows.clone() if ties else rows
-    left = dict(ties)
-    while left:  # first those whose sources are as they will be
-        free = (name for name, tie in left.items() if not left.keys() & set(tie.sources))
-        name = next(free, next(iter(left)))
-        tie = left.pop(name)
+    for name, tie in in_order(ties):
         j = names.index(name)
         new = tie.values(rows[:, [names.index(source) for source in tie.sources]])
         step = schema.columns[j].step
         new = on_grid(new, step) if step else new
         rows[:, j] = torch.where(new.isnan() | rows[:, j].isnan(), rows[:, j], new.to(rows))
     return rows
+
+
+def in_order(ties: Mapping[str, Tie]) -> Iterator[tuple[str, Tie]]:
+    """Yield columns with how they are determined, first those whose sources are as they will be."""
+    left = dict(ties)
+    while left:
+        free = (name for name, tie in left.items() if not left.keys() & set(tie.sources))
+        name = next(free, next(iter(left)))
+        yield name, left.pop(name)

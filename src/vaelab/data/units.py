@@ -6,7 +6,7 @@ The same numbers as those of `Scaling`, which works through large arrays in bloc
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,10 @@ from vaelab.data.conditions import Conditioning
 from vaelab.data.marginals import Marginals
 from vaelab.data.normal import cdf, quantile
 from vaelab.data.scaling import Scaling
+from vaelab.data.ties import in_order, on_grid
+
+if TYPE_CHECKING:
+    from vaelab.data.columns import Schema
 
 
 class _Module(nn.Module):
@@ -175,6 +179,47 @@ def _inverse(places: list[int], columns: int) -> Tensor:
     back = torch.arange(columns)
     back[places] = columns + torch.arange(len(places))
     return back
+
+
+@final
+class Ties(_Module):
+    """`Schema.tied`: sets the columns of coded rows (n, d) that others determine."""
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        ties = {each.name: each.tie for each in schema.columns if each.tie is not None}
+        names, self.steps = schema.names, []
+        for k, (name, tie) in enumerate(in_order(ties)):
+            place = names.index(name)
+            self.steps.append(schema.columns[place].step)
+            table = torch.tensor(tie.table or [(0.0, 0.0)], dtype=torch.float64)
+            self._keep(
+                **{
+                    f"own_{k}": torch.arange(len(names)) == place,
+                    f"sources_{k}": torch.tensor([names.index(source) for source in tie.sources]),
+                    f"weights_{k}": torch.tensor(tie.weights, dtype=torch.float64),
+                    f"constant_{k}": torch.tensor(tie.constant, dtype=torch.float64),
+                    f"keys_{k}": table[:, 0],
+                    f"values_{k}": table[:, 1],
+                }
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Set them, in their order; where they say nothing, or a gap is, all stays."""
+        for k, step in enumerate(self.steps):
+            sources, weights = x.index_select(1, self._kept(f"sources_{k}")).double(), self._kept(f"weights_{k}")
+            new = sources @ weights + self._kept(f"constant_{k}") if len(weights) else self._looked_up(k, sources)
+            new = (on_grid(new, step) if step else new).to(x.dtype)[:, None]
+            x = torch.where(self._kept(f"own_{k}") & ~new.isnan() & ~x.isnan(), new, x)
+        return x
+
+    def _looked_up(self, k: int, sources: Tensor) -> Tensor:
+        """Value that goes with the nearest of the keys, which graphs find by comparing all; NaN where none is near."""
+        keys = self._kept(f"keys_{k}")
+        near = (sources - keys).abs().nan_to_num(math.inf).argmin(1)
+        own = keys.index_select(0, near)
+        met = (sources[:, 0] - own).abs() <= 1e-6 * (1 + own.abs())
+        return torch.where(met, self._kept(f"values_{k}").index_select(0, near), math.nan)
 
 
 @final

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from vaelab import storage
+from vaelab.arguments import check_path
 from vaelab.diagnostics.measures import (
     Aggregated,
     Axes,
@@ -243,7 +244,7 @@ class Diagnosis:
         InputError
             Another ending.
         """
-        path = Path(path)
+        path = check_path(path, "a file, .html or .json")
         if path.suffix not in (".html", ".json"):
             raise InputError(f"a report called {path.name}", "a name that ends in .html or .json")
         if path.suffix == ".json":

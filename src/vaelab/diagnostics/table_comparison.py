@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vaelab import storage
+from vaelab.arguments import check_path
 from vaelab.data import Schema
 from vaelab.metrics.tabular import Area, Table, clues
 
@@ -150,19 +151,20 @@ class TableComparison:
         """Write one self-contained page: how good fake rows are, what gives them away, pairs, gaps, privacy."""
         from vaelab.diagnostics.report.samples import render_samples
 
-        storage.write_text(Path(path), render_samples(self))
+        storage.write_text(check_path(path, "a file to write"), render_samples(self))
 
     def save(self, path: str | Path) -> None:
         """Write a picture (PNG): marginals over each other, and the agreement of pairs."""
         from vaelab.diagnostics.pictures import save
         from vaelab.diagnostics.table_pictures import draw_tables
 
+        target = check_path(path, "a file to write")
         levels = [column.levels for column in self.schema.columns]
         agreement = [column.agreement for column in self.columns]
         title = f"Trees tell fake from real with an area of {self.told_apart.value:.2f} (0.5 is perfect)"
         dates = [column.dtype.startswith("datetime64") for column in self.schema.columns]
         picture = draw_tables(self.schema.names, levels, *self.tables, agreement, self.pairs, title, dates=dates)
-        save(picture, Path(path))
+        save(picture, target)
 
 
 def _mean(values: list[float]) -> float:

@@ -137,6 +137,8 @@ LABELS: dict[str, str] = {
     "error_ratio": "squared error of unseen rows over that of training rows",
     "gap": "what unseen rows cost more, nats beyond three standard errors",
     "gain": "share of the squared error that further steps remove",
+    "gain_share": "share of what the code is worth, over a constant, that further steps add",
+    "gain_nats": "what further steps take off the objective, nats beyond three standard errors",
     "structured": "directions of the residuals above the noise",
     "direction_gain": "nats per dimension that a code with room for these directions would gain",
     "sampler_share": "energy distance of codes to what is sampled, as a share of the largest possible",
@@ -203,7 +205,8 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
         values["error_ratio"] = found.error_ratio
         values["gap"] = math.inf if found.gap is None else found.gap.value - 3 * found.gap.error
     if measures.continuation is not None:
-        values["gain"] = measures.continuation.gain
+        more = measures.continuation
+        values |= {"gain": more.gain, "gain_share": more.share, "gain_nats": more.own.value - 3 * more.own.error}
     if measures.aggregated is not None and context.sampler in measures.aggregated.matches:
         match = measures.aggregated.matches[context.sampler]
         values["sampler_share"] = match.share

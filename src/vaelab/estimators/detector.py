@@ -16,6 +16,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from vaelab import runs
+from vaelab.arguments import check_path, check_share
 from vaelab.data import MappedArray
 from vaelab.data.checks import check_dense, is_frame, plain_rows
 from vaelab.data.partition import partition
@@ -132,6 +133,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         with unchanged_by_failure(self):
             check_rate(self.false_alarms, self.rule)
+            check_share("calibration", self.calibration)
             model = _checked(GaussianVAE() if self.model is None else self.model)
             check_dense(X)
             X = plain_rows(X)
@@ -240,7 +242,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "model_")
         calibrated = dataclasses.replace(self.model_.trained_, calibration=torch.from_numpy(self.calibration_scores_))
-        runs.save_new(calibrated, Path(path), self.sections(), overwrite=overwrite)
+        runs.save_new(calibrated, check_path(path, "a new folder"), self.sections(), overwrite=overwrite)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return what a run folder says of the detector and its model."""

@@ -90,6 +90,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
         with unchanged_by_failure(self):
             check_count("k", self.k)
             check_kind("sample_posterior", self.sample_posterior, (bool, np.bool_), "True or False")
+            seed_of(self.random_state)  # refuses what is no seed before it trains
             self.model_ = clone(self._model).fit(X, callbacks=callbacks)
             for name in ("n_features_in_", "feature_names_in_"):
                 if hasattr(self.model_, name):

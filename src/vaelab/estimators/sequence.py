@@ -135,7 +135,8 @@ class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
         ----------
         X
             A list of n arrays (time, features) of any lengths, or an array (n, time, features) in which sequences that
-            end early are filled up with NaN; numpy, torch or pandas.
+            end early are filled up with NaN; numpy, torch or pandas. An array (n, time), or a data frame, holds n
+            sequences of one feature.
         y
             Not used.
         callbacks

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from vaelab import runs
-from vaelab.arguments import check_seed, short_seed
+from vaelab.arguments import check_path, check_seed, short_seed
 from vaelab.errors import InputError
 from vaelab.spec import nested, parse, unknown
 from vaelab.specs import FitSettings, Own, Settings
@@ -93,7 +93,7 @@ class Specified(BaseEstimator):  # type: ignore[misc]
             There is something there already, or, with `overwrite`, something that is no run.
         """
         check_is_fitted(self)
-        runs.save_new(self.trained_, Path(path), self.sections(), overwrite=overwrite)
+        runs.save_new(self.trained_, check_path(path, "a new folder"), self.sections(), overwrite=overwrite)
 
     def export(
         self, path: str | Path, what: Graph = "sample", *, format: Format | None = None, density: str = "auto"

@@ -87,7 +87,7 @@ def check_rate(rate: float, rule: str) -> None:
     """
     if not isinstance(rate, int | float | np.number) or not 0 < rate < 1:
         raise InputError(f"false_alarms={rate!r}", "a number between 0 and 1", "Such as false_alarms=0.05.")
-    if rule not in RULES:
+    if not isinstance(rule, str) or rule not in RULES:
         raise InputError(f"rule={rule!r}", f"one of {', '.join(RULES)}")
 
 

@@ -7,7 +7,7 @@ from vaelab.lazy import attach
 if TYPE_CHECKING:
     from vaelab.runs.assessment import Assessment, assess, findings
     from vaelab.runs.drawing import Draws, rejection_of
-    from vaelab.runs.execution import data_of, execute, first_process, prepare, reading_of, source_of
+    from vaelab.runs.execution import data_of, data_of_run, execute, first_process, prepare, reading_of, source_of
     from vaelab.runs.first_stage import FIRST
     from vaelab.runs.folder import read_config, read_run, save, save_new, versions, write_config
     from vaelab.runs.generators import SampleAssessment
@@ -25,6 +25,7 @@ __all__ = [
     "Trained",
     "assess",
     "data_of",
+    "data_of_run",
     "execute",
     "findings",
     "first_process",
@@ -54,6 +55,7 @@ __getattr__, __dir__ = attach(
         "Trained": "vaelab.runs.trained",
         "assess": "vaelab.runs.assessment",
         "data_of": "vaelab.runs.execution",
+        "data_of_run": "vaelab.runs.execution",
         "execute": "vaelab.runs.execution",
         "findings": "vaelab.runs.assessment",
         "first_process": "vaelab.runs.execution",

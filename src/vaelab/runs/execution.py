@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import product
@@ -12,7 +13,7 @@ from typing import Any
 
 from vaelab import storage
 from vaelab.data import Dataset, load
-from vaelab.errors import InputError, RunFolderError
+from vaelab.errors import InputError, RunFolderError, VaelabWarning
 from vaelab.runs import folder as files
 from vaelab.runs.assessment import Assessment, assess
 from vaelab.runs.gallery import draw_pictures, draw_samples
@@ -92,6 +93,34 @@ def data_of(source: Mapping[str, Any], *, home: Path | None = None, download: bo
     options["columns"] = {name: Column.of(value) for name, value in source.get("columns", {}).items()}
     options |= {key: source[key] for key in ("key", "separator", "missing") if source.get(key)}
     return load(source["data"], home=home or source["home"], download=download, **options)
+
+
+def data_of_run(folder: Path, *, home: Path | None = None, strict: bool = False) -> Dataset:
+    """Load the data that a run was trained on, from where they were.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    home
+        Where named data sets lie; what the run says if None.
+    strict
+        Whether other rows in that place are refused, or warned of.
+
+    Raises
+    ------
+    RunFolderError
+        `strict`, and these are other rows.
+    """
+    source = source_of(folder)[1]
+    data = data_of(source, home=home)
+    if source.get("fingerprint", "") in ("", data.fingerprint()):
+        return data
+    got = f"{source['data']}, whose rows are not those that {folder} was trained on"
+    if strict:
+        raise RunFolderError(got, "the rows of its training", "Put the file back, or train again.")
+    warnings.warn(f"{got}: the data were changed since.", VaelabWarning, stacklevel=4)
+    return data
 
 
 def reading_of(settings: Settings) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab import storage
-from vaelab.arguments import check_count, check_kind
+from vaelab.arguments import check_count, check_path
 from vaelab.data import Conditioning
 from vaelab.data.extras import require
 from vaelab.errors import InputError, VaelabError, VaelabWarning
@@ -101,9 +101,9 @@ def export(
     VaelabError
         The disk is full or not writable.
     """
-    check_kind("path", path, (str, Path), "a file, .onnx or .pt2")
     check_count("score_draws", score_draws)
-    target, chosen = Path(path), _format_of(Path(path), format)
+    target = check_path(path, "a file, .onnx or .pt2")
+    chosen = _format_of(target, format)
     if chosen == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):
             require(package, "export", "Export to ONNX")
@@ -138,7 +138,7 @@ def _written(
 
 
 def _format_of(path: Path, given: Format | None) -> Format:
-    if given is not None and given not in get_args(Format):
+    if given is not None and (not isinstance(given, str) or given not in get_args(Format)):
         raise InputError(f"format={given!r}", "'onnx' or 'torch'")
     found = next((name for name, suffix in SUFFIXES.items() if path.suffix == suffix), None)
     if found is None or given not in (None, found):

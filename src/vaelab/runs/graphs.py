@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from vaelab.data.units import ConditionUnits, Units
+from vaelab.data.units import ConditionUnits, Ties, Units
 from vaelab.errors import InputError
 from vaelab.latent import LatentDensity, PriorDensity
 from vaelab.latent.from_noise import draws_of
@@ -110,6 +110,8 @@ def function_of(
     InputError
         Another `what`, no such density, one whose draws are no map of normals, or a score of a model that has none.
     """
+    if not isinstance(what, str) or what not in GRAPHS:
+        raise InputError(f"what={what!r}", f"one of {', '.join(GRAPHS)}")
     if what == "sample":
         return _sample(trained, density)
     if what != "decode" and what in GRAPHS and not trained.encodes:
@@ -118,10 +120,7 @@ def function_of(
         return _score(trained, score_draws, exact=exact)
     if what == "encode":
         return _encode(trained, exact=exact)
-    makers = {"decode": _decode, "reconstruct": _reconstruct}
-    if what not in makers:
-        raise InputError(f"what={what!r}", f"one of {', '.join(GRAPHS)}")
-    return makers[what](trained)
+    return (_decode if what == "decode" else _reconstruct)(trained)
 
 
 def _encode(trained: Trained, *, exact: bool) -> Function:
@@ -174,15 +173,19 @@ def _sample(trained: Trained, density: str) -> Function:
     draws, likelihood = draws_of(law), parts.vae.likelihood
     drawn = trained.draws_noise
     emission = emission_of(likelihood, parts.event) if drawn else None
+    schema = trained.schema
+    ties = None if schema is None or not any(column.tie for column in schema.columns) else Ties(schema)
 
     def call(noise: Tensor, c: Tensor | None) -> Tensor:
         z = draws.of(noise[:, : draws.normals], c).float()
         said = parts.vae.decoder(z, c)
         x = likelihood.mean(said) if emission is None else emission.of(said, noise[:, draws.normals :])
-        return parts.units.from_net(x)
+        own = parts.units.from_net(x)
+        return own if ties is None else ties(own)
 
+    beside = [law, *([] if ties is None else [ties])]
     width = draws.normals + (0 if emission is None else emission.normals)
-    return Function(parts, (Port("noise", (width,), torch.float32),), parts.rows, call, law)
+    return Function(parts, (Port("noise", (width,), torch.float32),), parts.rows, call, nn.ModuleList(beside))
 
 
 class _Law(nn.Module):

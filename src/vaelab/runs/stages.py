@@ -328,15 +328,17 @@ def hold_out(
 
 
 def _warn_of_share(n: int, settings: Settings) -> None:
-    """Say where so many rows are enough to set some aside, and the share that was asked for comes to none."""
-    share = settings.held_out
-    if share and n >= _ENOUGH and not held_out_rows(n, settings):
-        warnings.warn(
-            f"held_out={share:g} of {n:,} rows is {share * n:.2g} rows, where 2 are needed: none is set aside, and "
-            f"what is best is judged on rows of the training. Use held_out={2 / n:.1g} or more, or 0.",
-            VaelabWarning,
-            stacklevel=4,
-        )
+    """Say where far fewer or more rows are set aside than the share that was asked for comes to."""
+    share, rows = settings.held_out, held_out_rows(n, settings)
+    if not share or n < _ENOUGH or (rows and rows <= 2 * share * n):
+        return
+    said = f"held_out={share:g} of {n:,} rows is {share * n:.2g} rows, "
+    if rows:
+        said += f"on which nothing can be chosen: {rows} are set aside. Use held_out={rows / n:.2g}, or 0 for none."
+    else:
+        said += "where 2 are needed: none is set aside, and what is best is judged on rows of the training. "
+        said += f"Use held_out={2 / n:.1g} or more, or 0."
+    warnings.warn(said, VaelabWarning, stacklevel=4)
 
 
 def held_out_rows(n: int, settings: Settings) -> int:

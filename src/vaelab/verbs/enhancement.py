@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vaelab import runs
-from vaelab.arguments import check_count
+from vaelab.arguments import check_count, check_path
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError
 from vaelab.latent import Generator
@@ -117,7 +117,7 @@ class Enhanced:
                 "an estimator, a run's folder, or what vaelab.runs.train returns",
                 "Keep the model as you do, and torch.save(better.generator.density.state_dict(), …) beside it.",
             )
-        runs.save_new(self.trained, Path(path), self._subject.sections, overwrite=overwrite)
+        runs.save_new(self.trained, check_path(path, "a new folder"), self._subject.sections, overwrite=overwrite)
 
     def __str__(self) -> str:
         """Return one line per density, nearest first, then floor and limit, and what follows from them."""

@@ -72,6 +72,9 @@ def evaluate(
     join()
     options = Options.of(options)
     trained, data, notes = _resolved(model, data)
+    if notes and options.on_manifold:
+        got = f"draws on the manifold, and other rows than {model} was trained on"
+        raise InputError(got, "those of its training, which say where the manifold is", "Or measure all draws.")
     data = trained.conditioned(data)
     _check_data(trained, data)
     metrics = options.chosen(data.kind, len(data.test), model=True)

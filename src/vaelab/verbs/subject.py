@@ -193,7 +193,7 @@ def read(model: object, X: object | None, y: object | None) -> tuple[Trained, Da
     if not trained.encodes:
         raise no_encoder("what is found out from codes")
     if X is None and folder is not None:
-        X = runs.data_of(runs.source_of(folder)[1])
+        X = runs.data_of_run(folder)
     if X is None:
         raise InputError("a model without rows", "rows to look at", "Pass those that it was fitted on.")
     if isinstance(X, Dataset):

@@ -7,6 +7,7 @@ learning rate that decays to 0, and is measured before and after on rows that th
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,12 @@ class Continuation:
         Share of the squared error that these steps remove.
     nats
         That they take off the objective, per row, with the variance at its maximum-likelihood value before and after.
+    own
+        That they take off the objective, per row, under the variance that these steps were under: as `nats` unless it
+        was fixed.
+    share
+        `own`, as a share of all that the code is then worth: nats by which the objective is below that of a constant.
+        NaN where a constant is as good, or the likelihood is not Gaussian.
     """
 
     steps: int
@@ -48,6 +55,8 @@ class Continuation:
     kl_after: Mean
     gain: float
     nats: float
+    own: Mean
+    share: float
 
 
 def continuation(
@@ -97,12 +106,12 @@ def continuation(
         other.likelihood.variance.forget_start()
     if gamma is not None:
         other.likelihood = _under(other.likelihood, gamma).to(next(other.parameters()))
-    size = min(_BATCH, len(batches))
-    part = Part.of(batches, size * steps, seed)
+    batch = min(_BATCH, len(batches))
+    part = Part.of(batches, batch * steps, seed)
     kind = next(other.parameters())
     settings = FitSettings(
-        epochs=max(1, round(steps / (len(part) / size))),
-        batch_size=size,
+        epochs=max(1, round(steps / (len(part) / batch))),
+        batch_size=batch,
         lr=_LR,
     )
     compute = Compute(
@@ -115,12 +124,13 @@ def continuation(
         after = _measured(other, unseen, rows, seed)
     except NonFiniteObjectiveError:
         return None
-    sizes = torch.Size(batches.event_shape).numel()
+    size = torch.Size(batches.event_shape).numel()
     error, error_after = before[:, 0].mean(), after[:, 0].mean()
-    fall = 0.5 * sizes * float((error / error_after).log())
+    fall = 0.5 * size * float((error / error_after).log())
     kl_fall = float(before[:, 1].mean() - after[:, 1].mean())
+    own, worth = _own(before, after, _fixed(other.likelihood), size, _spread(other, unseen, rows, seed))
     return Continuation(
-        steps=settings.length * max(1, len(part) // size),
+        steps=settings.length * max(1, len(part) // batch),
         rows=len(before),
         error_before=Mean.of(before[:, 0]),
         error_after=Mean.of(after[:, 0]),
@@ -128,6 +138,8 @@ def continuation(
         kl_after=Mean.of(after[:, 1]),
         gain=float(1 - error_after / error),
         nats=fall + kl_fall,
+        own=own,
+        share=own.value / worth if worth > 0 and isinstance(other.likelihood, Gaussian) else math.nan,
     )
 
 
@@ -136,6 +148,40 @@ def _under(likelihood: Likelihood, gamma: float) -> Likelihood:
     if not isinstance(likelihood, Gaussian):
         return likelihood
     return Gaussian(FixedVariance(gamma), link=likelihood.link)
+
+
+def _fixed(likelihood: Likelihood) -> float | None:
+    """One variance that no training changes, or None."""
+    variance = likelihood.variance
+    return float(variance.gamma) if isinstance(variance, FixedVariance) and variance.gamma.numel() == 1 else None
+
+
+def _own(before: Tensor, after: Tensor, gamma: float | None, size: int, spread: float) -> tuple[Mean, float]:
+    """Return what the steps take off their objective per row, and how far below a constant's it then is, nats.
+
+    Under a variance that follows the error this is ½ d log of the error, whose share of a row is linearised.
+    """
+    error, error_after = before[:, 0].mean(), after[:, 0].mean()
+    if gamma is not None:
+        own = Mean.of(0.5 * (before[:, 0] - after[:, 0]) / gamma + before[:, 1] - after[:, 1])
+        return own, float(0.5 * (spread - error_after) / gamma - after[:, 1].mean())
+    rows = 0.5 * size * (before[:, 0] / error - after[:, 0] / error_after) + before[:, 1] - after[:, 1]
+    fall = float(0.5 * size * (error / error_after).log() + before[:, 1].mean() - after[:, 1].mean())
+    own = Mean(fall, Mean.of(rows).error)
+    return own, float(0.5 * size * (spread / error_after).log() - after[:, 1].mean())
+
+
+def _spread(vae: VAE, batches: Batches, rows: int, seed: int) -> float:
+    """Mean squared distance of the same rows from their mean, summed over the event."""
+    sums: list[Tensor] = []
+
+    def squares(x: Tensor, c: Tensor | None, noise: Tensor) -> Tensor:
+        sums.append(x.flatten(1).double().sum(0))
+        return x.flatten(1).double().square().sum(1)
+
+    found = over_rows(vae, batches, squares, rows=rows, normals=1, seed=seed)
+    mean = torch.stack(sums).sum(0).cpu() / len(found)
+    return float(found.mean() - mean.square().sum())
 
 
 def _measured(vae: VAE, batches: Batches, rows: int, seed: int) -> Tensor:
