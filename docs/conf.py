@@ -7,7 +7,16 @@ from pathlib import Path
 
 project = "vaelab"
 copyright = "the vaelab contributors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx_design"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_design",
+    "sphinxcontrib.bibtex",
+]
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "plain"
 html_theme = "furo"
 html_title = "vaelab"
 html_css_files = ["doors.css"]
