@@ -14,7 +14,7 @@ from vaelab.specs import FitSettings
 from vaelab_papers import Scale
 
 table = vaelab_papers.TABLES["zheng/table1"]
-budget = Scale(10_000, 64, FitSettings(epochs=30, batch_size=250, lr=5e-3, schedule="one_cycle"))
+budget = Scale(4_000, 32, FitSettings(epochs=30, batch_size=250, lr=5e-3, schedule="one_cycle"))
 six = [cell for cell in table.cells if cell.number("κ") == 20 and cell.number("r") <= 6 and cell.number("d") >= 20]
 table = replace(table, cells=tuple(six), scales={"small": budget})
 found = vaelab_papers.run(table, "small", Path("tables"))
