@@ -40,6 +40,7 @@ Gaussian variational autoencoders that work without tuning.
 
   vaelab VERB --help   shows a verb's arguments
   vaelab train digits  is a good first try: no download, two minutes
+  vaelab --version     prints the version; --print-completion bash, zsh or fish completes verbs and flags
 """
 
 
@@ -69,6 +70,17 @@ def _main(arguments: list[str]) -> int:
 
         print(__version__)
         return 0
+    from vaelab.cli.terminal import plain
+
+    if arguments[0] == "--print-completion":
+        from vaelab.cli.completion import script
+
+        try:
+            print(script(" ".join(arguments[1:]), VERBS, _ELSEWHERE), end="")
+        except VaelabError as error:
+            print(plain(f"vaelab: {error}"), file=sys.stderr)
+            return 2
+        return 0
     verb, *rest = arguments
     if verb not in VERBS:
         import difflib
@@ -77,8 +89,6 @@ def _main(arguments: list[str]) -> int:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         print(f"vaelab: there is no verb {verb!r}; known are {', '.join(VERBS)}.{hint}", file=sys.stderr)
         return 2
-    from vaelab.cli.terminal import plain
-
     try:
         import_module(_ELSEWHERE.get(verb, f"vaelab.cli.{verb}")).run(rest)
         sys.stdout.flush()

@@ -56,10 +56,13 @@ _GANS = "gan/"  # presets of baselines
 _ABOUT = """\
 Train a two-stage VAE.
 
-Settings come from --preset NAME, a paper's (see `vaelab info --presets`), then --config FILE, a YAML file or a run's
-config.yaml, then flags. --baseline NAME trains a GAN instead: minimax, non-saturating, least-squares, wasserstein,
-wgan-gp, dragan or began. --schema FILE, a YAML file of lines such as `age: ordered`, says what columns of a mixed table
-are taken for; `vaelab info RUN --schema` writes one. --resume RUN goes on with a run that was interrupted.
+Settings come from a preset, then a file, then flags:
+  --preset NAME  a paper's (see `vaelab info --presets`)
+  --config FILE  a YAML file or a run's config.yaml
+  --schema FILE  a YAML file of lines such as `age: ordered`: what columns of a mixed table are taken for; `vaelab info
+                 RUN --schema` writes one
+  --baseline NAME  a GAN instead: minimax, non-saturating, least-squares, wasserstein, wgan-gp, dragan or began
+  --resume RUN   go on with a run that was interrupted
 """
 
 
