@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 from vaelab.arguments import check_count, check_kind
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
-from vaelab.estimators.one_stage import GaussianVAE
 from vaelab.estimators.specified import keep_arguments, seed_of, unchanged_by_failure
+from vaelab.estimators.two_stage import TwoStageVAE
 from vaelab.specs import MLP
 
 if TYPE_CHECKING:
@@ -131,7 +131,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
         return tags
 
 
-def _usual(random_state: int | np.random.RandomState | None) -> GaussianVAE:
+def _usual(random_state: int | np.random.RandomState | None) -> TwoStageVAE:
     """Return the model that fills gaps best by default, as `benchmarks.imputation` has it."""
     network = MLP(hidden=(64,), skip=True)
-    return GaussianVAE(network=network, likelihood="mixed", lr=3e-3, random_state=random_state)
+    return TwoStageVAE(
+        network=network, likelihood="mixed(numbers=chosen)", densities="mixture", lr=3e-3, random_state=random_state
+    )

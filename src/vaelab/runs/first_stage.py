@@ -16,9 +16,10 @@ from torch import Tensor
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, Site, law_of
-from vaelab.model import VAE
+from vaelab.model import VAE, Mixed
 from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear, set_gamma, whitening
 from vaelab.runs.baseline import NONE, Gain, gain_over_gaussian, gain_over_simple
+from vaelab.runs.whitened import LEAST_TO_WHITEN, can_whiten, components_of, evidence, law_of_whitened, whiten
 from vaelab.specs import MLP, FitSettings, Profiled, Settings, build_vae
 from vaelab.specs import Gaussian as GaussianSpec
 from vaelab.specs.densities import ordered
@@ -175,6 +176,8 @@ class FirstStage:
         no law that is fitted to them later gets it back. The unseen rows have also chosen the weights and the γ of the
         training, but nothing of the whitening, whose γ is at its floor.
         """
+        if isinstance(kept.vae.likelihood, Mixed):
+            return self._or_mixture_of_rows(settings, kept)
         if not kept.laws or kept.gain is None or not _may_begin_linear(settings, kept.vae):
             return kept
         if can_begin_linear(kept.vae) < math.prod(self.event_shape):
@@ -184,6 +187,27 @@ class FirstStage:
         begin_linear(vae, whitening(x, _floor(vae)))
         other = self._judged(settings, vae, kept.stage)._replace(lossless=True)
         return other if other.gain is not None and other.gain.clearly_above(kept.gain) else kept
+
+    def _or_mixture_of_rows(self, settings: Settings, kept: Kept) -> Kept:
+        """Do the same for a mixed table, with a law that is fitted to rows with gaps; see `vaelab.runs.whitened`."""
+        law, network = law_of_whitened(settings), settings.network
+        if law is None or self.rest is None or kept.gain is None or not kept.gain.rows:
+            return kept
+        if not isinstance(network, MLP) or network.start is not None or not can_whiten(kept.vae):
+            return kept
+        (x, c), (unseen, _) = _some_rows(self.batches), _some_rows(self.rest)
+        if c is not None or len(x) < LEAST_TO_WHITEN:
+            return kept
+        vae = self._built(settings).to(next(kept.vae.parameters()).device)
+        size = components_of(law, x, kept.vae.likelihood.levels, settings.seed)
+        found = whiten(vae, x, size, settings.seed, _floor(vae))
+        more = evidence(vae, unseen, settings.seed, found) - evidence(kept.vae, unseen, settings.seed)
+        gain = kept.gain.of_rows((torch.tensor(kept.gain.rows, dtype=torch.float64) + more).tolist())
+        if not gain.clearly_above(kept.gain):
+            return kept
+        found = whiten(vae, torch.cat([x, unseen]), size, settings.seed, _floor(vae))
+        gain = gain._replace(law=law.name, unused=False)
+        return kept._replace(vae=vae.eval(), gain=gain, laws={law.name: found}, lossless=True)
 
     def _built(self, settings: Settings) -> VAE:
         return build_vae(

@@ -27,9 +27,9 @@ from vaelab.data import (
 )
 from vaelab.data.cells import Container
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.latent import Generator, LatentDensity
+from vaelab.latent import Generator, LatentDensity, Mixture
 from vaelab.metrics.likelihood import importance_weighted_bounds
-from vaelab.model import ACTIVE_BELOW, UNUSED, VAE, count_active
+from vaelab.model import ACTIVE_BELOW, UNUSED, VAE, Components, count_active
 from vaelab.rows import check_drawn, rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
 from vaelab.runs.containers import in_container
@@ -338,6 +338,11 @@ class Trained:
             return None
         exact = copy.deepcopy(self.densities[name]).double()
         return lambda z: exact.log_prob(z.double())
+
+    def components(self) -> Components | None:
+        """Return the Gaussians of `law_of_rows`, where it is a mixture of them."""
+        law = None if self.law_of_rows is None else self.densities[self.law_of_rows]
+        return law.parts if isinstance(law, Mixture) else None
 
     def score_noise(self, draws: int) -> Tensor:
         """(draws, κ) standard normals that rows are scored with."""
