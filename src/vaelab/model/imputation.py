@@ -216,24 +216,28 @@ def _complete_by_components(vae: VAE, x: Tensor, c: Tensor | None, noise: Tensor
     """Draw z from the Gaussians around the mode that each component has, by the shares that x_o gives them."""
     weights, means, covariances = (part.to(x) for part in law)
     base = MultivariateNormal(means[:, None], covariances[:, None], validate_args=False)
-    rows = _Rows(vae, x, c, base)
+    rows, log_weights, draws = _Rows(vae, x, c, base), weights.log()[:, None], len(noise)
     found = rows.modes(means[:, None].expand(-1, len(x), -1), wider=1.0)
-    # the integral over a Gaussian of this peak
-    log_shares = weights.log()[:, None] + rows.log_joint(found.loc) - found.log_prob(found.loc)
-    log_shares = log_shares.log_softmax(0)
-    size = len(noise)
-    ends = (torch.arange(size, device=x.device).to(x) + 0.5) / size
-    which = (log_shares.exp().cumsum(0)[:, None] < ends[:, None]).sum(0).clamp(max=len(weights) - 1)
-    z = x.new_zeros(size, len(x), means.shape[1])
-    parts = [MultivariateNormal(*own, validate_args=False) for own in zip(found.loc, found.covariance_matrix, strict=True)]
-    for i, own in enumerate(parts):
-        drawn = found.loc[i] + torch.einsum("bkl,nbl->nbk", found.scale_tril[i], noise.expand(size, len(x), -1))
-        z = torch.where((which == i)[..., None], drawn, z)
-    log_q = torch.stack([own.log_prob(z) + share for own, share in zip(parts, log_shares, strict=True)]).logsumexp(0)
-    log_p = torch.stack([MultivariateNormal(*own, validate_args=False).log_prob(z) for own in zip(means, covariances, strict=True)])
-    log_p = (log_p + weights.log()[:, None, None]).logsumexp(0)
+    evidence = log_weights + rows.log_joint(found.loc) - found.log_prob(found.loc)  # of each, by the peak's height
+    log_shares = evidence.log_softmax(0)
+    ends = (torch.arange(draws, device=x.device).to(x) + 0.5) / draws
+    which = (log_shares.exp().cumsum(0)[:, None] < ends[:, None]).sum(0).clamp(max=len(means) - 1)
+    noise = noise.expand(draws, len(x), -1)
+    z = torch.zeros_like(noise)
+    for i, (loc, factor) in enumerate(zip(found.loc, found.scale_tril, strict=True)):
+        z = torch.where((which == i)[..., None], loc + torch.einsum("bkl,nbl->nbk", factor, noise), z)
     parameters = rows.decode(z)
-    return Completion.of(parameters, log_p - vae.likelihood.nll_of_observed(parameters, x) - log_q)
+    log_joint = _log_density(base, log_weights, z) - vae.likelihood.nll_of_observed(parameters, x)
+    return Completion.of(parameters, log_joint - _log_density(found, log_shares, z))
+
+
+def _log_density(laws: MultivariateNormal, log_shares: Tensor, z: Tensor) -> Tensor:
+    """(K, B) nats of a mixture of (S, …) Gaussians, one of them at a time."""
+    each = [
+        MultivariateNormal(loc, scale_tril=factor, validate_args=False).log_prob(z) + share
+        for loc, factor, share in zip(laws.loc, laws.scale_tril, log_shares, strict=True)
+    ]
+    return torch.stack(each).logsumexp(0)
 
 
 def _drawn(parts: list[tuple[Distribution, int]], noise: Tensor, like: Tensor) -> Tensor:

@@ -102,16 +102,19 @@ class FirstStage:
         """
         poorer = _with_one_variance(settings)
         if poorer is None:
-            return self._or_lossless(settings, self._tried(settings, stage))._replace(settings=settings)
+            return _asked(settings, self._or_lossless(settings, self._tried(settings, stage)))
         one = self._tried(poorer, f"{stage} {ONE}")
         kept = self._tried(settings, stage, begin=one.vae)._replace(settings=settings)
         least = self._or_lossless(poorer, one)
         if kept.gain is None or least.gain is None or kept.gain.clearly_above(least.gain):
             return kept
-        vae, variance = self._around(settings, least.vae), least.vae.likelihood.variance
+        kept = _asked(settings, least)
+        vae, variance = self._around(kept.settings, least.vae), least.vae.likelihood.variance
         assert variance is not None
-        set_gamma(vae, variance.gamma.double().expand(self.event_shape))
-        return least._replace(settings=settings, vae=vae)
+        gamma = variance.gamma.double()
+        numbers = self.levels.count(0) if self.levels else self.event_shape[0]
+        set_gamma(vae, gamma.expand(numbers))
+        return kept._replace(vae=vae)
 
     def grown(self, settings: Settings) -> Kept:
         """Train with larger and larger codes until at least half of one is idle, and drop what is idle."""
@@ -198,7 +201,8 @@ class FirstStage:
         (x, c), (unseen, _) = _some_rows(self.batches), _some_rows(self.rest)
         if c is not None or len(x) < LEAST_TO_WHITEN:
             return kept
-        vae = self._built(settings).to(next(kept.vae.parameters()).device)
+        own = settings.model_copy(update={"latent_dim": kept.vae.likelihood.levels.count(0)})
+        vae = self._built(own).to(next(kept.vae.parameters()).device)
         size = components_of(law, x, kept.vae.likelihood.levels, settings.seed)
         found = whiten(vae, x, size, settings.seed, _floor(vae))
         more = evidence(vae, unseen, settings.seed, found) - evidence(kept.vae, unseen, settings.seed)
@@ -207,7 +211,7 @@ class FirstStage:
             return kept
         found = whiten(vae, torch.cat([x, unseen]), size, settings.seed, _floor(vae))
         gain = gain._replace(law=law.name, unused=False)
-        return kept._replace(vae=vae.eval(), gain=gain, laws={law.name: found}, lossless=True)
+        return kept._replace(settings=own, vae=vae.eval(), gain=gain, laws={law.name: found}, lossless=True)
 
     def _built(self, settings: Settings) -> VAE:
         return build_vae(
@@ -253,6 +257,11 @@ class FirstStage:
                 return gain
             rows += found.rows
         return gain.of_rows(rows)
+
+
+def _asked(settings: Settings, kept: Kept) -> Kept:
+    """Return what is kept with the settings that were asked for, but for the number of latent dimensions it has."""
+    return kept._replace(settings=settings.model_copy(update={"latent_dim": kept.vae.latent_dim}))
 
 
 def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:
