@@ -335,7 +335,7 @@ def test_few_rows_with_gaps_get_a_mixture_of_their_numbers(whitened):
 
 
 def test_rows_with_gaps_are_scored_by_what_is_there(whitened):
-    whole, _, imputer = whitened
+    _, _, imputer = whitened
     model, some = imputer.model_, clusters(200, seed=5)
     score = model.score_samples(some)
     less = model.score_samples(some.assign(b=np.nan))

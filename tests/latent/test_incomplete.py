@@ -73,7 +73,9 @@ def test_one_gaussian_of_whole_rows_has_their_moments_but_for_the_prior():
 
 def test_components_are_as_many_as_tell_entries_from_each_other():
     rows = drawn(400)
-    gaussian = torch.from_numpy(np.random.default_rng(0).multivariate_normal(np.zeros(3), LAW.covariances[1].numpy(), 400))
+    gaussian = torch.from_numpy(
+        np.random.default_rng(0).multivariate_normal(np.zeros(3), LAW.covariances[1].numpy(), 400)
+    )
     assert choose_incomplete(rows, most=2).components == 2
     one, many = choose_incomplete(gaussian, most=1), choose_incomplete(gaussian, most=4)
     assert many.error > 0.98 * one.error

@@ -70,8 +70,9 @@ class Completing:
     ) -> Any:
         """Fill in missing entries: by their means, or as many times as is asked for by draws (multiple imputation).
 
-        Numbers become their mean given what was observed in the row, categories the most likely level. Statistics of such a table are too sure. With `draws` each of so many tables
-        is a draw of all missing entries together; statistics of each are pooled by Rubin's rules.
+        Numbers become their mean given what was observed in the row, categories the most likely level. Statistics of
+        such a table are too sure. With `draws` each of so many tables is a draw of all missing entries together;
+        statistics of each are pooled by Rubin's rules.
 
         Parameters
         ----------

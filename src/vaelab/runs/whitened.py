@@ -54,9 +54,7 @@ def numbers_of(x: Tensor, levels: Sequence[int]) -> Tensor:
     return x.double().cpu()[:, [j for j, count in enumerate(levels) if not count]]
 
 
-def better_scores(
-    x: Tensor, levels: Sequence[int], ways: Sequence[tuple[bool, ...]], seed: int
-) -> tuple[bool, ...]:
+def better_scores(x: Tensor, levels: Sequence[int], ways: Sequence[tuple[bool, ...]], seed: int) -> tuple[bool, ...]:
     """Return in which of several ways columns become normal scores so that numbers are told from the others best.
 
     Parameters
