@@ -26,10 +26,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
     Parameters
     ----------
     model
-        What is trained: an estimator with ``likelihood="mixed"``, such as a `TwoStageVAE`, without a condition;
-        if None, ``GaussianVAE(network="mlp([64], skip=True)", likelihood="mixed", lr=3e-3)``, a smaller network
-        with less to learn from rows that are few and have gaps. ``model__latent_dim`` sets what is inside. One that
-        is trained on rows without gaps may have another likelihood.
+        What is trained: an estimator with ``likelihood="mixed"``, without a condition; if None,
+        ``TwoStageVAE(network="mlp([64], skip=True)", likelihood="mixed(numbers=chosen)", densities="mixture",
+        lr=3e-3)``: unseen rows choose between a small network and the whitened numbers under a mixture of Gaussians
+        that is fitted to rows with gaps, which few rows prefer. ``model__latent_dim`` sets what is inside. One that is
+        trained on rows without gaps may have another likelihood.
     sample_posterior
         Fill in a draw, with its spread, instead of the mean: as `sklearn.impute.IterativeImputer` has it. Several
         imputers with seeds of their own make multiple imputations; ``model_.impute(X, draws=20)`` makes them at once.

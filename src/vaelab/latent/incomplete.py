@@ -4,9 +4,8 @@
 
 so that entries that are missing at random are integrated over exactly (Z. Ghahramani, M. I. Jordan, "Supervised
 learning from incomplete data via an EM approach", NIPS 1993). Covariances have an inverse-Wishart prior around what
-all components have in common, and that one around the columns' variances (C. Fraley, A. Raftery, "Bayesian
-Regularization for Normal Mixture Estimation and Model-Based Clustering", Journal of Classification 2007): modes of the
-posterior stay regular where components have few rows.
+all components have in common, and that one around the columns' variances, so that modes of the posterior stay regular
+where components have few rows (Fraley & Raftery 2007).
 """
 
 from __future__ import annotations

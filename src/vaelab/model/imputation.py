@@ -93,7 +93,7 @@ class _Rows:
         """(…, K, B) log p(x_o | z) + log p(z), nats, of (…, K, B, κ)."""
         flat = z.flatten(0, -3)
         nll: Tensor = self.vae.likelihood.nll_of_observed(self.decode(flat), self.x)
-        return self.base.log_prob(z) - nll.view(z.shape[:-1])  # type: ignore[no-any-return]
+        return self.base.log_prob(z) - nll.view(z.shape[:-1])
 
     def encoded(self) -> Distribution:
         """q(z | x), with the decoder's means in gaps that the encoder cannot read."""
