@@ -201,9 +201,10 @@ class FirstStage:
         (x, c), (unseen, _) = _some_rows(self.batches), _some_rows(self.rest)
         if c is not None or len(x) < LEAST_TO_WHITEN:
             return kept
-        own = settings.model_copy(update={"latent_dim": kept.vae.likelihood.levels.count(0)})
+        levels = self.levels or (0,) * self.event_shape[0]
+        own = settings.model_copy(update={"latent_dim": levels.count(0)})
         vae = self._built(own).to(next(kept.vae.parameters()).device)
-        size = components_of(law, x, kept.vae.likelihood.levels, settings.seed)
+        size = components_of(law, x, levels, settings.seed)
         found = whiten(vae, x, size, settings.seed, _floor(vae))
         more = evidence(vae, unseen, settings.seed, found) - evidence(kept.vae, unseen, settings.seed)
         gain = kept.gain.of_rows((torch.tensor(kept.gain.rows, dtype=torch.float64) + more).tolist())

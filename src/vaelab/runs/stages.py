@@ -119,7 +119,8 @@ def train(
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
         settings, vae, gain, facts.stage, facts.trained_latent_dim, laws, facts.lossless = kept
         if kept.lossless and schema is not None:  # codes are those of whole rows
-            batches, rest = (filled(vae, own, laws, settings.seed) for own in (batches, rest))
+            batches = filled(vae, batches, laws, settings.seed)
+            rest = None if rest is None else filled(vae, rest, laws, settings.seed)
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
         facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed, laws=laws)
         if gain is not None and gain.doubt:

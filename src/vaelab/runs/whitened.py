@@ -182,11 +182,11 @@ def evidence(vae: VAE, x: Tensor, seed: int, law: Mixture | None = None) -> Tens
 
 @torch.no_grad()
 def filled(
-    vae: VAE, batches: ArrayBatches | MappedBatches | None, laws: Mapping[str, LatentDensity], seed: int
-) -> ArrayBatches | MappedBatches | None:
+    vae: VAE, batches: ArrayBatches | MappedBatches, laws: Mapping[str, LatentDensity], seed: int
+) -> ArrayBatches | MappedBatches:
     """Return rows whose gaps are draws given what is there, under the one law; as they are where there are none."""
     law = next(iter(laws.values()))
-    if batches is None or not isinstance(law, Mixture):
+    if not isinstance(law, Mixture):
         return batches
     exact, device = copy.deepcopy(vae).double().eval(), next(vae.parameters()).device
     noise = torch.randn(_DRAWS, 1, vae.latent_dim, generator=stream(device, seed, "filled"), device=device)
