@@ -9,6 +9,7 @@ from torch import nn
 from vaelab.model import (
     VAE,
     Bernoulli,
+    Components,
     ContinuousBernoulli,
     DecodedVariance,
     FixedVariance,
@@ -102,6 +103,33 @@ def test_means_and_covariances_are_the_exact_conditionals(likelihood, gamma, rat
     assert float(errors.square().mean().sqrt()) < 0.08
     assert float(ratios.mean()) == pytest.approx(1, abs=0.06)
     assert float(ties.square().mean().sqrt()) < 0.08, "entries of one table are not drawn together"
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1e-6])
+def test_under_a_mixture_of_codes_draws_are_exact_too(gamma):
+    vae, bias, _ = linear(Mixed((0,) * D, FixedVariance(gamma)))
+    weight = vae.decoder.weight.detach()
+    generator = torch.Generator().manual_seed(2)
+    means = 2 * torch.randn(3, SIZE, generator=generator, dtype=torch.float64)
+    factors = torch.randn(3, SIZE, SIZE, generator=generator, dtype=torch.float64) / 2
+    law = Components(torch.tensor([0.2, 0.3, 0.5]), means, factors @ factors.mT + 0.1 * torch.eye(SIZE).double())
+    x = bias + means[[0, 1, 2, 2]] @ weight.T + 0.3 * torch.randn(4, D, generator=generator, dtype=torch.float64)
+    x[:, 2:], x[3] = NAN, NAN
+    noise = torch.randn(4000, 1, SIZE, generator=generator, dtype=torch.float64)
+    found = complete(vae, x, noise=noise, law=law)
+    filled = impute(vae, x, noise=noise, law=law)
+    assert float(found.effective.min()) > 3999
+    for i, row in enumerate(x):
+        gone, parts = row.isnan(), []
+        for share, mean, spread in zip(*law, strict=True):
+            own = bias + weight @ mean, weight @ spread @ weight.T + gamma * torch.eye(D)
+            seen = torch.distributions.MultivariateNormal(own[0][~gone], own[1][~gone][:, ~gone])
+            log_p = share.log() + (0 if gone.all() else seen.log_prob(row[~gone]))
+            parts.append((log_p, conditional(row, *own)[0]))
+        log_p = torch.stack([part[0] for part in parts])
+        wanted = (log_p.softmax(0)[:, None] * torch.stack([part[1] for part in parts])).sum(0)
+        assert float(found.evidence[i]) == pytest.approx(float(log_p.logsumexp(0)), abs=1e-3)
+        torch.testing.assert_close(filled[i, gone], wanted, atol=0.15, rtol=0)
 
 
 class Parabola(nn.Module):

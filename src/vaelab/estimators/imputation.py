@@ -73,9 +73,9 @@ class Completing:
     ) -> Any:
         """Fill in missing entries: by their means, or as many times as is asked for by draws (multiple imputation).
 
-        Numbers become their mean given what was observed in the row (of normal scores: the value at the mean score),
-        categories the most likely level. Statistics of such a table are too sure. With `draws` each of so many tables
-        is a draw of all missing entries together; statistics of each are pooled by Rubin's rules.
+        Numbers become their mean given what was observed in the row, categories the most likely level. Statistics of
+        such a table are too sure. With `draws` each of so many tables is a draw of all missing entries together;
+        statistics of each are pooled by Rubin's rules.
 
         Parameters
         ----------
@@ -278,7 +278,7 @@ class Predictive:
 
     def predict(self) -> Any:
         """Means in the columns' own units, floating, and the most likely level of categories."""
-        return self._back(self.asked.expected(), rounded=False)
+        return self._back(self.asked.mean(), rounded=False)
 
     def draws(self, count: int) -> list[Any]:
         """Draw all columns together, `count` times, in their own dtypes."""

@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from vaelab.arguments import check_count, check_kind
 from vaelab.errors import InputError
 from vaelab.estimators.base import Estimator
-from vaelab.estimators.one_stage import GaussianVAE
 from vaelab.estimators.specified import keep_arguments, seed_of, unchanged_by_failure
+from vaelab.estimators.two_stage import TwoStageVAE
 from vaelab.specs import MLP
 from vaelab.training.hooks import Callback, Hook
 
@@ -28,10 +28,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
     Parameters
     ----------
     model
-        What is trained: an estimator with ``likelihood="mixed"``, such as a `TwoStageVAE`, without a condition;
-        if None, ``GaussianVAE(network="mlp([64], skip=True)", likelihood="mixed", lr=3e-3)``, a smaller network
-        with less to learn from rows that are few and have gaps. ``model__latent_dim`` sets what is inside. One that
-        is trained on rows without gaps may have another likelihood.
+        What is trained: an estimator with ``likelihood="mixed"``, without a condition; if None,
+        ``TwoStageVAE(network="mlp([64], skip=True)", likelihood="mixed(numbers=chosen)", densities="mixture",
+        lr=3e-3)``: unseen rows choose between a small network and the whitened numbers under a mixture of Gaussians
+        that is fitted to rows with gaps, which few rows prefer. ``model__latent_dim`` sets what is inside. One that is
+        trained on rows without gaps may have another likelihood.
     sample_posterior
         Fill in a draw, with its spread, instead of the mean: as `sklearn.impute.IterativeImputer` has it. Several
         imputers with seeds of their own make multiple imputations; ``model_.impute(X, draws=20)`` makes them at once.
@@ -136,7 +137,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type
         return tags
 
 
-def _usual(random_state: int | np.random.RandomState | None) -> GaussianVAE:
+def _usual(random_state: int | np.random.RandomState | None) -> TwoStageVAE:
     """Return the model that fills gaps best by default, as `benchmarks.imputation` has it."""
     network = MLP(hidden=(64,), skip=True)
-    return GaussianVAE(network=network, likelihood="mixed", lr=3e-3, random_state=random_state)
+    return TwoStageVAE(
+        network=network, likelihood="mixed(numbers=chosen)", densities="mixture", lr=3e-3, random_state=random_state
+    )

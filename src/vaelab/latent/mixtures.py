@@ -16,6 +16,7 @@ from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
 from vaelab.latent.densities import LatentDensity, Normals, clearly_better
 from vaelab.latent.stepwise import stepwise_em
+from vaelab.model import Components
 from vaelab.training import stream
 
 Covariance = Literal["full", "diag"]
@@ -89,6 +90,12 @@ class Mixture(LatentDensity):
     def components(self) -> int:
         """K."""
         return len(self.weights)
+
+    @property
+    def parts(self) -> Components:
+        """Weights, means and covariances, float64."""
+        factors = self.scale_trils.double()
+        return Components(self.weights.double(), self.means.double(), factors @ factors.mT)
 
     @classmethod
     def fit(cls, codes: Codes, *, components: int, covariance: Covariance = "full", seed: int = 0) -> Self:

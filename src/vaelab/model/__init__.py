@@ -14,7 +14,7 @@ from vaelab.model.distributions import (
 )
 from vaelab.model.gaps import Gaps, gap_patterns
 from vaelab.model.hiding import Hiding
-from vaelab.model.imputation import Completion, complete, completed, impute, quantiles
+from vaelab.model.imputation import Completion, Components, complete, completed, impute, quantiles
 from vaelab.model.kl_schedules import Controlled, KLSchedule, Rising
 from vaelab.model.likelihoods import Gaussian, Likelihood
 from vaelab.model.mixed import Mixed
@@ -45,6 +45,7 @@ __all__ = [
     "Bernoulli",
     "CodeNorm",
     "Completion",
+    "Components",
     "Conditional",
     "ContinuousBernoulli",
     "Controlled",

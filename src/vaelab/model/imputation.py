@@ -14,8 +14,9 @@ gaps says little of p(z | x_o), so g is a mixture:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -42,10 +43,19 @@ class Completion(NamedTuple):
         (K, B, …) the decoder's output for each draw.
     weights
         (K, B), which add up to 1 for each row.
+    evidence
+        (B,) log p(x_o) by the mean of the weights before, nats: a lower bound in the mean. NaN where z is not drawn.
     """
 
     parameters: Tensor
     weights: Tensor
+    evidence: Tensor
+
+    @classmethod
+    def of(cls, parameters: Tensor, log_w: Tensor) -> Self:
+        """Return weights of (K, B) logarithms, nats."""
+        log_w = log_w.nan_to_num(nan=-torch.inf)
+        return cls(parameters, log_w.softmax(0), log_w.logsumexp(0) - math.log(len(log_w)))
 
     @property
     def effective(self) -> Tensor:
@@ -53,12 +63,26 @@ class Completion(NamedTuple):
         return 1 / self.weights.square().sum(0)
 
 
-class _Rows:
-    """Rows with gaps, and the density of z that they leave."""
+class Components(NamedTuple):
+    """A mixture of Gaussians, which takes the prior's place: (k,) weights, (k, κ) means, (k, κ, κ) covariances."""
 
-    def __init__(self, vae: VAE, x: Tensor, c: Tensor | None) -> None:
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+
+class _Rows:
+    """Rows with gaps, and the density of z that they leave.
+
+    `base` is the density of z before: of the prior, or (S, 1) Gaussians, one for each of S climbs.
+    """
+
+    def __init__(self, vae: VAE, x: Tensor, c: Tensor | None, base: MultivariateNormal | None = None) -> None:
         self.vae, self.x, self.c = vae, x, c
         self.prior = vae.prior(c)
+        self.base: Distribution = self.prior if base is None else base
+        precision = 1 / self.prior.variance.to(x)
+        self.precision = torch.diag_embed(precision) if base is None else base.precision_matrix
 
     def decode(self, z: Tensor) -> Tensor:
         """(K, B, κ) → (K, B, …)."""
@@ -66,9 +90,10 @@ class _Rows:
         return self.vae.decoder(z.flatten(0, 1), c).to(self.x.dtype).unflatten(0, z.shape[:2])  # type: ignore[no-any-return]
 
     def log_joint(self, z: Tensor) -> Tensor:
-        """(K, B) log p(x_o | z) + log p(z), nats."""
-        log_prior: Tensor = self.prior.log_prob(z)
-        return log_prior - self.vae.likelihood.nll_of_observed(self.decode(z), self.x)
+        """(…, K, B) log p(x_o | z) + log p(z), nats, of (…, K, B, κ)."""
+        flat = z.flatten(0, -3)
+        nll: Tensor = self.vae.likelihood.nll_of_observed(self.decode(flat), self.x)
+        return self.base.log_prob(z) - nll.view(z.shape[:-1])
 
     def encoded(self) -> Distribution:
         """q(z | x), with the decoder's means in gaps that the encoder cannot read."""
@@ -96,13 +121,13 @@ class _Rows:
         seen = ~there.isnan()
         own = information[0] * seen
         error = torch.where(seen, there - expected[0], 0.0)
-        precision = 1 / self.prior.variance.to(z)
-        gradient = torch.einsum("ksbf,sbf->sbk", slope, own * error) - (z - self.prior.mean.to(z)) * precision
+        pull = (self.precision @ (z - self.base.mean.to(z)).unsqueeze(-1)).squeeze(-1)
+        gradient = torch.einsum("ksbf,sbf->sbk", slope, own * error) - pull
         information = torch.einsum("ksbf,lsbf->sbkl", slope * own, slope)
         information = torch.where(information.isfinite().all((-2, -1), keepdim=True), information, 0.0)
-        return gradient, information + torch.diag_embed(precision.expand(len(self.x), size))
+        return gradient, information + self.precision
 
-    def modes(self, z: Tensor) -> MultivariateNormal:
+    def modes(self, z: Tensor, wider: float = _WIDER) -> MultivariateNormal:
         """Climb from (S, B, κ) by Fisher scoring; return the Gaussians there, batch shape (S, B)."""
         best = self.log_joint(z)
         climbing = torch.ones_like(best, dtype=torch.bool)  # each on its own, so that rows are what they are alone
@@ -111,8 +136,7 @@ class _Rows:
             gradient, information = self.scores(z)
             move = torch.linalg.solve_ex(information, gradient.unsqueeze(-1))[0].squeeze(-1)
             tried = z + lengths * move
-            found = self.log_joint(tried.flatten(0, 1)).unflatten(0, tried.shape[:2])
-            top, which = found.nan_to_num(nan=-torch.inf).max(0)
+            top, which = self.log_joint(tried).nan_to_num(nan=-torch.inf).max(0)
             better = climbing & (top > best)
             climbing = climbing & (top - best > _ENOUGH)
             z = torch.where(better[..., None], tried.gather(0, which[None, ..., None].expand(1, *z.shape))[0], z)
@@ -120,7 +144,7 @@ class _Rows:
             if not bool(climbing.any()):
                 break
         information = self.scores(z)[1]
-        return MultivariateNormal(z, precision_matrix=information / _WIDER**2, validate_args=False)
+        return MultivariateNormal(z, precision_matrix=information / wider**2, validate_args=False)
 
 
 @torch.no_grad()
@@ -130,7 +154,7 @@ def complete(
     c: Tensor | None = None,
     *,
     noise: Tensor,
-    law: Callable[[Tensor], Tensor] | None = None,
+    law: Callable[[Tensor], Tensor] | Components | None = None,
 ) -> Completion:
     """Draw z and weigh it by what is there of each row.
 
@@ -143,19 +167,22 @@ def complete(
     noise
         (K, B or 1, κ) standard normals.
     law
-        (n, κ) → (n,) log-density that takes the prior's place in the weights, nats.
+        What takes the prior's place: (n, κ) → (n,) log-density, nats, which counts in the weights, or a mixture of
+        Gaussians.
 
     Raises
     ------
     InputError
         Entries are missing, and the likelihood has no place for that.
     """
+    if isinstance(law, Components):
+        return _complete_by_components(vae, x, c, noise.to(x), law)
     rows, k = _Rows(vae, x, c), len(noise)
     q = rows.encoded()
     if vae.posterior.degenerate:
         parameters = rows.decode(q.mean[None])
         vae.likelihood.nll_of_observed(parameters, x)  # refuses gaps
-        return Completion(parameters, x.new_ones(1, len(x)))
+        return Completion(parameters, x.new_ones(1, len(x)), x.new_full((len(x),), torch.nan))
     p = rows.prior.expand(q.batch_shape)
     parts: list[tuple[Distribution, int]] = [(p, k // _OF_PRIOR), (q, k // _OF_ENCODER)]
     if vae.likelihood.moments(rows.decode(q.mean[None])[0]) is None:
@@ -179,7 +206,35 @@ def complete(
     parameters = rows.decode(z)
     log_p = p.log_prob(z) if law is None else law(z.flatten(0, 1)).view(z.shape[:2]).to(x.dtype)
     log_w = log_p - vae.likelihood.nll_of_observed(parameters, x) - _mixture(parts, z)
-    return Completion(parameters, log_w.nan_to_num(nan=-torch.inf).softmax(0))
+    return Completion.of(parameters, log_w)
+
+
+def _complete_by_components(vae: VAE, x: Tensor, c: Tensor | None, noise: Tensor, law: Components) -> Completion:
+    """Draw z from the Gaussians around the mode that each component has, by the shares that x_o gives them."""
+    weights, means, covariances = (part.to(x) for part in law)
+    base = MultivariateNormal(means[:, None], covariances[:, None], validate_args=False)
+    rows, log_weights, draws = _Rows(vae, x, c, base), weights.log()[:, None], len(noise)
+    found = rows.modes(means[:, None].expand(-1, len(x), -1), wider=1.0)
+    evidence = log_weights + rows.log_joint(found.loc) - found.log_prob(found.loc)  # of each, by the peak's height
+    log_shares = evidence.log_softmax(0)
+    ends = (torch.arange(draws, device=x.device).to(x) + 0.5) / draws
+    which = (log_shares.exp().cumsum(0)[:, None] < ends[:, None]).sum(0).clamp(max=len(means) - 1)
+    noise = noise.expand(draws, len(x), -1)
+    z = torch.zeros_like(noise)
+    for i, (loc, factor) in enumerate(zip(found.loc, found.scale_tril, strict=True)):
+        z = torch.where((which == i)[..., None], loc + torch.einsum("bkl,nbl->nbk", factor, noise), z)
+    parameters = rows.decode(z)
+    log_joint = _log_density(base, log_weights, z) - vae.likelihood.nll_of_observed(parameters, x)
+    return Completion.of(parameters, log_joint - _log_density(found, log_shares, z))
+
+
+def _log_density(laws: MultivariateNormal, log_shares: Tensor, z: Tensor) -> Tensor:
+    """(K, B) nats of a mixture of (S, …) Gaussians, one of them at a time."""
+    each = [
+        MultivariateNormal(loc, scale_tril=factor, validate_args=False).log_prob(z) + share
+        for loc, factor, share in zip(laws.loc, laws.scale_tril, log_shares, strict=True)
+    ]
+    return torch.stack(each).logsumexp(0)
 
 
 def _drawn(parts: list[tuple[Distribution, int]], noise: Tensor, like: Tensor) -> Tensor:
@@ -216,7 +271,7 @@ def impute(
     c: Tensor | None = None,
     *,
     noise: Tensor,
-    law: Callable[[Tensor], Tensor] | None = None,
+    law: Callable[[Tensor], Tensor] | Components | None = None,
 ) -> Tensor:
     """Fill in what is missing: E[x_missing | x_observed], with the arguments of `complete`.
 
@@ -234,7 +289,8 @@ def impute(
     """
     if not bool(x.isnan().any()):
         return x.clone()
-    return vae.likelihood.impute(x, *complete(vae, x, c, noise=noise, law=law))
+    found = complete(vae, x, c, noise=noise, law=law)
+    return vae.likelihood.impute(x, found.parameters, found.weights)
 
 
 def completed(

@@ -22,7 +22,7 @@ from torch import Tensor
 from vaelab.model.posteriors import Diagonal
 from vaelab.model.priors import Standard
 from vaelab.model.vae import VAE
-from vaelab.nets import MLPDecoder, MLPEncoder
+from vaelab.nets import MLPDecoder, MLPEncoder, TableReader
 
 
 class LinearModel(NamedTuple):
@@ -129,27 +129,37 @@ def whitening(x: Tensor, noise: float) -> LinearModel:
     noise
         Its variance. Axes along which rows vary less are idle.
     """
-    mean, values, axes = _spectrum(x)
+    return whitening_of(x.double().cpu().mean(0), torch.cov(x.double().cpu().T, correction=0), noise)
+
+
+def whitening_of(mean: Tensor, covariance: Tensor, noise: float) -> LinearModel:
+    """Return what `whitening` does of rows with this mean, (d,), and covariance, (d, d), float64."""
+    values, axes = (part.flip(-1) for part in torch.linalg.eigh(covariance))
     own = max(noise, 1e-12)
     return LinearModel(mean, axes * (values - own).clamp(min=0).sqrt(), torch.full_like(mean, own))
 
 
-def can_begin_linear(vae: VAE) -> int:
+def can_begin_linear(vae: VAE, *, table: bool = False) -> int:
     """Return how many dimensions a linear model may have that `begin_linear` takes; 0 for none.
 
-    Networks must be perceptrons of a table without conditions, q(z | x) a diagonal and p(z) the standard normal.
+    Networks must be perceptrons of a table without conditions, q(z | x) a diagonal and p(z) the standard normal; with
+    `table`, of a mixed one, of whose numbers the linear model is.
     """
     encoder, decoder = vae.encoder, vae.decoder
     plain = isinstance(vae.posterior, Diagonal) and vae.posterior.scale == "exp" and isinstance(vae.prior, Standard)
+    if table != isinstance(encoder, TableReader):
+        return 0
+    encoder = encoder.encoder if isinstance(encoder, TableReader) else encoder
     if not plain or not isinstance(encoder, MLPEncoder) or not isinstance(decoder, MLPDecoder):
         return 0
-    if encoder.condition_dim or encoder.event_shape != decoder.out_shape or len(encoder.event_shape) != 1:
+    alike = table or encoder.event_shape == decoder.out_shape
+    if encoder.condition_dim or not alike or len(encoder.event_shape) != 1:
         return 0
     return min(vae.latent_dim, encoder.head.affine_rank, decoder.dense.affine_rank)
 
 
 @torch.no_grad()
-def begin_linear(vae: VAE, model: LinearModel) -> None:
+def begin_linear(vae: VAE, model: LinearModel, beyond: Tensor | None = None) -> None:
     """Set the weights so that the VAE is this model.
 
     The bound is then exact: the ELBO is the model's log-density, once γ is ψ. Dimensions beyond q are idle.
@@ -159,9 +169,12 @@ def begin_linear(vae: VAE, model: LinearModel) -> None:
     vae
         Changed in place; `can_begin_linear` says whether it can.
     model
-        Of at most as many dimensions, in the network's units.
+        Of at most as many dimensions, in the network's units. Of a mixed table it is of the columns of numbers.
+    beyond
+        (m, q + 1) slopes on z and bias of what the decoder emits beside the means of the numbers.
     """
     encoder, decoder = vae.encoder, vae.decoder
+    encoder = encoder.encoder if isinstance(encoder, TableReader) else encoder
     assert isinstance(encoder, MLPEncoder)
     assert isinstance(decoder, MLPDecoder)
     q, kappa, d = model.loadings.shape[1], vae.latent_dim, len(model.mean)
@@ -170,9 +183,10 @@ def begin_linear(vae: VAE, model: LinearModel) -> None:
     bias[:q] = -weight[:q] @ model.mean
     bias[kappa : kappa + q] = -0.5 * model.precision.log()
     encoder.head.begin_affine(weight, bias)
-    weight = torch.zeros(d, kappa).double()
-    weight[:, :q] = model.loadings
-    decoder.dense.begin_affine(weight, model.mean)
+    beyond = torch.zeros(0, q + 1).double() if beyond is None else beyond
+    weight = torch.zeros(d + len(beyond), kappa).double()
+    weight[:, :q] = torch.cat([model.loadings, beyond[:, :q]])
+    decoder.dense.begin_affine(weight, torch.cat([model.mean, beyond[:, q]]))
     set_gamma(vae, model.noise)
 
 

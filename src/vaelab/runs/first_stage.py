@@ -16,9 +16,10 @@ from torch import Tensor
 from vaelab.data import ArrayBatches, MappedBatches
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Codes, LatentDensity, Site, law_of
-from vaelab.model import VAE
+from vaelab.model import VAE, Mixed
 from vaelab.model.linear import begin_linear, best_linear_model, can_begin_linear, set_gamma, whitening
 from vaelab.runs.baseline import NONE, Gain, gain_over_gaussian, gain_over_simple
+from vaelab.runs.whitened import LEAST_TO_WHITEN, can_whiten, components_of, evidence, law_of_whitened, whiten
 from vaelab.specs import MLP, FitSettings, Profiled, Settings, build_vae
 from vaelab.specs import Gaussian as GaussianSpec
 from vaelab.specs.densities import ordered
@@ -101,16 +102,19 @@ class FirstStage:
         """
         poorer = _with_one_variance(settings)
         if poorer is None:
-            return self._or_lossless(settings, self._tried(settings, stage))._replace(settings=settings)
+            return _asked(settings, self._or_lossless(settings, self._tried(settings, stage)))
         one = self._tried(poorer, f"{stage} {ONE}")
         kept = self._tried(settings, stage, begin=one.vae)._replace(settings=settings)
         least = self._or_lossless(poorer, one)
         if kept.gain is None or least.gain is None or kept.gain.clearly_above(least.gain):
             return kept
-        vae, variance = self._around(settings, least.vae), least.vae.likelihood.variance
+        kept = _asked(settings, least)
+        vae, variance = self._around(kept.settings, least.vae), least.vae.likelihood.variance
         assert variance is not None
-        set_gamma(vae, variance.gamma.double().expand(self.event_shape))
-        return least._replace(settings=settings, vae=vae)
+        gamma = variance.gamma.double()
+        numbers = self.levels.count(0) if self.levels else self.event_shape[0]
+        set_gamma(vae, gamma.expand(numbers))
+        return kept._replace(vae=vae)
 
     def grown(self, settings: Settings) -> Kept:
         """Train with larger and larger codes until at least half of one is idle, and drop what is idle."""
@@ -175,6 +179,8 @@ class FirstStage:
         no law that is fitted to them later gets it back. The unseen rows have also chosen the weights and the γ of the
         training, but nothing of the whitening, whose γ is at its floor.
         """
+        if isinstance(kept.vae.likelihood, Mixed):
+            return self._or_mixture_of_rows(settings, kept)
         if not kept.laws or kept.gain is None or not _may_begin_linear(settings, kept.vae):
             return kept
         if can_begin_linear(kept.vae) < math.prod(self.event_shape):
@@ -184,6 +190,29 @@ class FirstStage:
         begin_linear(vae, whitening(x, _floor(vae)))
         other = self._judged(settings, vae, kept.stage)._replace(lossless=True)
         return other if other.gain is not None and other.gain.clearly_above(kept.gain) else kept
+
+    def _or_mixture_of_rows(self, settings: Settings, kept: Kept) -> Kept:
+        """Do the same for a mixed table, with a law that is fitted to rows with gaps; see `vaelab.runs.whitened`."""
+        law, network = law_of_whitened(settings), settings.network
+        if law is None or self.rest is None or kept.gain is None or not kept.gain.rows:
+            return kept
+        if not isinstance(network, MLP) or network.start is not None or not can_whiten(kept.vae):
+            return kept
+        (x, c), (unseen, _) = _some_rows(self.batches), _some_rows(self.rest)
+        if c is not None or len(x) < LEAST_TO_WHITEN:
+            return kept
+        levels = self.levels or (0,) * self.event_shape[0]
+        own = settings.model_copy(update={"latent_dim": levels.count(0)})
+        vae = self._built(own).to(next(kept.vae.parameters()).device)
+        size = components_of(law, x, levels, settings.seed)
+        found = whiten(vae, x, size, settings.seed, _floor(vae))
+        more = evidence(vae, unseen, settings.seed, found) - evidence(kept.vae, unseen, settings.seed)
+        gain = kept.gain.of_rows((torch.tensor(kept.gain.rows, dtype=torch.float64) + more).tolist())
+        if not gain.clearly_above(kept.gain):
+            return kept
+        found = whiten(vae, torch.cat([x, unseen]), size, settings.seed, _floor(vae))
+        gain = gain._replace(law=law.name, unused=False)
+        return kept._replace(settings=own, vae=vae.eval(), gain=gain, laws={law.name: found}, lossless=True)
 
     def _built(self, settings: Settings) -> VAE:
         return build_vae(
@@ -229,6 +258,11 @@ class FirstStage:
                 return gain
             rows += found.rows
         return gain.of_rows(rows)
+
+
+def _asked(settings: Settings, kept: Kept) -> Kept:
+    """Return what is kept with the settings that were asked for, but for the number of latent dimensions it has."""
+    return kept._replace(settings=settings.model_copy(update={"latent_dim": kept.vae.latent_dim}))
 
 
 def _from_linear(settings: Settings, vae: VAE, gain: Gain | None) -> Settings | None:

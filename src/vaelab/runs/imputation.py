@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaelab.data import Conditions
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.model import VAE, Completion, Mixed, complete, completed, quantiles
+from vaelab.model import VAE, Completion, Components, Mixed, complete, completed, quantiles
 from vaelab.runs.trained import FARTHEST, Trained
 from vaelab.training import stream
 
@@ -30,6 +30,11 @@ class _Block(NamedTuple):
     x: Tensor
     completion: Completion
     generator: torch.Generator
+
+    @property
+    def filled(self) -> Tensor:
+        """(B, …) rows with means in their gaps."""
+        return self.vae.likelihood.impute(self.x, self.completion.parameters, self.completion.weights)
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,11 @@ class Imputation:
     seed: int = 0
 
     def mean(self) -> Tensor:
-        """(n, …) x with its gaps filled by means in the network's units, categories by their most likely level.
+        """(n, …) x with its gaps filled by means in the data's units, categories by their most likely level.
 
-        Of a column of normal scores that is the value at the mean score, which is in range and on the column's grid.
+        Of a column of normal scores it is the mean of what its scores stand for, which is in range, and off its grid.
         """
-        return self._filled(lambda block: block.vae.likelihood.impute(block.x, *block.completion)[None], 1)[0]
-
-    def expected(self) -> Tensor:
-        """(n, …) x with its gaps filled by means in the data's units, categories by their most likely level."""
-        out, marginals = self.mean(), self.trained.scaling.marginals
+        out, marginals = self._filled(lambda block: block.filled[None], 1)[0], self.trained.scaling.marginals
         if marginals is None:
             return out
         means = self._filled(self._means_of_scores, 1, own_units=True)[0]
@@ -121,7 +122,7 @@ class Imputation:
                 own = self.x[:, place, None].cpu()
                 out[place] = (own == torch.arange(count)).double()
         for block in self._blocks():
-            parameters, weights = block.completion
+            parameters, weights, _ = block.completion
             for place, p in block.vae.likelihood.shares(parameters.flatten(0, 1)).items():  # type: ignore[operator]
                 mean = (weights[..., None] * p.unflatten(0, weights.shape)).sum(0).double().cpu()
                 gone = block.x[:, place].isnan().cpu()
@@ -168,9 +169,10 @@ class Imputation:
         noise = torch.randn(
             self.k, 1, size, generator=stream(trained.device, self.seed, "impute"), device=trained.device
         )
-        law, effective = trained.law(), []
+        law, effective = trained.components() or trained.law(), []
         widest = torch.Size(trained.widest).numel()
-        at_once = min(_MOST_ROWS, max(1, _AT_ONCE // (widest * max(self.k, 3 * (size + 1)))))
+        climbs = len(law.weights) if isinstance(law, Components) else 3
+        at_once = min(_MOST_ROWS, max(1, _AT_ONCE // (widest * max(self.k, climbs * (size + 1)))))
         for rows in gaps.split(at_once):
             c = None if self.c is None else self.c.index_select(0, rows.to(self.c.device)).to(trained.device, dtype)
             x = trained.scaling.to_net(self.x[rows], dtype=dtype).to(trained.device)

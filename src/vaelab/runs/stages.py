@@ -33,7 +33,8 @@ from vaelab.runs.decoded import DecodedDraws
 from vaelab.runs.first_stage import FirstStage, fit_stage
 from vaelab.runs.generators import fit_generator
 from vaelab.runs.trained import Facts, Trained
-from vaelab.specs import FitSettings, Mixed, Settings
+from vaelab.runs.whitened import better_scores, filled
+from vaelab.specs import FitSettings, Likelihood, Mixed, Settings
 from vaelab.specs.densities import PRIOR, Density, ordered
 from vaelab.specs.likelihoods import WithVariance
 from vaelab.training import Hook, stream
@@ -86,7 +87,7 @@ def train(
         if data.kind == "table":
             warn_of_wild_entries(data.train.x, data.columns, levels)
         own = settings.likelihood
-        scores = schema.scores(own.numbers, own.columns) if schema is not None and isinstance(own, Mixed) else ()
+        scores = _scores_of(data, schema, own, settings.seed)
         scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
         schema = None if schema is None else schema.described(scaling)
         if schema is not None and isinstance(own, Mixed) and own.ties == "found":
@@ -124,6 +125,9 @@ def train(
         first = FirstStage(batches, rest, *sizes, ordered=ordered, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
         settings, vae, gain, facts.stage, facts.trained_latent_dim, laws, facts.lossless = kept
+        if kept.lossless and schema is not None:  # codes are those of whole rows
+            batches = filled(vae, batches, laws, settings.seed)
+            rest = None if rest is None else filled(vae, rest, laws, settings.seed)
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
         facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed, laws=laws)
         if gain is not None and gain.doubt:
@@ -137,6 +141,8 @@ def train(
             codes, unseen = Codes.of(vae, batches), None if rest is None else Codes.of(vae, rest)
             rows = None if rest is None else (batches, rest)
             fit_densities(trained, codes, unseen, rows, hooks=hooks, states=states, resume=resume)
+        if kept.lossless and schema is not None:  # of rows with their gaps, not of what filled them
+            trained.densities |= laws
         return trained
 
 
@@ -164,6 +170,16 @@ def schema_of(data: Dataset, settings: Settings) -> Schema | None:
             raise InputError(got, "columns of numbers", f"Use {MIXED}.")
         check_finite(data.train.x, name=data.name, columns=data.columns, remedy=GAPS_REMEDY)
     return None
+
+
+def _scores_of(data: Dataset, schema: Schema | None, likelihood: Likelihood, seed: int) -> tuple[bool, ...]:
+    """Whether each column of a mixed table becomes normal scores."""
+    if schema is None or not isinstance(likelihood, Mixed):
+        return ()
+    if likelihood.numbers != "chosen":
+        return schema.scores(likelihood.numbers, likelihood.columns)
+    both = [schema.scores(each, likelihood.columns) for each in ("standardised", "scores")]
+    return better_scores(torch.as_tensor(data.train.x), schema.levels, both, seed)
 
 
 def _gaps_of(data: Dataset) -> tuple[int, ...]:

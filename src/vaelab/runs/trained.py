@@ -27,9 +27,18 @@ from vaelab.data import (
 )
 from vaelab.data.cells import Container
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.latent import Generator, LatentDensity
+from vaelab.latent import Generator, LatentDensity, Mixture
 from vaelab.metrics.likelihood import importance_weighted_bounds
-from vaelab.model import ACTIVE_BELOW, UNUSED, VAE, count_active, no_encoder
+from vaelab.model import (
+    ACTIVE_BELOW,
+    UNUSED,
+    VAE,
+    Components,
+    complete,
+    count_active,
+    impute,
+    no_encoder,
+)
 from vaelab.rows import check_drawn, rows_at_once, spans
 from vaelab.runs.baseline import Gain, Rival
 from vaelab.runs.containers import in_container
@@ -266,7 +275,23 @@ class Trained:
     def encode(self, x: Tensor, c: Conditions | None = None) -> Tensor:
         """(n, κ) posterior means; c is in the network's units, as from `conditions`, here and below."""
         vae, dtype = self.exact()
-        return torch.cat([vae.encode(*block).mean.float() for block in self.blocks(x, c, dtype)])
+        whole = ((self._whole(vae, own, conditions), conditions) for own, conditions in self.blocks(x, c, dtype))
+        return torch.cat([vae.encode(*block).mean.float() for block in whole])
+
+    def _whole(self, vae: VAE, x: Tensor, c: Tensor | None) -> Tensor:
+        """Fill gaps of a block by means, which an encoder that whitens columns cannot read."""
+        parts = self.components()
+        if parts is None or not bool(x.isnan().any()):
+            return x
+        return impute(vae, x, c, noise=self.score_noise(_FEW_DRAWS)[:, None].to(x), law=parts)
+
+    def _kl(self, vae: VAE, x: Tensor, c: Tensor | None, noise: Tensor, distortion: Tensor, kl: Tensor) -> Tensor:
+        """Return the KL, in rows with gaps of whitened columns what log p(x_o) leaves: no q is diagonal there."""
+        parts, gone = self.components(), x.isnan().flatten(1).any(1)
+        if parts is None or not bool(gone.any()):
+            return kl
+        found = complete(vae, x[gone], None if c is None else c[gone], noise=noise.to(x), law=parts)
+        return kl.masked_scatter(gone, -found.evidence - distortion[gone])
 
     def exact(self) -> tuple[VAE, torch.dtype]:
         """Return the model, of a table in float64: in float32 the last bits of a row depend on the rows beside it."""
@@ -285,7 +310,13 @@ class Trained:
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Conditions | None = None) -> Tensor:
         """(n, *event) decoder means at the posterior means, in the data's units, without gaps; see `decode`."""
-        return torch.cat([self.scaling.from_net(self.vae.reconstruct(*block)) for block in self.blocks(x, c)])
+        exact = self.vae if self.components() is None else self.exact()[0]
+        kind = next(exact.parameters()).dtype
+        parts = []
+        for own, conditions in self.blocks(x, c):
+            whole = self._whole(exact, own.to(kind), conditions).to(own)
+            parts.append(self.scaling.from_net(self.vae.reconstruct(whole, conditions)))
+        return torch.cat(parts)
 
     @torch.no_grad()
     def bound(self, x: Tensor, noise: Tensor, c: Conditions | None = None) -> Tensor:
@@ -305,7 +336,8 @@ class Trained:
         parts, caveat, law = [], None, self.law()
         for vae, own, conditions, shared in self._scored(x, noise, c):
             caveat = caveat or vae.likelihood.caveat(own)
-            parts.append(vae.elbo(own, conditions, noise=shared, law=law))
+            distortion, kl = vae.elbo(own, conditions, noise=shared, law=law)
+            parts.append((distortion, self._kl(vae, own, conditions, shared, distortion, kl)))
         if caveat:
             warnings.warn(f"These are no log-densities: {caveat}.", VaelabWarning, stacklevel=3)
         nats = torch.cat([(distortion + kl).cpu().double() for distortion, kl in parts])
@@ -321,7 +353,10 @@ class Trained:
             The likelihood has no terms per entry.
         """
         scored, law = self._scored(x, noise, c), self.law()
-        parts = [vae.costs(own, conditions, noise=shared, law=law) for vae, own, conditions, shared in scored]
+        parts = []
+        for vae, own, conditions, shared in scored:
+            costs, kl = vae.costs(own, conditions, noise=shared, law=law)
+            parts.append((costs, self._kl(vae, own, conditions, shared, costs.flatten(1).sum(1), kl)))
         entries, divergence = (torch.cat(each).cpu().double() for each in zip(*parts, strict=True))
         return entries + self.scaling.log_volumes_of(x), divergence
 
@@ -345,6 +380,11 @@ class Trained:
             return None
         exact = copy.deepcopy(self.densities[name]).double()
         return lambda z: exact.log_prob(z.double())
+
+    def components(self) -> Components | None:
+        """Return the Gaussians of `law_of_rows`, where it is a mixture of them."""
+        law = None if self.law_of_rows is None else self.densities[self.law_of_rows]
+        return law.parts if isinstance(law, Mixture) else None
 
     def score_noise(self, draws: int) -> Tensor:
         """(draws, κ) standard normals that rows are scored with."""

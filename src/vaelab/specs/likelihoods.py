@@ -249,8 +249,10 @@ class Mixed(WithVariance):
 
     kind: ClassVar[str] = "mixed"
     takes: ClassVar[Literal["pixels", "numbers", "columns"]] = "columns"
-    numbers: Literal["scores", "standardised"] = Field(
-        "scores", description="bring them to normal scores by rank, and back into range and grid; or standardise them"
+    numbers: Literal["scores", "standardised", "chosen"] = Field(
+        "scores",
+        description="bring them to normal scores by rank, and back into range and grid; or standardise them; or "
+        "choose, by which of the two entries are told from the others of their row better",
     )
     columns: dict[Annotated[str, BeforeValidator(_spelled)], Column] = Field(
         {},
