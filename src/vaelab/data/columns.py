@@ -23,6 +23,7 @@ from vaelab.data.cells import Cells, columns_of
 from vaelab.data.checks import check_finite, is_frame, plain_rows
 from vaelab.data.column import TableColumn, as_it_is, as_objects, as_series, coded, fresh, shown, value_of
 from vaelab.data.filling import fill_in
+from vaelab.data.rare import spread
 from vaelab.data.schema_text import in_words, laid_out
 from vaelab.data.ties import find_ties, set_tied
 from vaelab.errors import InputError, VaelabWarning
@@ -30,7 +31,6 @@ from vaelab.errors import InputError, VaelabWarning
 if TYPE_CHECKING:
     from vaelab.data.scaling import Scaling
 
-_MANY = 20  # levels from which on a column of text may be one of names
 
 
 class ColumnReader(Protocol):
@@ -65,8 +65,9 @@ class Schema:
         """Learn which columns hold numbers, and the levels of the others.
 
         Columns of text, booleans and pandas categories are categorical. The levels of text are those that occur, in
-        sorted order; of booleans False and True; of pandas categories those that are declared, in their order. Text
-        that nearly never repeats names rows, and is left out.
+        sorted order, where they are many without those that hardly occur (`vaelab.data.rare`); of booleans False and
+        True; of pandas categories those that are declared, in their order. Text that nearly never repeats names rows,
+        and is left out.
 
         Parameters
         ----------
@@ -86,7 +87,7 @@ class Schema:
         Warns
         -----
         VaelabWarning
-            A column of text has about as many levels as rows.
+            A column of text names rows, or has mostly levels that hardly occur.
         """
         columns = columns or {}
         names, cells = columns_of(x, name)
@@ -320,7 +321,7 @@ class Schema:
         rest = iter(values.T)
         for column in self.given:
             if column.kind != "drop":
-                yield column, None if column.apart else next(rest)
+                yield column, None if column.apart else spread(column, next(rest), values)
 
     def fill(self, x: object, filled: Tensor, *, name: str = "X") -> Any:
         """Return x in its own container with its gaps filled in; what was there stays as it was.
@@ -391,9 +392,11 @@ def _read(column: str, cells: Callable[[], Cells], name: str, reader: ColumnRead
         said = f"Column {column!r} of {name} names rows, with hardly any value twice in {observed}: it is left out of "
         said += f"the model, and {in_words(found)}. Say columns={{{column!r}: 'category'}} to keep it."
         warnings.warn(said, VaelabWarning, stacklevel=5)
-    elif reader is None and found.form == "text" and len(found.levels or ()) > max(_MANY, observed // 2):
-        said = f"Column {column!r} of {name} has {len(found.levels or ())} levels in {observed} rows"
-        warnings.warn(f"{said}: drop it if it names rows.", VaelabWarning, stacklevel=5)
+    elif reader is None and 2 * sum(count for _, count in found.rare) > observed:
+        said = f"Column {column!r} of {name} has {len(found.rare)} levels that hardly occur, in most of {observed} rows: "
+        said += "they count as one, and samples draw them by their shares, whatever else a row holds. "
+        said += f"Say columns={{{column!r}: 'drop'}} if they say nothing, or 'category' to keep them apart."
+        warnings.warn(said, VaelabWarning, stacklevel=5)
     unseen: tuple[int, ...] = ()
     if found.levels is not None:
         met = set(coded(found, cell, where)[~cell.missing].tolist())

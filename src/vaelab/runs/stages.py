@@ -116,7 +116,7 @@ def train(
         gaps = facts.gaps or ()
         first = FirstStage(batches, rest, *sizes, ordered=ordered, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
-        settings, vae, gain, facts.stage, facts.trained_latent_dim, laws, facts.lossless = kept
+        settings, vae, gain, facts.stage, facts.trained_latent_dim, laws, facts.lossless, _ = kept
         facts.gaussian_gain = None if gain is None else gain._replace(rows=())
         facts.mixture = None if gain is None else mixture_beside(vae, batches, rest, seed=settings.seed, laws=laws)
         if gain is not None and gain.doubt:
