@@ -23,6 +23,7 @@ Form = Literal["number", "text", "boolean", "category", "ordered"]
 Kind = Literal["", "scores", "standardised", "constant", "category", "ordered", "identifier", "drop"]
 _MOST_SHOWN = 20
 _MEASURED = re.compile(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?")
+_DATED = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d.*)?")
 _NAMES = 0.9  # share of different values from which it names rows
 
 
@@ -217,6 +218,13 @@ def as_identifier(name: str, cell: Cells, where: str) -> TableColumn:
     if texts is None or not isinstance(texts[0], str):
         raise InputError(f"kind 'identifier' for {where}", "text or whole numbers", "Or leave it out: 'drop'.")
     return replace(column, dtype="" if cell.declared is not None else cell.dtype, pattern=Pattern.of_texts(name, texts))
+
+
+def holds_dates_as_text(cell: Cells) -> bool:
+    """Whether every cell that is there is text such as 2024-02-29, 29.2.2024 or 2/29/24, with or without a time."""
+    if cell.objects is None or cell.declared is not None or cell.missing.all():
+        return False
+    return all(isinstance(each, str) and _DATED.fullmatch(each) for each in set(cell.objects[~cell.missing].tolist()))
 
 
 def _check_any(cell: Cells, where: str) -> None:

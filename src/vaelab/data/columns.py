@@ -21,7 +21,17 @@ from torch import Tensor
 
 from vaelab.data.cells import Cells, columns_of
 from vaelab.data.checks import check_finite, is_frame, plain_rows
-from vaelab.data.column import TableColumn, as_it_is, as_objects, as_series, coded, fresh, shown, value_of
+from vaelab.data.column import (
+    TableColumn,
+    as_it_is,
+    as_objects,
+    as_series,
+    coded,
+    fresh,
+    holds_dates_as_text,
+    shown,
+    value_of,
+)
 from vaelab.data.filling import fill_in
 from vaelab.data.rare import spread
 from vaelab.data.schema_text import in_words, laid_out
@@ -87,7 +97,7 @@ class Schema:
         Warns
         -----
         VaelabWarning
-            A column of text names rows, or has mostly levels that hardly occur.
+            A column of text names rows, holds dates, or has mostly levels that hardly occur.
         """
         columns = columns or {}
         names, cells = columns_of(x, name)
@@ -388,7 +398,10 @@ def _read(column: str, cells: Callable[[], Cells], name: str, reader: ColumnRead
     cell = cells()
     found = as_it_is(column, cell, where) if reader is None else reader.read(column, lambda: cell, where)
     observed = int((~cell.missing).sum())
-    if reader is None and found.kind == "identifier":
+    if reader is None and holds_dates_as_text(cell):
+        said = f"Column {column!r} of {name} holds dates as text, of which no order is seen. Make dates of them: "
+        warnings.warn(said + f"frame[{column!r}] = pandas.to_datetime(frame[{column!r}]).", VaelabWarning, stacklevel=5)
+    elif reader is None and found.kind == "identifier":
         said = f"Column {column!r} of {name} names rows, with hardly any value twice in {observed}: it is left out of "
         said += f"the model, and {in_words(found)}. Say columns={{{column!r}: 'category'}} to keep it."
         warnings.warn(said, VaelabWarning, stacklevel=5)

@@ -32,6 +32,7 @@ _CODES = 20  # different values up to which it may be one of codes
 _COMMA = re.compile(r"(?=.*\d)[+-]?(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][+-]?\d+)?|[+-]?\d{1,3}(,\d{3})+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})*")
 _ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?"  # ISO 8601, years first
+_SLASHES = r"\d{4}/\d{2}/\d{2}( \d{2}:\d{2}(:\d{2})?)?"  # which is as clear, where years are first
 
 
 def read_csv(path: Path, *, separator: str | None = None, missing: Sequence[str] = ()) -> tuple[DataFrame, bool]:
@@ -225,9 +226,11 @@ def _typed(frame: DataFrame) -> list[str]:
         if column.dtype.kind in "iufbmM" or not len(known):
             continue
         words = known.astype(str).str.strip()
-        if words.str.fullmatch(_ISO).all():
+        slashes = bool(words.str.fullmatch(_SLASHES).all())
+        if slashes or words.str.fullmatch(_ISO).all():
             with contextlib.suppress(ValueError):  # a 31st of February, which stays text
-                frame[name] = pandas.to_datetime(column, format="ISO8601")
+                frame[name] = pandas.to_datetime(column.str.replace("/", "-") if slashes else column, format="ISO8601")
+                said += [f"column {name!r} as dates, year first"] * slashes
             continue
         numbers = pandas.to_numeric(words, errors="coerce")
         between = sorted(set(words[numbers.isna()]))
