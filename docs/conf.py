@@ -4,7 +4,9 @@
 
 project = "vaelab"
 copyright = "the vaelab authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.bibtex"]
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "plain"
 html_theme = "furo"
 exclude_patterns = ["_build"]
 default_role = "code"

@@ -417,8 +417,8 @@ def own_values():
             super().__init__()
             self.register_buffer("spread", torch.full((size,), spread))
 
-        def sample(self, n, c=None, *, generator=None, temperature=1.0):
-            return self.spread * torch.randn(n, len(self.spread), generator=generator)
+        def draw(self, n, c, normals):
+            return self.spread * torch.randn(n, len(self.spread), generator=normals.generator)
 
         def log_prob(self, z, c=None):
             return torch.distributions.Normal(0.0, self.spread).log_prob(z).sum(1)

@@ -33,8 +33,7 @@ def check_drawn(n: int, event_shape: tuple[int, ...], name: str = "n") -> None:
 class RunningVariance:
     """Mean and variance of every dimension over all rows seen, float64.
 
-    T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
-    1979: blocks are centred before they are squared, so that a large mean costs no digits.
+    Chan et al. 1979: blocks are centred before they are squared, so that a large mean costs no digits.
 
     Parameters
     ----------

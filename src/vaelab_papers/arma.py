@@ -1,8 +1,7 @@
 """Sequences whose points are of known dimension, also once the points before them are known.
 
-C. Zheng, T. He, Y. Qiu, D. Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS
-2022, section 4.6: autoregressive-moving-average processes seen through a linear map. As in `vaelab_papers.synthetic`,
-the seed alone fixes the map.
+Zheng et al. 2022, section 4.6: autoregressive-moving-average processes seen through a linear map. As in
+`vaelab_papers.synthetic`, the seed alone fixes the map.
 """
 
 from __future__ import annotations
@@ -118,8 +117,7 @@ def arma_sequences(
 def arma(innovations: Tensor, ar: Sequence[float] = AR, ma: Sequence[float] = MA) -> Tensor:
     """Filter innovations e to y with Σ_i ar_i y_{t−i} = Σ_j ma_j e_{t−j}, from zeros.
 
-    G. Box, G. Jenkins, "Time Series Analysis: Forecasting and Control", 1970, chapter 3, with polynomials in the lag
-    operator that hold their signs.
+    Box & Jenkins 1970, chapter 3, with polynomials in the lag operator that hold their signs.
 
     Parameters
     ----------

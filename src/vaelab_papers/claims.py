@@ -184,8 +184,7 @@ class Closeness(Claim):
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
     """Return Spearman's rank correlation of two rows of numbers; 0 where one of them does not vary.
 
-    C. Spearman, "The proof and measurement of association between two things", 1904; equal numbers share their mean
-    rank.
+    Spearman 1904; equal numbers share their mean rank.
     """
     from scipy.stats import spearmanr  # half a second to import
 

@@ -1,9 +1,9 @@
 """Table 1 of Dai & Wipf: FIDs of VAEs with a fixed and a learned decoder variance, and of the two-stage VAE.
 
-B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019. The final paper has the first table; the version that
-went to review has other settings and other numbers, a cross-entropy baseline and 2-Stage VAE*, whose κ was picked for
-each data set out of "a couple", which are not named. Here those are the rows with another κ than 64; of them and of
-κ = 64 that one is chosen which gives test rows the best bound on their likelihood, which the FIDs have no part in.
+Dai & Wipf 2019. The final paper has the first table; the version that went to review has other settings and other
+numbers, a cross-entropy baseline and 2-Stage VAE*, whose κ was picked for each data set out of "a couple", which are
+not named. Here those are the rows with another κ than 64; of them and of κ = 64 that one is chosen which gives test
+rows the best bound on their likelihood, which the FIDs have no part in.
 
 A cell is the preset ``dai-wipf/<data>`` with another likelihood or κ. One training with a learned γ measures two rows
 of the paper: its samples from the prior are "VAE (learned γ)", those through the second stage "2-Stage VAE".

@@ -1,6 +1,6 @@
-"""Published FIDs of Dai & Wipf (ICLR 2019), as they stand in Table 1 of the final paper and of the review version.
+"""Published FIDs of Dai & Wipf 2019, as they stand in Table 1 of the final paper and of the review version.
 
-Means and standard deviations of 10 trials. The GANs are those of Lucic et al. (NeurIPS 2018), the same in both.
+Means and standard deviations of 10 trials. The GANs are those of Lucic et al. 2018, the same in both.
 """
 
 from __future__ import annotations

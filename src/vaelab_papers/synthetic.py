@@ -1,9 +1,8 @@
 """Data on manifolds of known dimension, with the truth beside the rows.
 
-C. Zheng, T. He, Y. Qiu, D. Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS
-2022, sections 4.1 to 4.6: u ∈ R^r from a mixture of Gaussians, x = sigmoid(G_x u) ∈ R^d, and a condition c that
-determines the first t entries of u. x fills r dimensions, and r − t once c is known. The authors' program differs from
-the text; `Law` says in what, and `PROGRAM` is the program's.
+Zheng et al. 2022, sections 4.1 to 4.6: u ∈ R^r from a mixture of Gaussians, x = sigmoid(G_x u) ∈ R^d, and a condition
+c that determines the first t entries of u. x fills r dimensions, and r − t once c is known. The authors' program
+differs from the text; `Law` says in what, and `PROGRAM` is the program's.
 
 The seed alone fixes the manifold and the law of u; n only says how many points are drawn. Points are independent: for
 a test set on the same manifold, draw all rows together and divide them. Everything is computed in float64 and rounded

@@ -1,15 +1,8 @@
-"""Tables 4, 5 and 7 of the paper on the decoder variance: what samples, interpolations and likelihoods it makes.
-
-Y. Takida, W.-H. Liao, C.-H. Lai, T. Uesaka, S. Takahashi, Y. Mitsufuji, "Preventing Oversmoothing in VAE via
-Generalized Variance Parameterization", Neurocomputing 2022.
+"""Tables 4, 5 and 7 of Takida et al. 2022: what samples, interpolations and likelihoods a decoder variance makes.
 
 Every model has the same networks; a model is a preset (`PRESETS`). One training of a model measures all three tables.
 The paper leaves the weights of its baselines open; in the presets they are those of the programs that the baselines
-come from:
-
-    I. Tolstikhin, O. Bousquet, S. Gelly, B. Schölkopf, "Wasserstein Auto-Encoders", ICLR 2018.
-    P. Ghosh, M. S. M. Sajjadi, A. Vergari, M. Black, B. Schölkopf, "From Variational to Deterministic Autoencoders",
-    ICLR 2020.
+come from (Tolstikhin et al. 2018; Ghosh et al. 2020).
 
 "RAE-GP" punishes ‖∂μ/∂z‖_F², as the paper says of it (its eq. 4); "RAE-GP, program" what the program of Ghosh et al.
 computes in its place. The paper has numbers for one, which stand at the first.

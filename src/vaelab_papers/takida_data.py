@@ -1,4 +1,4 @@
-"""Published numbers of Takida et al. (Neurocomputing 2022), as they stand in its tables."""
+"""Published numbers of Takida et al. 2022, as they stand in its tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table 3 of Takida et al. (Neurocomputing 2022): whether variances at their maximum likelihood find added noise.
+"""Table 3 of Takida et al. 2022: whether variances at their maximum likelihood find added noise.
 
 See `vaelab_papers.takida` for the paper. Gaussian noise of variance s² is added once to a part of MNIST: to all
 images or to those of the digits 0 to 4 ("small"), and to all rows of pixels or to the upper half. A shape of the

@@ -1,4 +1,4 @@
-"""Tables 1 and E.8 of Takida et al. (Neurocomputing 2022): how the variances decide how smooth a decoder is.
+"""Tables 1 and E.8 of Takida et al. 2022: how the variances decide how smooth a decoder is.
 
 See `vaelab_papers.takida` for the paper. In table 1 the decoder's variance σ_x² is given and σ_z² of
 q(z|x) = N(μ_φ(x), σ_z² I) is trained, or is zero; without it, the KL's part that depends on x is ‖μ_φ(x)‖²/2. In table

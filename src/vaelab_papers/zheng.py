@@ -1,6 +1,4 @@
-"""Tables of Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders".
-
-NeurIPS 2022; tables 1, 3, 5, 6, 7 and 8, on synthetic data.
+"""Tables 1, 3, 5, 6, 7 and 8 of Zheng et al. 2022, on synthetic data.
 
 Their "−ELBO" and "KL" are twice the usual numbers in nats; "Recon" is the squared error summed over dimensions.
 """

@@ -1,4 +1,4 @@
-"""Tables of Zheng et al. (NeurIPS 2022) on MNIST and Fashion-MNIST: 2, 4, 9, and dimensions per digit.
+"""Tables of Zheng et al. 2022 on MNIST and Fashion-MNIST: 2, 4, 9, and dimensions per digit.
 
 See `vaelab_papers.zheng` for the paper and its conventions. Pixels are in [0, 1]; numbers are of the training
 rows.

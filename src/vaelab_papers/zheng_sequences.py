@@ -1,4 +1,4 @@
-"""Table 8 of Zheng et al. (NeurIPS 2022): a prior that shares the encoder's weights, on sequences.
+"""Table 8 of Zheng et al. 2022: a prior that shares the encoder's weights, on sequences.
 
 See `vaelab_papers.zheng` for the paper and its conventions. Theorem 3 is about a loss over every point l of the
 sequence (eq. 3): with shared weights q(z_l | x_≤l) is p(z_{l+1} | x_≤l), so one of them has the wrong variance and the

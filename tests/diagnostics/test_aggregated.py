@@ -41,9 +41,9 @@ class Normal(LatentDensity):
         self.kappa, self.std, self.conditional = kappa, std, conditional
         self.dropout = nn.Dropout().eval()
 
-    def sample(self, n, c=None, *, generator=None, temperature=1.0):
+    def draw(self, n, c, normals):
         assert not self.training
-        z = self.std * torch.randn(n, self.kappa, generator=generator)
+        z = self.std * torch.randn(n, self.kappa, generator=normals.generator)
         return z + c if self.conditional else z
 
     def log_prob(self, z, c=None):

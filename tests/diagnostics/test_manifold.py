@@ -51,9 +51,9 @@ class Ring(LatentDensity):
 
     name = "ring"
 
-    def sample(self, n, c=None, *, generator=None, temperature=1.0):
-        angle = 2 * math.pi * torch.rand(n, generator=generator)
-        noise = WIDTH * torch.randn(n, 2, generator=generator)
+    def draw(self, n, c, normals):
+        angle = 2 * math.pi * torch.rand(n, generator=normals.generator)
+        noise = WIDTH * torch.randn(n, 2, generator=normals.generator)
         return torch.stack([angle.cos(), angle.sin()], 1) + noise
 
     def log_prob(self, z, c=None):
@@ -63,7 +63,7 @@ class Ring(LatentDensity):
 class Still(Ring):
     """One point of the ring, always."""
 
-    def sample(self, n, c=None, *, generator=None, temperature=1.0):
+    def draw(self, n, c, normals):
         return torch.tensor([[1.0, 0.0]]).expand(n, -1)
 
 

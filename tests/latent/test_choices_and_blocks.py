@@ -40,7 +40,7 @@ class First(LatentDensity):
         super().__init__()
         self.modes = []
 
-    def sample(self, n, c=None, *, generator=None, temperature=1.0):
+    def draw(self, n, c, normals):
         self.modes.append(self.training)
         return torch.zeros(n, SIZE)
 
@@ -86,7 +86,7 @@ class Scored(LatentDensity):
         super().__init__()
         self.score = score
 
-    def sample(self, n, c=None, *, generator=None, temperature=1.0):
+    def draw(self, n, c, normals):
         raise NotImplementedError
 
     def log_prob(self, z, c=None):

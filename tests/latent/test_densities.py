@@ -208,9 +208,9 @@ def test_a_generator_decodes_with_the_condition_and_checks_it_before_it_draws():
     drawn = []
 
     class Spy(LatentDensity):
-        def sample(self, n, c=None, *, generator=None, temperature=1.0):
+        def draw(self, n, c, normals):
             drawn.append(n)
-            return density.sample(n, c, generator=generator)
+            return density.sample(n, c, generator=normals.generator)
 
         def log_prob(self, z, c=None):
             return density.log_prob(z, c)

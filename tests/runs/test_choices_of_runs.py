@@ -28,7 +28,7 @@ class Memory(LatentDensity):
         super().__init__()
         self.register_buffer("z", z)
 
-    def sample(self, n, c=None, *, generator=None, temperature=1.0):
+    def draw(self, n, c, normals):
         return self.z[:n]
 
     def log_prob(self, z, c=None):

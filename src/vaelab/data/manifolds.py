@@ -92,8 +92,7 @@ def swiss_roll(
 ) -> Manifold:
     """Draw from the Swiss roll (a cos a, h, a sin a), of dimension 2 in 3.
 
-    J. Tenenbaum, V. de Silva, J. Langford, "A global geometric framework for nonlinear dimensionality reduction",
-    Science 2000; ranges of the parameters as in scikit-learn's `make_swiss_roll`.
+    Tenenbaum et al. 2000; ranges of the parameters as in scikit-learn's `make_swiss_roll`.
 
     Parameters
     ----------
@@ -131,8 +130,7 @@ def s_curve(
 ) -> Manifold:
     """Draw from the S-curve (sin a, h, sign(a) (cos a − 1)), of dimension 2 in 3, uniform in area.
 
-    S. Roweis, L. Saul, "Nonlinear dimensionality reduction by locally linear embedding", Science 2000; ranges of the
-    parameters as in scikit-learn's `make_s_curve`.
+    Roweis & Saul 2000; ranges of the parameters as in scikit-learn's `make_s_curve`.
 
     Parameters
     ----------

@@ -1,8 +1,6 @@
 """Φ and its inverse from elementary operations, to the last digits of float64, for graphs that have no others.
 
-Φ: J. F. Hart et al., "Computer Approximations", 1968, algorithm 5666, as given by G. West, "Better approximations to
-cumulative normal functions", 2005. Φ⁻¹: M. J. Wichura, "Algorithm AS 241: The Percentage Points of the Normal
-Distribution", 1988, routine PPND16.
+Φ: Hart et al. 1968, algorithm 5666, as given by West 2005. Φ⁻¹: Wichura 1988, routine PPND16.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Sequences of any length, and the window of points before each as its condition.
 
 A sequence of points x_1 … x_t is scored point by point, p(x_l | x_<l). A row of the data is a pair of a sequence and an
-l: x_l is the row, and the window of the points before it is its condition (Zheng, He, Qiu, Wipf, "Learning Manifold
-Dimensions with Conditional Variational Autoencoders", NeurIPS 2022, section 3.3). With the last l of each sequence as
-rows the loss is the paper's, with every l it is summed over the sequence.
+l: x_l is the row, and the window of the points before it is its condition (Zheng et al. 2022, section 3.3). With the
+last l of each sequence as rows the loss is the paper's, with every l it is summed over the sequence.
 
 A window is (T, k + 1): the latest T of the earlier points, the latest last, and a channel that is 1 where there is a
 point; where the sequence had not begun all channels are 0.

@@ -2,9 +2,9 @@
 
 A latent dimension is active where the variance of the posterior is a small part of that of the prior. At the optimum
 these ratios fall into two clusters, near 0 and near 1, and the first has as many members as the manifold has
-dimensions, without those that a condition determines (Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with
-Conditional Variational Autoencoders", NeurIPS 2022, Theorems 1 and 2). With a gate on the code the count may differ
-from condition to condition, so it is taken per class, or per region of a continuous condition, as well.
+dimensions, without those that a condition determines (Zheng et al. 2022, Theorems 1 and 2). With a gate on the code the
+count may differ from condition to condition, so it is taken per class, or per region of a continuous condition, as
+well.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def groups_of(c: Tensor, regions: int = 4, *, seed: int = 0) -> dict[str, Tensor
 
 
 def regions_of(c: Tensor, count: int = 4, *, shown: Tensor | None = None, seed: int = 0) -> dict[str, Tensor]:
-    """Divide conditions into regions by k-means (S. Lloyd, "Least squares quantization in PCM", 1982), largest first.
+    """Divide conditions into regions by k-means (Lloyd 1982), largest first.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ An axis of the code is a straight line, and a sheet that is bent or closes on it
 dimensions: a circle two, a sphere of dimension d d + 1. Around a row only the tangent plane counts. With J the decoder
 mean's Jacobian at the row's code, in units of the prior, the posterior that is best there has the variances
 
-    λ_i = 1 / (1 + s_i² / γ),   s_i the singular values of J       (B. Dai, D. Wipf, ICLR 2019, eq. 84)
+    λ_i = 1 / (1 + s_i² / γ),   s_i the singular values of J       (Dai & Wipf 2019, eq. 84)
 
 along its own axes, and those below the threshold of active dimensions are counted.
 """

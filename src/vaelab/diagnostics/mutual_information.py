@@ -5,16 +5,15 @@
 With n rows, q(z) is replaced by the mean of their posteriors. With the row's own posterior among them the result is a
 lower bound, never above ln n; with it left out, an upper bound:
 
-    B. Poole, S. Ozair, A. van den Oord, A. A. Alemi, G. Tucker, "On Variational Bounds of Mutual Information", ICML
-    2019, section on structured bounds with tractable encoders.
+    Poole et al. 2019, section on structured bounds with tractable encoders.
 
 For q(z|x) = N(μ_φ(x), σ_z² I) the logarithm is
 
     −ln E_{x'} exp(−‖z − μ_φ(x')‖² / 2σ_z²) − κ/2,
 
-the estimate of Takida et al., "Preventing Oversmoothing in VAE via Generalized Variance Parameterization", 2022,
-eq. D.1 (which prints the data's dimension in the place of κ). Here ‖ε‖²/2 of the noise drawn stands for its mean κ/2,
-which makes the extremes exact: 0 where all posteriors are alike, ln n where none meets another.
+the estimate of Takida et al. 2022, eq. D.1 (which prints the data's dimension in the place of κ). Here ‖ε‖²/2 of the
+noise drawn stands for its mean κ/2, which makes the extremes exact: 0 where all posteriors are alike, ln n where none
+meets another.
 """
 
 from __future__ import annotations

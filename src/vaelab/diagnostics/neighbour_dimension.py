@@ -23,8 +23,7 @@ _BEYOND = 5  # dimensions without a better fit, after which the search ends
 def two_nn(x: NDArray[Any]) -> float:
     """Slope of −log(1 − F(μ)) on log μ, μ the ratio of the distances to the second and first neighbour.
 
-    E. Facco, M. d'Errico, A. Rodriguez, A. Laio, "Estimating the intrinsic dimension of datasets by a minimal
-    neighborhood information", Scientific Reports 2017: without the tenth of the ratios that is largest.
+    Facco et al. 2017: without the tenth of the ratios that is largest.
 
     Parameters
     ----------
@@ -46,8 +45,7 @@ def two_nn(x: NDArray[Any]) -> float:
 def levina_bickel(x: NDArray[Any], *, k: int = 20) -> float:
     """Maximum likelihood of a Poisson process in every neighbourhood; inverses of the local estimates are averaged.
 
-    E. Levina, P. Bickel, "Maximum Likelihood Estimation of Intrinsic Dimension", NIPS 2004, eq. 8, with the average of
-    D. MacKay, Z. Ghahramani's comment on it (2005).
+    Levina & Bickel 2004, eq. 8, with the average that MacKay & Ghahramani 2005 propose for it.
 
     Parameters
     ----------
@@ -71,9 +69,8 @@ def danco(x: NDArray[Any]) -> float:
 
     Few rows in many dimensions are far apart, so that estimates from distances alone fall short. Here as many rows
     are drawn from balls of every dimension and go through the same estimates, of distances and of the angles between
-    neighbours, so that what falls short does so on both sides (C. Ceruti et al., "DANCo: An intrinsic dimensionality
-    estimator exploiting angle and norm concentration", Pattern Recognition 47, 2014). Of the angles' laws the median
-    over rows is taken where the paper takes the mean: on a line some concentrations are infinite.
+    neighbours, so that what falls short does so on both sides (Ceruti et al. 2014). Of the angles' laws the median over
+    rows is taken where the paper takes the mean: on a line some concentrations are infinite.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """A trained VAE without its idle dimensions, and the proof that little is lost.
 
 An idle dimension has the prior as its posterior, so it tells the decoder nothing of x, and at the optimum the decoder
-does not read it (Dai, Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, section 3). Without it encoder, prior and
-decoder are the same functions of what is left. What it did to the decoder is then that of its prior mean, 0.
+does not read it (Dai & Wipf 2019, section 3). Without it encoder, prior and decoder are the same functions of what is
+left. What it did to the decoder is then that of its prior mean, 0.
 """
 
 from __future__ import annotations

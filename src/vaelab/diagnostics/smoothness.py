@@ -7,9 +7,8 @@ With μ_φ the encoder's mean, μ_θ the decoder's mean and J(x) = ∂μ_θ/∂z
     as s² → 0                    Δ²(s²) → 2 s² ELS                                                       eq. C.8
     linear approximation         −ELBO ≈ E_x [ (‖x − μ_θ(μ_φ)‖² + Σ_ij σ_φ,j² J_ij²) / 2γ ] + …          eq. B.4
 
-Y. Takida, W.-H. Liao, C.-H. Lai, T. Uesaka, S. Takahashi, Y. Mitsufuji, "Preventing Oversmoothing in VAE via
-Generalized Variance Parameterization", Neurocomputing 2022, section 4 and appendices B and C. Its tables 1 and E.8
-print ELS/κ: 2 s² κ times what they show is their gap.
+Takida et al. 2022, section 4 and appendices B and C. Its tables 1 and E.8 print ELS/κ: 2 s² κ times what they show is
+their gap.
 
 Jacobians are never built: one forward-mode product gives J v for a block of rows. In evaluation mode rows do not mix,
 so each gets its own.
@@ -229,8 +228,7 @@ def local_smoothness(
         As for `smoothness`.
     method
         ``"exact"``: one product per latent dimension. ``"hutchinson"``: `probes` products with random signs v, for
-        which E‖Jv‖² = ‖J‖_F² (M. F. Hutchinson, "A stochastic estimator of the trace of the influence matrix for
-        Laplacian smoothing splines", 1990). ``"auto"``: exact up to 16 dimensions.
+        which E‖Jv‖² = ‖J‖_F² (Hutchinson 1990). ``"auto"``: exact up to 16 dimensions.
     probes
         Per row.
 

@@ -1,7 +1,7 @@
 """Pictures of where, and for which rows, a decoder is unsure: its variance γ in all four shapes.
 
-Shapes are named as by Y. Takida et al., "Preventing Oversmoothing in VAE via Generalized Variance Parameterization",
-Neurocomputing 2022, section 5.1. Standard deviations √γ are drawn, in the units of what they are about.
+Shapes are named as by Takida et al. 2022, section 5.1. Standard deviations √γ are drawn, in the units of what they are
+about.
 """
 
 from __future__ import annotations

@@ -273,10 +273,10 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, S
     ) -> np.ndarray[Any, Any]:
         """(n,) importance-weighted lower bound on log p(x) in nats, in X's own units; the higher k, the tighter.
 
-        log p(x) ≥ E log (1/k) Σ p(x | z) p(z) / q(z | x) over k draws of z (Y. Burda, R. Grosse, R. Salakhutdinov,
-        "Importance Weighted Autoencoders", ICLR 2016, eq. 8). p(z) is the law that samples are drawn from, so that
-        this is the density of what `sample` returns; `score_samples` is the bound of the training, under the prior
-        (of whitened columns under their law), whose one draw k = 1 and ``density="prior"`` give.
+        log p(x) ≥ E log (1/k) Σ p(x | z) p(z) / q(z | x) over k draws of z (Burda et al. 2016, eq. 8). p(z) is the
+        law that samples are drawn from, so that this is the density of what `sample` returns; `score_samples` is the
+        bound of the training, under the prior (of whitened columns under their law), whose one draw k = 1 and
+        ``density="prior"`` give.
 
         Parameters
         ----------

@@ -130,8 +130,7 @@ class ConditionalVAE(Estimator):
 
     With the decoder's attention the number of active dimensions follows y. `vaelab.manifold_dimension` counts them.
 
-    J. Zheng, T. He, Y. Qiu, D. Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS
-    2022, Definition 4 and section 4.4.
+    Zheng et al. 2022, Definition 4 and section 4.4.
 
     Parameters
     ----------

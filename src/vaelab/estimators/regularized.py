@@ -34,8 +34,7 @@ class RegularizedAutoencoder(Estimator):
     relative to the plain squared error, on pixels in [0, 1] or columns of variance 1. No penalty makes it an
     autoencoder; ``"mmd"`` alone WAE-MMD, ``"adversarial"`` alone WAE-GAN, the others the RAE family.
 
-    P. Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR 2020, eq. 9; I. Tolstikhin et al.,
-    "Wasserstein Auto-Encoders", ICLR 2018.
+    Ghosh et al. 2020, eq. 9; Tolstikhin et al. 2018.
 
     Parameters
     ----------

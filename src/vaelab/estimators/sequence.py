@@ -36,8 +36,7 @@ _SEQUENTIAL = ("units", "context", "loss", "shared_prior", "random_state", "scor
 class SequenceVAE(TransformerMixin, Specified):  # type: ignore[misc]
     """Sequential conditional VAE: every point given those before it, x_l ~ p(x_l | z_l, x_<l), z_l ~ p(z_l | x_<l).
 
-    Encoder, prior and decoder are LSTMs. J. Zheng, T. He, Y. Qiu, D. Wipf, "Learning Manifold Dimensions with
-    Conditional Variational Autoencoders", NeurIPS 2022, sections 3.3 and 4.6.
+    Encoder, prior and decoder are LSTMs. Zheng et al. 2022, sections 3.3 and 4.6.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from vaelab.specs import Compute, Condition, Density, FitSettings, Likelihood, N
 class TwoStageVAE(Estimator):
     """Gaussian VAE whose codes get densities of their own; samples come from the best of them.
 
-    B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, section 4.
+    Dai & Wipf 2019, section 4.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from vaelab.latent.codes import Codes
 from vaelab.latent.conditional import MIXTURES, check_mixture, density_from_state, fit_mixture, fit_named_mixture
-from vaelab.latent.densities import LatentDensity, PriorDensity, SecondStage
+from vaelab.latent.densities import LatentDensity, Normals, PriorDensity, SecondStage
 from vaelab.latent.flow import Flow, build_flow
 from vaelab.latent.flow_matching import FlowMatching, build_flow_matching
 from vaelab.latent.generator import Comparison, Generator, compare_on_codes, row_scores, simplest_of_best
@@ -26,6 +26,7 @@ __all__ = [
     "LatentDensity",
     "Law",
     "Mixture",
+    "Normals",
     "PriorDensity",
     "Rejection",
     "SecondStage",

@@ -7,7 +7,7 @@ has learned to decode. Each is a module whose state is tensors alone, so that it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, final
+from typing import ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,26 @@ from vaelab.errors import InputError
 from vaelab.model import VAE, Prior, draw
 from vaelab.training import stream
 from vaelab.types import Objective
+
+
+class Normals(NamedTuple):
+    """Standard normals that draws are made of.
+
+    Attributes
+    ----------
+    generator
+        Source of randomness, on the density's device.
+    temperature
+        Factor of every normal.
+    """
+
+    generator: torch.Generator | None = None
+    temperature: float = 1.0
+
+    def like(self, n: int, mean: Tensor) -> Tensor:
+        """(n, κ) for a mean (…, κ), of its device and precision."""
+        noise = torch.randn(n, mean.shape[-1], generator=self.generator, device=mean.device)
+        return self.temperature * noise.to(mean.dtype)
 
 
 class LatentDensity(nn.Module, ABC):
@@ -32,7 +52,6 @@ class LatentDensity(nn.Module, ABC):
     exact: ClassVar[bool] = True
     slow: ClassVar[bool] = False
 
-    @abstractmethod
     def sample(
         self,
         n: int,
@@ -61,6 +80,12 @@ class LatentDensity(nn.Module, ABC):
         InputError
             c is missing where it is needed, or is not one condition of the right shape for every row.
         """
+        check_one_each(c, n)
+        return self.draw(n, c, Normals(generator, temperature))
+
+    @abstractmethod
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
+        """Do what `sample` does, with randomness from `normals` alone."""
 
     @abstractmethod
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
@@ -83,19 +108,10 @@ class PriorDensity(LatentDensity):
         super().__init__()
         self.prior = prior
 
-    def sample(
-        self,
-        n: int,
-        c: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
         """Draw (n, κ)."""
-        check_one_each(c, n)
         p = self.prior(c)
-        noise = torch.randn(n, p.event_shape[0], generator=generator, device=p.mean.device, dtype=p.mean.dtype)
-        return draw(p, temperature * noise)
+        return draw(p, normals.like(n, p.mean))
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """(n,) nats."""
@@ -121,19 +137,12 @@ class SecondStage(LatentDensity):
         super().__init__()
         self.vae = vae
 
-    def sample(
-        self,
-        n: int,
-        c: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
         """Draw (n, κ)."""
-        check_one_each(c, n)
+        generator, temperature = normals
         if temperature == 1:
             return self.vae.sample(n, c, generator=generator, observation_noise=True)
-        u = PriorDensity(self.vae.prior).sample(n, c, generator=generator, temperature=temperature)
+        u = PriorDensity(self.vae.prior).draw(n, c, normals)
         parameters, law = self.vae.decoder(u, c), self.vae.likelihood
         mean = law.mean(parameters)
         return mean + temperature * (law.sample(parameters, generator=generator) - mean)

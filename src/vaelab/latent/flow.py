@@ -5,7 +5,7 @@
 f is a chain of autoregressive transforms, each a monotonic rational-quadratic spline on [−5, 5] of one dimension after
 another, the identity outside. Couplings would be quicker to invert, but explain curved codes far worse.
 
-C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, "Neural Spline Flows", NeurIPS 2019, section 3.
+Durkan et al. 2019, section 3.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaelab.errors import MissingExtraError
-from vaelab.latent.densities import LatentDensity, condition_or_none, moments_or_unit
+from vaelab.latent.densities import LatentDensity, Normals, condition_or_none, moments_or_unit
 from vaelab.nets.autoregressive import Autoregressive
 from vaelab.nets.conditioning import ConditionReader, condition_shape_of
 from vaelab.nets.network import whole
@@ -98,17 +98,10 @@ class Flow(LatentDensity, Trainable):
         """
         return Objective(-self._score(x, self._checked(c, len(x))), {}, {})
 
-    def sample(
-        self,
-        n: int,
-        c: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
         """Draw (n, κ); an unexpected c is refused, as networks do."""
         c = self._checked(c, n)
-        u = temperature * torch.randn(n, self.latent_dim, generator=generator, device=self.loc.device).to(self.loc)
+        u = normals.like(n, self.loc)
         parts = []
         for start in range(0, n, _BLOCK):
             rows = slice(start, start + _BLOCK)

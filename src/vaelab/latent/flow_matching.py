@@ -6,11 +6,9 @@ A draw follows dy/dt = v from u at t = 0 to t = 1; so does the log-density, back
 
     log p(z | c) = log N(u; 0, I) − ∫ tr ∂v/∂y dt − Σ log s
 
-Y. Lipman, R. Chen, H. Ben-Hamu, M. Nickel, M. Le, "Flow Matching for Generative Modeling", ICLR 2023 (straight lines:
-section 4.1, example II); A. Tong et al., "Improving and Generalizing Flow-Based Generative Models with Minibatch
-Optimal Transport", TMLR 2024 (couplings: section 3.2); P. Esser et al., ICML 2024, section 3.1 (logit-normal times);
-J. Ho, T. Salimans, 2022 (guidance without a classifier); R. Chen et al., NeurIPS 2018, theorem 1 (log-density);
-W. Grathwohl et al., "FFJORD", ICLR 2019 (its trace by M. Hutchinson's estimate, 1990).
+Lipman et al. 2023 (straight lines: section 4.1, example II); Tong et al. 2024 (couplings: section 3.2); Esser et al.
+2024, section 3.1 (logit-normal times); Ho & Salimans 2022 (guidance without a classifier); Chen et al. 2018, theorem 1
+(log-density); Grathwohl et al. 2019 (its trace by the estimate of Hutchinson 1990).
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import InputError
-from vaelab.latent.densities import LatentDensity, condition_or_none, moments_or_unit
+from vaelab.latent.densities import LatentDensity, Normals, condition_or_none, moments_or_unit
 from vaelab.nets.conditioning import condition_shape_of
 from vaelab.nets.network import whole
 from vaelab.nets.velocity import Velocity
@@ -145,10 +143,13 @@ class FlowMatching(LatentDensity, Trainable):
         steps: int | None = None,
         guidance: float | None = None,
     ) -> Tensor:
-        """Draw (n, κ); an unexpected c is refused, as networks do. `steps` and `guidance` in place of its own."""
-        c = self._checked(c, n)
-        u = temperature * torch.randn(n, self.latent_dim, generator=generator, device=self.loc.device).to(self.loc)
+        """Draw (n, κ), with `steps` and `guidance` in place of its own; see `LatentDensity.sample`."""
+        c, u = self._checked(c, n), Normals(generator, temperature).like(n, self.loc)
         return self.loc + self.scale * self.carry(u, c, steps=steps, guidance=guidance)
+
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
+        """Draw (n, κ); an unexpected c is refused, as networks do."""
+        return self.sample(n, c, generator=normals.generator, temperature=normals.temperature)
 
     @torch.no_grad()
     def carry(

@@ -4,8 +4,7 @@
     p(z | c) = Σ_k π_k(c) N(z; m_z,k + G_k (c − m_c,k), S_z|c,k)
     π_k(c) ∝ π_k N(c; m_c,k, S_cc,k),   G_k = S_zc,k S_cc,k⁻¹,   S_z|c,k = S_zz,k − G_k S_cz,k
 
-Conditionals of a Gaussian: C. M. Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.81 and 2.82. Of a
-mixture: Z. Ghahramani, M. I. Jordan, "Supervised learning from incomplete data via an EM approach", NIPS 1993.
+Conditionals of a Gaussian: Bishop 2006, eq. 2.81 and 2.82. Of a mixture: Ghahramani & Jordan 1993.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vaelab.latent.codes import Codes
-from vaelab.latent.densities import LatentDensity, check_condition
+from vaelab.latent.densities import LatentDensity, Normals, check_condition
 from vaelab.latent.mixtures import Covariance, check_parameters, choose, draws, maximise, vector_conditions
 
 _MOST = 50_000  # rows of a fit
@@ -156,20 +155,13 @@ class JointMixture(LatentDensity):
     def _mean(self, k: int, c: Tensor) -> Tensor:
         return self.z_means[k] + (c - self.c_means[k]) @ self.gains[k].T
 
-    def sample(
-        self,
-        n: int,
-        c: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
         """Draw (n, κ) for c (n, w)."""
         c = check_condition(c, n, self.condition_shape).to(self.weights)
-        noise = temperature * torch.randn(n, self.z_means.shape[1], generator=generator, device=c.device).to(c)
+        noise = normals.like(n, self.z_means).to(c)
         if not n:
             return noise
-        which = torch.multinomial(self.log_weights(c).exp(), 1, generator=generator)[:, 0]
+        which = torch.multinomial(self.log_weights(c).exp(), 1, generator=normals.generator)[:, 0]
         out = torch.empty_like(noise)
         for k in which.unique().tolist():
             chosen = which == k

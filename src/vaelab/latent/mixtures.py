@@ -14,7 +14,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from vaelab.arguments import short_seed
 from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
-from vaelab.latent.densities import LatentDensity, clearly_better
+from vaelab.latent.densities import LatentDensity, Normals, clearly_better
 from vaelab.latent.stepwise import stepwise_em
 from vaelab.training import stream
 
@@ -157,7 +157,7 @@ class Mixture(LatentDensity):
 
     @classmethod
     def _of_few(cls, codes: Codes, covariance: Covariance | None, seed: int) -> Self:
-        """Choose by BIC (G. Schwarz, "Estimating the dimension of a model", 1978), of the dimensions that are used."""
+        """Choose by BIC (Schwarz 1978), of the dimensions that are used."""
         used = ~codes.idle
         if 0 < int(used.sum()) < len(used):
             mean, std = codes.moments()
@@ -209,20 +209,12 @@ class Mixture(LatentDensity):
         parts = MultivariateNormal(self.means, scale_tril=self.scale_trils, validate_args=False)
         return MixtureSameFamily(Categorical(self.weights, validate_args=False), parts, validate_args=False)
 
-    def sample(
-        self,
-        n: int,
-        c: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
         """Draw (n, κ)."""
         if not n:
             return self.means.new_empty(0, self.means.shape[1])
-        which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.means.shape[1], generator=generator, device=self.means.device).to(self.means)
-        noise = temperature * noise
+        which = torch.multinomial(self.weights, n, replacement=True, generator=normals.generator)
+        noise = normals.like(n, self.means)
         out = torch.empty_like(noise)
         for k in range(self.components):  # one factor at a time, instead of n copies of κ × κ
             chosen = which == k
@@ -293,9 +285,8 @@ def infer(rows: Tensor, components: int, seed: int) -> Maximum:
 
     Weights have a (truncated) Dirichlet-process prior of concentration 1/k, so that components which the data do not
     need fade away; means and precisions have scikit-learn's default Gaussian-Wishart prior. This is what the program of
-    Ghosh, Sajjadi, Vergari, Black, Schölkopf, "From Variational to Deterministic Autoencoders", ICLR 2020, reports its
-    best scores with. Posterior means are put in the place of the parameters; the predictive density is a mixture of
-    Student's t, which n rows of every component bring close to that.
+    Ghosh et al. 2020 reports its best scores with. Posterior means are put in the place of the parameters; the
+    predictive density is a mixture of Student's t, which n rows of every component bring close to that.
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """Gaussian mixtures of posterior means, fitted as the program of RAE fits them.
 
-Ghosh, Sajjadi, Vergari, Black, Schölkopf, "From Variational to Deterministic Autoencoders", ICLR 2020: scikit-learn's
-EM on the encoder's means of all training rows, whatever the posterior's variance is; at most 2,000 steps, 1e-6 added to
-the variances. Codes with noise are wider than this law.
+Ghosh et al. 2020: scikit-learn's EM on the encoder's means of all training rows, whatever the posterior's variance is;
+at most 2,000 steps, 1e-6 added to the variances. Codes with noise are wider than this law.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vaelab.errors import InputError
 from vaelab.latent.codes import Codes
-from vaelab.latent.densities import LatentDensity, check_condition
+from vaelab.latent.densities import LatentDensity, Normals, check_condition
 from vaelab.latent.mixtures import RIDGE, Covariance, Mixture, choose, draws, vector_conditions
 
 _ENOUGH = 20  # codes of a class for a fit of its own; twice κ if that is more
@@ -94,21 +94,14 @@ class ClassMixture(LatentDensity):
             owned.setdefault(int(label), {})[name] = value
         return cls(Mixture.from_state(owned[label]) for label in sorted(owned))
 
-    def sample(
-        self,
-        n: int,
-        c: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def draw(self, n: int, c: Tensor | None, normals: Normals) -> Tensor:
         """Draw (n, κ) for c (n, classes)."""
         labels = _labels(check_condition(c, n, self.condition_shape))
         parts = self._parts()
         out = parts[0].means.new_empty(n, parts[0].means.shape[1])
         for label in labels.unique().tolist():
             chosen = labels == label
-            out[chosen] = parts[label].sample(int(chosen.sum()), generator=generator, temperature=temperature)
+            out[chosen] = parts[label].draw(int(chosen.sum()), None, normals)
         return out
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:

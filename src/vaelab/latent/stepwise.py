@@ -5,8 +5,7 @@
 ŝ are the expected sufficient statistics of a batch (weights, sums and products per component), from whose running mean
 s the parameters follow as in EM. With ρ = 1 and all rows in the batch it is EM.
 
-O. Cappé, E. Moulines, "On-line Expectation-Maximization Algorithm for Latent Data Models", JRSS B, 2009; the exponent
-and large batches after P. Liang, D. Klein, "Online EM for Unsupervised Models", NAACL 2009.
+Cappé & Moulines 2009; the exponent and large batches after Liang & Klein 2009.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 References
 ----------
-V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World", 2005, chapter 2.
-S. Bates, E. Candès, L. Lei, Y. Romano, M. Sesia, "Testing for Outliers with Conformal p-values", Annals of Statistics
-51, 2023, theorem 2: Benjamini-Hochberg holds for p-values that share their calibration rows.
+Vovk et al. 2005, chapter 2.
+Bates et al. 2023, theorem 2: Benjamini-Hochberg holds for p-values that share their calibration rows.
 """
 
 from __future__ import annotations

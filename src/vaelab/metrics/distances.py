@@ -40,8 +40,7 @@ class KernelDistance(NamedTuple):
 def frechet_distance(x: Moments, y: Moments) -> float:
     """Squared Fréchet distance of two Gaussians, ‖m₁ − m₂‖² + tr(C₁ + C₂ − 2 (C₁ C₂)^½); FID, with Inception features.
 
-    D. Dowson, B. Landau, "The Fréchet distance between multivariate normal distributions", 1982; M. Heusel et
-    al., "GANs trained by a two time-scale update rule", 2017, eq. 6.
+    Dowson & Landau 1982; Heusel et al. 2017, eq. 6.
 
     Covariances may be singular: fewer rows than features, constant features, features that depend on one another.
     The error is around 1e-9 of tr(C₁ + C₂) or less, so equal moments give 0 up to that. Biased upwards for few rows:
@@ -128,8 +127,7 @@ def _factor(c: Tensor) -> Tensor:
 def polynomial_mmd2(x: Tensor, y: Tensor, *, degree: int = 3, coef0: float = 1.0) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel (xᵀy/d + coef0)^degree, on all rows.
 
-    M. Bińkowski et al., "Demystifying MMD GANs", 2018, section 4; A. Gretton et al., "A kernel two-sample test",
-    2012, eq. 3.
+    Bińkowski et al. 2018, section 4; Gretton et al. 2012, eq. 3.
 
     Parameters
     ----------
@@ -162,7 +160,7 @@ def kernel_distance(
 ) -> KernelDistance:
     """Mean and spread of `polynomial_mmd2` (degree 3) over random subsets; with Inception features, KID.
 
-    M. Bińkowski et al., "Demystifying MMD GANs", 2018, section 4.
+    Bińkowski et al. 2018, section 4.
 
     Parameters
     ----------
@@ -200,8 +198,8 @@ def sliced_wasserstein(
 ) -> float:
     """Sliced 2-Wasserstein distance: root mean square, over random directions, of the 1-D distances.
 
-    N. Bonneel, J. Rabin, G. Peyré, H. Pfister, "Sliced and Radon Wasserstein barycenters of measures", 2015.
-    Each 1-D distance is exact, also for different numbers of rows: both quantile functions are piecewise constant.
+    Bonneel et al. 2015. Each 1-D distance is exact, also for different numbers of rows: both quantile functions are
+    piecewise constant.
 
     Parameters
     ----------
@@ -253,8 +251,7 @@ def _coupling(n: int, m: int, device: torch.device) -> tuple[Tensor, Tensor, Ten
 def energy_distance(x: Tensor, y: Tensor) -> float:
     """Energy distance 2 E‖x − y‖ − E‖x − x'‖ − E‖y − y'‖, its unbiased estimate; 0 in expectation for equal laws.
 
-    G. Székely, M. Rizzo, "Energy statistics", 2013, eq. 6, without the terms of a point with itself. May be slightly
-    negative.
+    Székely & Rizzo 2013, eq. 6, without the terms of a point with itself. May be slightly negative.
 
     Parameters
     ----------

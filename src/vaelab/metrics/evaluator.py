@@ -271,7 +271,7 @@ class Evaluator:
     def _jackknife(self, sample: _Sample, wanted: Sequence[str]) -> dict[str, float | None]:
         """Return 95 % half-widths by leaving out one group of rows at a time.
 
-        B. Efron, C. Stein, "The jackknife estimate of variance", 1981; groups in place of single rows.
+        Efron & Stein 1981; groups in place of single rows.
         """
         groups = min(len(sample.groups), len(self._reference.groups))
         if groups < 2 or min(sample.n, self.n) < 2 * _GROUPS * (1 + self.protocol.neighbours_density):

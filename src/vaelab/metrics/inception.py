@@ -43,9 +43,8 @@ class Inception(nn.Module):
         With its weights.
     preprocessing
         ``"ttur"``: TensorFlow 1's bilinear resize to 299×299, then (x − 128)/128, as in the graph of the original
-        program (Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium",
-        NeurIPS 2017). ``"pytorch-fid"``: x/255, bilinear resize with half-pixel centres, then 2x − 1, as in the PyTorch
-        port of that name.
+        program (Heusel et al. 2017). ``"pytorch-fid"``: x/255, bilinear resize with half-pixel centres, then 2x − 1, as
+        in the PyTorch port of that name.
     sha256
         Of the weights file; hexadecimal.
     """

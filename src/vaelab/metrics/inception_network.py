@@ -1,9 +1,8 @@
 """The Inception network of the Fréchet inception distance, as tables of convolutions.
 
-C. Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016, in the version of the
-TensorFlow graph "inception-2015-12-05" that M. Heusel et al. used, "GANs trained by a two time-scale update rule
-converge to a local Nash equilibrium", NeurIPS 2017. Its layers have the names that they have in the published PyTorch
-conversion of its weights. It differs from other Inception-v3 networks:
+Szegedy et al. 2016, in the version of the TensorFlow graph "inception-2015-12-05" that Heusel et al. 2017 used. Its
+layers have the names that they have in the published PyTorch conversion of its weights. It differs from other
+Inception-v3 networks:
 
 - average pools leave the padding out of their means;
 - the last block takes a maximum where the paper takes an average;

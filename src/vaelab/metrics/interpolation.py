@@ -42,9 +42,8 @@ def linear(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
 def spherical(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
     """Great-circle path sin((1 − t) ω) / sin ω · a + sin(t ω) / sin ω · b, ω the angle between a and b.
 
-    K. Shoemake, "Animating rotation with quaternion curves", 1985; for latent codes T. White, "Sampling generative
-    networks", 2016. Codes of equal norm keep it all along the way. Where a or b is zero, or they point in the same or
-    in opposite directions, there is no single great circle, and the path is linear.
+    Shoemake 1985; for latent codes White 2016. Codes of equal norm keep it all along the way. Where a or b is zero, or
+    they point in the same or in opposite directions, there is no single great circle, and the path is linear.
 
     Parameters
     ----------

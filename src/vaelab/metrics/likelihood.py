@@ -2,9 +2,9 @@
 
     log p(x) ≥ E log (1/k) Σ_j w_j,     w_j = p(x | z_j) p(z_j) / q(z_j | x),     z_j ~ q(z | x)
 
-Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, eq. 8. k = 1 is the ELBO. The
-prior p(z) may be any density on codes, which makes this the likelihood of a decoder *with* the density it is sampled
-with; of a second stage it needs an unbiased estimate of p(z) alone, so that the bound holds through both stages.
+Burda et al. 2016, eq. 8. k = 1 is the ELBO. The prior p(z) may be any density on codes, which makes this the likelihood
+of a decoder *with* the density it is sampled with; of a second stage it needs an unbiased estimate of p(z) alone, so
+that the bound holds through both stages.
 """
 
 from __future__ import annotations
@@ -175,8 +175,7 @@ class Dequantised:
     """Rows plus uniform noise of one quantisation step; implements `vaelab.types.Batches`.
 
     A density at points of a grid has no upper limit. With x + u, u ~ U(−½, ½) steps, the mean log-density of x + u is a
-    lower bound on the log-probability of the grid cell around x, which has (L. Theis, A. van den Oord, M. Bethge, "A
-    note on the evaluation of generative models", ICLR 2016, section 3.1).
+    lower bound on the log-probability of the grid cell around x, which has (Theis et al. 2016, section 3.1).
 
     Attributes
     ----------

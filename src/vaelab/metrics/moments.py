@@ -122,7 +122,7 @@ class Moments:
     def merge(self, other: Moments) -> Moments:
         """Return the moments of both sets of rows together.
 
-        T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", 1983.
+        Chan et al. 1983.
 
         Parameters
         ----------

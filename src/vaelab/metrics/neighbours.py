@@ -40,8 +40,7 @@ class NeighbourMeasures(NamedTuple):
 def neighbour_measures(real: Tensor, fake: Tensor, *, k_precision: int = 3, k_density: int = 5) -> NeighbourMeasures:
     """Improved precision and recall, density and coverage, in one pass over the distances.
 
-    T. Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models", 2019, eq. 1 and 2;
-    M. Naeem et al., "Reliable fidelity and diversity metrics for generative models", 2020, section 3.
+    Kynkäänniemi et al. 2019, eq. 1 and 2; Naeem et al. 2020, section 3.
 
     A row's ball reaches its k-th nearest neighbour in its own set, itself not counted. All balls are closed: a row on
     the edge is inside, so an exact copy lies in a ball of radius 0. So the authors of precision and recall have it;

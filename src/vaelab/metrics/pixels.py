@@ -116,8 +116,7 @@ def quantise(images: Tensor, how: Literal["round", "truncate", "none"]) -> Tenso
 def stretch(images: Tensor) -> Tensor:
     """Stretch each image by itself, over all its channels, so that it spans [0, 255]; a constant image becomes 0.
 
-    The program of B. Dai, D. Wipf, "Diagnosing and enhancing VAE models", ICLR 2019, does so to generated images and
-    not to real ones.
+    The program of Dai & Wipf 2019 does so to generated images and not to real ones.
 
     Parameters
     ----------

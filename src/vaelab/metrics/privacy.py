@@ -12,9 +12,8 @@ where nothing can be told.
 
 References
 ----------
-van Breugel, Sun, Qian, van der Schaar, "Membership inference attacks against synthetic data through overfitting
-detection", AISTATS 2023 (densities of drawn rows relative to those of other real rows).
-Loftsgaarden, Quesenberry, "A nonparametric estimate of a multivariate density function", 1965.
+van Breugel et al. 2023 (densities of drawn rows relative to those of other real rows).
+Loftsgaarden & Quesenberry 1965.
 """
 
 from __future__ import annotations

@@ -67,9 +67,8 @@ def psnr(x: Tensor, y: Tensor, *, peak: float = 1.0) -> Tensor:
 def ssim(x: Tensor, y: Tensor, *, peak: float = 1.0) -> Tensor:
     """Structural similarity of images: 1 for equal ones, about 0 for unrelated ones.
 
-    Z. Wang, A. Bovik, H. Sheikh, E. Simoncelli, "Image quality assessment: from error visibility to structural
-    similarity", 2004, eq. 13, with its constants: a Gaussian window of 11×11 pixels with σ = 1.5, K₁ = 0.01,
-    K₂ = 0.03. Only windows that lie within the image count; the mean is over them and over channels.
+    Wang et al. 2004, eq. 13, with its constants: a Gaussian window of 11×11 pixels with σ = 1.5, K₁ = 0.01, K₂ = 0.03.
+    Only windows that lie within the image count; the mean is over them and over channels.
 
     Along a side of fewer than 11 pixels the window shrinks to the largest odd number that fits, with the same σ. Such
     numbers compare with others of that image size only.

@@ -4,10 +4,9 @@ Tables are coded: (n, d) float64, numbers as they are, categories as the number 
 
 References
 ----------
-Lopez-Paz, Oquab, "Revisiting classifier two-sample tests", ICLR 2017.
-Esteban, Hyland, Rätsch, "Real-valued (medical) time series generation with recurrent conditional GANs", 2017 (train on
-synthetic, test on real).
-Hanley, McNeil, "The meaning and use of the area under a ROC curve", Radiology 1982 (its standard error).
+Lopez-Paz & Oquab 2017.
+Esteban et al. 2017 (train on synthetic, test on real).
+Hanley & McNeil 1982 (its standard error).
 """
 
 from __future__ import annotations
@@ -84,8 +83,7 @@ def tell_apart(real: Table, fake: Table, levels: Sequence[int], *, seed: int = 0
 def clues(real: Table, fake: Table, levels: Sequence[int], *, seed: int = 0, shuffles: int = 3) -> Table:
     """(d,) area under the curve that such trees lose where a column is shuffled, in rows that they have not seen.
 
-    L. Breiman, "Random forests", 2001, section 10. The mean of a few shuffles; a column that others stand for loses
-    little.
+    Breiman 2001, section 10. The mean of a few shuffles; a column that others stand for loses little.
 
     Raises
     ------

@@ -32,8 +32,8 @@ class TwoSample(NamedTuple):
 def two_sample_accuracy(real: Tensor, fake: Tensor, *, seed: int = 0) -> TwoSample:
     """Held-out accuracy of gradient-boosted trees that tell real from generated rows.
 
-    D. Lopez-Paz, M. Oquab, "Revisiting classifier two-sample tests", 2017, section 3, with trees in place of a network.
-    As many rows of either kind as the smaller set has, drawn at random; half train, half are held out.
+    Lopez-Paz & Oquab 2017, section 3, with trees in place of a network. As many rows of either kind as the smaller set
+    has, drawn at random; half train, half are held out.
 
     Well below 0.5 means that rows of one set are copies of rows of the other: a held-out row then has a twin of the
     other kind in training.

@@ -1,6 +1,6 @@
 """A conditional prior moved into encoder and decoder: the same model with p(z) = N(0, I).
 
-Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS 2022, Remark 1.
+Zheng et al. 2022, Remark 1.
 """
 
 from __future__ import annotations

@@ -3,11 +3,9 @@
     −log (1/K) Σ_k w_k = Σ_k ŵ_k [−log p(x | z_k)] + Σ_k ŵ_k [log q(z_k | x) − log p(z_k) + log K ŵ_k],
     w_k = p(x | z_k) p(z_k) / q(z_k | x),   ŵ_k = w_k / Σ_l w_l,   z_k ~ q(z | x)
 
-Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, eq. 8. The first term is the
-distortion of a draw that is chosen by its weight, the second what that draw tells of x: the KL of the law that it has
-in place of q (C. Cremer, Q. Morris, D. Duvenaud, "Reinterpreting Importance-Weighted Autoencoders", 2017). With K = 1
-this is the ELBO with its KL at one draw. Of rows with gaps it is the bound of P. Mattei, J. Frellsen, "MIWAE", ICML
-2019, eq. 4.
+Burda et al. 2016, eq. 8. The first term is the distortion of a draw that is chosen by its weight, the second what that
+draw tells of x: the KL of the law that it has in place of q (Cremer et al. 2017). With K = 1 this is the ELBO with its
+KL at one draw. Of rows with gaps it is the bound of Mattei & Frellsen 2019, eq. 4.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     p(m | z) = Π_k σ(a_k)^{m_k} (1 − σ(a_k))^{1 − m_k},   a_k = a_k(z) + Σ_{l<k} W_kl m_l
 
 m_k says whether a pattern is missing: a column that has gaps, or columns whose gaps always coincide. The decoder emits
-a_k(z), so that gaps may depend on all that z tells. W makes a sigmoid belief network of them (B. Frey, "Graphical
-Models for Machine Learning and Digital Communication", 1998), so that gaps come together where z tells nothing of it.
+a_k(z), so that gaps may depend on all that z tells. W makes a sigmoid belief network of them (Frey 1998), so that gaps
+come together where z tells nothing of it.
 """
 
 from __future__ import annotations

@@ -2,17 +2,14 @@
 
     p(x_m | x_o) = ∫ p(x_m | z) p(z | x_o) dz ≈ Σ_k w_k p(x_m | z_k),   w_k ∝ p(x_o | z_k) p(z_k) / g(z_k),   z_k ~ g
 
-for likelihoods whose entries are independent given z (P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and
-Imputation of Incomplete Data Sets", ICML 2019, section 2.3). An encoder that has seen no gaps says little of
-p(z | x_o), so g is a mixture:
+for likelihoods whose entries are independent given z (Mattei & Frellsen 2019, section 2.3). An encoder that has seen no
+gaps says little of p(z | x_o), so g is a mixture:
 
-- the prior, which bounds the weights (T. Hesterberg, "Weighted Average Importance Sampling and Defensive Mixture
-  Distributions", Technometrics 1995);
-- q(z | x) of the encoder; one that cannot read gaps is given the decoder's means in their place (D. Rezende et al.,
-  "Stochastic Backpropagation and Approximate Inference in Deep Generative Models", ICML 2014, appendix F);
-- Gaussians around modes of p(z | x_o), climbed to from the best draws of these two (A. Raftery, L. Bao, "Estimating
-  and Projecting Trends in HIV/AIDS Generalized Epidemics Using Incremental Mixture Importance Sampling", Biometrics
-  2010, section 3). Where the decoder is linear and the noise Gaussian, they are p(z | x_o) itself.
+- the prior, which bounds the weights (Hesterberg 1995);
+- q(z | x) of the encoder; one that cannot read gaps is given the decoder's means in their place (Rezende et al.
+  2014, appendix F);
+- Gaussians around modes of p(z | x_o), climbed to from the best draws of these two (Raftery & Bao 2010,
+  section 3). Where the decoder is linear and the noise Gaussian, they are p(z | x_o) itself.
 """
 
 from __future__ import annotations

@@ -2,11 +2,9 @@
 
 References
 ----------
-Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio, "Generating Sentences from a Continuous Space", CoNLL 2016 (rising).
-Fu, Li, Liu, Gao, Celikyilmaz, Carin, "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing",
-NAACL 2019 (cyclical).
-Shao, Yao, Sun, Zhang, Liu, Liu, Wang, Abdelzaher, "ControlVAE: Controllable Variational Autoencoder", ICML 2020
-(controlled).
+Bowman et al. 2016 (rising).
+Fu et al. 2019 (cyclical).
+Shao et al. 2020 (controlled).
 """
 
 from __future__ import annotations

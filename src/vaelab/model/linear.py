@@ -5,10 +5,9 @@ have exact posteriors, which are diagonal once W is turned, so networks that beg
 
 References
 ----------
-Tipping, Bishop, "Probabilistic principal component analysis", JRSS B 1999, eqs. 6 to 8.
-Rubin, Thayer, "EM algorithms for ML factor analysis", Psychometrika 1982.
-Dai et al., "Connections with robust PCA and the role of emergent sparsity in VAE models", JMLR 2018 (VAEs of affine
-networks).
+Tipping & Bishop 1999, eqs. 6 to 8.
+Rubin & Thayer 1982.
+Dai et al. 2018 (VAEs of affine networks).
 """
 
 from __future__ import annotations

@@ -5,10 +5,9 @@
 with p_j from logits, or, where levels have an order, from cumulative ones (`vaelab.model.ordinal`).
 
 Entries are independent given z, so leaving a term out is integrating over it: the bound is on log p of what was
-observed (P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019,
-eq. 4). That presumes that entries are missing at random. Which ones are missing has a law of its own, `Gaps`, whose
-nats are a term beside these. The result mixes densities of numbers and probabilities of levels: a number of nats per
-row that compares models of one table, not tables.
+observed (Mattei & Frellsen 2019, eq. 4). That presumes that entries are missing at random. Which ones are missing has a
+law of its own, `Gaps`, whose nats are a term beside these. The result mixes densities of numbers and probabilities of
+levels: a number of nats per row that compares models of one table, not tables.
 
 A row x is (d,): numbers as they are, categories as the number of their level, NaN where an entry is missing.
 """

@@ -4,7 +4,7 @@
 
 with u(z) the decoder's K − 1 numbers for K levels, ζ the softplus, and e⁰, g⁰ such that u = 0 is the uniform law: u_1
 moves the level up and down, the others say how far apart neighbours are. With those constant it is the model of
-proportional odds (P. McCullagh, "Regression Models for Ordinal Data", JRSS B 1980, eq. 2.1).
+proportional odds (McCullagh 1980, eq. 2.1).
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 
 References
 ----------
-Loaiza-Ganem, Cunningham, "The continuous Bernoulli: fixing a pervasive error in variational autoencoders",
-    NeurIPS 2019, section 3.
-Salimans, Karpathy, Chen, Kingma, "PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and
-    Other Modifications", ICLR 2017, sections 2.1 and 2.2.
+Loaiza-Ganem & Cunningham 2019, section 3.
+Salimans et al. 2017, sections 2.1 and 2.2.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Diagonal(Posterior):
     ----------
     scale
         How the second half of the output becomes the standard deviation: ``"exp"`` reads log σ;
-        ``"softplus"`` is 1e-6 + softplus(·), as in the InfoGAN network of the paper's program.
+        ``"softplus"`` is 1e-6 + softplus(·), as in the InfoGAN network of the program of Dai & Wipf 2019.
     """
 
     def __init__(self, scale: Literal["exp", "softplus"] = "exp") -> None:

@@ -4,8 +4,8 @@ A penalty that is a property of the whole batch, as a distance between sets of c
 
 References
 ----------
-Tolstikhin, Bousquet, Gelly, Schölkopf, "Wasserstein Auto-Encoders", ICLR 2018 (MMD, adversarial).
-Ghosh, Sajjadi, Vergari, Black, Schölkopf, "From Variational to Deterministic Autoencoders", ICLR 2020 (the others).
+Tolstikhin et al. 2018 (MMD, adversarial).
+Ghosh et al. 2020 (the others).
 """
 
 from __future__ import annotations

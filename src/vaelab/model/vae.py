@@ -6,13 +6,12 @@
 
     −ELBO  = E_q[−log p(x|z)] + Σ penalties   nats per sample, summed over d and κ, `draws` of z per x per step
 
-With a KL of weight 1, a diagonal posterior and N(μ_x(z), γI) this is the "κ-simple VAE" of
-
-    B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, Definition 1 and eq. 4.
+With a KL of weight 1, a diagonal posterior and N(μ_x(z), γI) this is the "κ-simple VAE" of Dai & Wipf
+2019, Definition 1 and eq. 4.
 
 Symbols: x data, c condition, z latent, q posterior, p prior, γ (gamma) decoder variance, λ_j posterior variance along
-dimension j relative to the prior's; a dimension is *active* where the data's mean λ_j is below 0.05 (Zheng et al.,
-NeurIPS 2022, Definition 3).
+dimension j relative to the prior's; a dimension is *active* where the data's mean λ_j is below 0.05 (Zheng et al.
+2022, Definition 3).
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from torch.distributions import Distribution
 from vaelab.errors import InputError
 from vaelab.model.bounds import importance_weighted
 from vaelab.model.calibration import calibrate
+from vaelab.model.compatibility import check_axes
 from vaelab.model.contexts import full_precision, still
 from vaelab.model.distributions import count_active, draw, kl, variance_ratio, within
 from vaelab.model.hiding import Hiding
@@ -111,53 +111,7 @@ class VAE(Trainable):
         self.prior = Standard(latent_dim) if prior is None else prior
         self.likelihood = Gaussian() if likelihood is None else likelihood
         self.regularizers = nn.ModuleList([KL()] if regularizers is None else list(regularizers))
-        self._check()
-
-    def _check(self) -> None:
-        names = [r.name for r in self._regularizers()]
-        if len(set(names)) != len(names):
-            raise InputError(f"regularizers named {names}", "one of each name", "Add up their weights instead.")
-        if self.prior.latent_dim != self.latent_dim:
-            raise InputError(f"a prior over {self.prior.latent_dim} dimensions", f"latent_dim={self.latent_dim}")
-        wanted = self.posterior.parameter_count(self.latent_dim)
-        got = getattr(self.encoder, "out_features", wanted)
-        if got != wanted:
-            raise InputError(
-                f"an encoder with {got} outputs",
-                f"{wanted} for {type(self.posterior).__name__} and latent_dim={self.latent_dim}",
-                f"Build the encoder with out_features={wanted}.",
-            )
-        width = getattr(self.decoder, "latent_dim", self.latent_dim)
-        if width != self.latent_dim:
-            raise InputError(f"a decoder that reads {width} numbers", f"latent_dim={self.latent_dim}")
-        event, emitted = getattr(self.encoder, "event_shape", None), getattr(self.decoder, "out_shape", None)
-        if event is not None and emitted is not None:
-            shape = self.likelihood.parameter_shape(tuple(event))
-            if tuple(emitted) != shape:  # a γ that is emitted too would be read from the mean's channels
-                raise InputError(
-                    f"a decoder that emits {tuple(emitted)}",
-                    f"{shape} for rows {tuple(event)} and {type(self.likelihood).__name__}",
-                    f"Build the decoder with out_shape={shape}.",
-                )
-        if self.draws < 1 or (self.draws > 1 and self.posterior.degenerate):
-            raise InputError(f"draws={self.draws}", "at least 1, and 1 for a deterministic posterior")
-        if self.bound == "iwae":
-            self._check_weighted()
-        if self.posterior.degenerate and any(r.needs_density for r in self._regularizers()):
-            remedy = "Pass regularizers=[] for an autoencoder, or a posterior with a variance."
-            raise InputError("a deterministic posterior with a KL, which is infinite", "another penalty", remedy)
-
-    def _check_weighted(self) -> None:
-        """Refuse what is no importance-weighted bound."""
-        got, variance = "bound='iwae'", self.likelihood.variance
-        if self.posterior.degenerate:
-            raise InputError(f"{got} for a deterministic posterior", "one with a variance", "Use bound='elbo'.")
-        weights = [r.weight for r in self._regularizers() if r.needs_density]
-        if weights != [1.0]:
-            remedy = "Give 'kl' a weight of 1, or use bound='elbo'."
-            raise InputError(f"{got} with KL weights {weights}", "a single KL of weight 1, which is part of it", remedy)
-        if variance is not None and variance.per_sample:
-            raise InputError(f"{got} for a variance that is fitted to each row", "a density", "Use shape 'iso-i'.")
+        check_axes(self)
 
     def replace(self, **axes: Unpack[Axes]) -> VAE:
         """Return the VAE with some axes swapped, checked anew; the others are shared with this one, not copied."""

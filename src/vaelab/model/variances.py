@@ -1,7 +1,7 @@
 """The decoder variance γ of a Gaussian likelihood: how it is obtained, apart from how a Gaussian is scored.
 
 γ is a **variance** everywhere, never a standard deviation. A strategy maps the squared errors of a batch to a γ that
-broadcasts against them. It has one of four shapes, named as by Takida et al.:
+broadcasts against them. It has one of four shapes, named as by Takida et al. 2022:
 
     ======  ============================  =====================  ===============================
     name    γ                             from decoder outputs   profiled, e = x − μ_x(z)
@@ -18,9 +18,8 @@ leaves no density: `Likelihood.caveat` says so.
 
 References
 ----------
-Dai & Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019 (learned γ).
-Takida et al., "Preventing Oversmoothing in VAE via Generalized Variance Parameterization", Neurocomputing 2022,
-section 5 (the shapes, profiled and trained).
+Dai & Wipf 2019 (learned γ).
+Takida et al. 2022, section 5 (the shapes, profiled and trained).
 """
 
 from __future__ import annotations
@@ -210,7 +209,7 @@ class LearnedVariance(Variance):
 class DecodedVariance(Variance):
     """γ(z), emitted by the decoder as log √γ beside the mean, and trained by gradient; Iso-D or Diag-D.
 
-    p(x | z) stays a density. Takida et al. find the diagonal one unstable in training (Table 4).
+    p(x | z) stays a density. Takida et al. 2022 find the diagonal one unstable in training (Table 4).
 
     Parameters
     ----------
@@ -266,7 +265,7 @@ class DecodedVariance(Variance):
 
 @final
 class ProfiledVariance(Variance):
-    """γ at its maximum-likelihood value: the mean squared error (Takida et al., eq. 9a and Table 2).
+    """γ at its maximum-likelihood value: the mean squared error (Takida et al. 2022, eq. 9a and Table 2).
 
     The gradient through γ vanishes at the maximum, so γ is detached: the gradient is that of ½ Σ log E e², with the
     mean over rows, dimensions, both or neither, as the shape says. Of a shared γ the batch's value (all processes
@@ -350,7 +349,7 @@ class ProfiledVariance(Variance):
         return _spread(gamma, squared_error)
 
     def calibrate(self, mean_squared_error: Tensor) -> None:
-        """Set γ to the mean over the training set, and over all dimensions unless it is diagonal (section 4)."""
+        """Set γ to the mean over the training set, and over all dimensions unless it is diagonal."""
         mean = mean_squared_error.double()
         if self.diagonal:
             self._keep((mean + self.floor).to(self._gamma.dtype))

@@ -2,8 +2,7 @@
 
 References
 ----------
-Takida, Liao, Lai, Uesaka, Takahashi, Mitsufuji, "Preventing Oversmoothing in VAE via Generalized Variance
-Parameterization", Neurocomputing 2022, appendices I.1 (MNIST) and D.1 (smoothness study).
+Takida et al. 2022, appendices I.1 (MNIST) and D.1 (smoothness study).
 """
 
 from __future__ import annotations

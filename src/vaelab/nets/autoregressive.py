@@ -3,7 +3,7 @@
 Every hidden unit has a degree m and reads inputs of rank below m and units of degree at most m; what is said of rank j
 reads units of degree at most j.
 
-M. Germain, K. Gregor, I. Murray, H. Larochelle, "MADE: Masked Autoencoder for Distribution Estimation", ICML 2015.
+Germain et al. 2015.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A condition is a vector (B, width) or a sequence (B, T, channels); its shape without the batch is `condition_shape`.
 
-Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS 2022.
+Zheng et al. 2022.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ u and v are constants for the gradient; that of ‖Wv‖ with respect to W is th
 
 References
 ----------
-Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks", ICLR 2018, algorithm 1.
-Ioffe, Szegedy, "Batch Normalization", ICML 2015.
+Miyato et al. 2018, algorithm 1.
+Ioffe & Szegedy 2015.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 References
 ----------
-Chen et al., "InfoGAN", NeurIPS 2016.
-Lucic et al., "Are GANs Created Equal? A Large-Scale Study", NeurIPS 2018.
-Dai, Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, Table 1.
+Chen et al. 2016.
+Lucic et al. 2018.
+Dai & Wipf 2019, Table 1.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ units with a skip, in both directions, are the second stage of Dai & Wipf.
 
 References
 ----------
-Dai, Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, section 4 and appendix D.
+Dai & Wipf 2019, section 4 and appendix D.
 """
 
 from __future__ import annotations

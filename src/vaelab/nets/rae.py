@@ -6,8 +6,8 @@ there.
 
 References
 ----------
-Ghosh, Sajjadi, Vergari, Black, Schölkopf, "From Variational to Deterministic Autoencoders", ICLR 2020, appendix.
-Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks", ICLR 2018, algorithm 1.
+Ghosh et al. 2020, appendix.
+Miyato et al. 2018, algorithm 1.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ LSTM reads the empty steps too, so train and sample with windows of one length.
 
 References
 ----------
-Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS 2022, sections
-3.3 and 4.6. Hochreiter, Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997.
+Zheng et al. 2022, sections 3.3 and 4.6. Hochreiter & Schmidhuber 1997.
 """
 
 from __future__ import annotations

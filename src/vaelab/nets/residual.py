@@ -2,8 +2,7 @@
 
 References
 ----------
-Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional Variational Autoencoders", NeurIPS 2022,
-appendix A ("Real Data"); widths, activations and the order of layers from the authors' program.
+Zheng et al. 2022, appendix A ("Real Data"); widths, activations and the order of layers from the authors' program.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ A *residual block* is (BN → ReLU → conv 3×3) twice, plus a conv 3×3 of the
 
 References
 ----------
-Dai, Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, Figure 12.
+Dai & Wipf 2019, Figure 12.
 """
 
 from __future__ import annotations

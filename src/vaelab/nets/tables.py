@@ -27,8 +27,7 @@ def table_width(levels: Sequence[int]) -> int:
 class TableReader(nn.Module):
     """An encoder of coded tables: x (B, d) → (B, table_width(levels)) → the encoder.
 
-    P. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets", ICML 2019,
-    section 3.1, fill missing entries with zeros too; the flags are additional.
+    Mattei & Frellsen 2019, section 3.1 fill missing entries with zeros too; the flags are additional.
 
     Parameters
     ----------

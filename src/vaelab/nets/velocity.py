@@ -5,8 +5,7 @@
 
 With one time for all rows, as solvers have it, and without a condition, a, b and g are computed once and not per row.
 
-W. Peebles, S. Xie, "Scalable Diffusion Models with Transformers", ICCV 2023, section 3.2 (adaptive norms, gates that
-begin at zero).
+Peebles & Xie 2023, section 3.2 (adaptive norms, gates that begin at zero).
 """
 
 from __future__ import annotations

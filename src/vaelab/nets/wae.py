@@ -2,7 +2,7 @@
 
 References
 ----------
-Tolstikhin, Bousquet, Gelly, Schölkopf, "Wasserstein Auto-Encoders", ICLR 2018, appendix C.2.
+Tolstikhin et al. 2018, appendix C.2.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """How far decoded draws of a latent density are from rows that it has not seen, with what is not known of that.
 
-The energy distance of laws P and R is 2 E‖s − r‖ − E‖s − s'‖ − E‖r − r'‖ (G. Székely, M. Rizzo, "Energy statistics",
-2013, eq. 6). Its unbiased estimate is a sum of means over rows, so that every row has an influence on it, and the
-variance of these gives the standard error (W. Hoeffding, "A class of statistics with asymptotically normal
-distribution", 1948). Where both laws are the same the influences vanish but for noise, and the error comes out too
-large, by √2: a difference that is called clear is clear.
+The energy distance of laws P and R is 2 E‖s − r‖ − E‖s − s'‖ − E‖r − r'‖ (Székely & Rizzo 2013, eq. 6). Its unbiased
+estimate is a sum of means over rows, so that every row has an influence on it, and the variance of these gives the
+standard error (Hoeffding 1948). Where both laws are the same the influences vanish but for noise, and the error comes
+out too large, by √2: a difference that is called clear is clear.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class SampleDistance:
 def needed_errors(candidates: int = 1) -> float:
     """Return how many standard errors a gain must exceed where the best of k candidates is looked for.
 
-    The one-sided normal quantile at 0.0228 / k (C. Bonferroni, 1936), which is 2 for one candidate: the chance that any
+    The one-sided normal quantile at 0.0228 / k (Bonferroni 1936), which is 2 for one candidate: the chance that any
     of k seems better than the prior, and none is, stays below 0.0228.
     """
     return -_NORMAL.inv_cdf(_NORMAL.cdf(-2.0) / max(candidates, 1))

@@ -174,7 +174,15 @@ class LSTM(Network):
 
 
 class Convolutional(Network):
-    """What the families for images share; itself no value."""
+    """What the families for images share; itself no value.
+
+    Attributes
+    ----------
+    family
+        What the names of encoder and decoder in `vaelab.nets` begin with.
+    """
+
+    family: ClassVar[str]
 
     norm_decay: float | None = Field(
         None, gt=0, lt=1, description="decay of batch norm's running averages; default: 0.99, less in short trainings"
@@ -191,14 +199,11 @@ class Convolutional(Network):
         """Return the options of both networks."""
         return {"condition_dim": shapes.condition_dim, "norm_decay": self.norm_decay or 0.99}
 
-    @staticmethod
-    def family() -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
-        """Return the classes of encoder and decoder."""
-        raise NotImplementedError
-
     def build(self, shapes: Shapes) -> tuple[nn.Module, nn.Module]:
         """Build both."""
-        encoder, decoder = self.family()
+        from vaelab import nets
+
+        encoder, decoder = getattr(nets, f"{self.family}Encoder"), getattr(nets, f"{self.family}Decoder")
         options = self.options(shapes)
         return (
             encoder(shapes.event_shape, shapes.encoder_outputs, **options),
@@ -210,14 +215,8 @@ class InfoGAN(Convolutional):
     """The networks of Dai & Wipf 2019, after Chen et al. 2016; σ comes through a softplus, as in their program."""
 
     kind: ClassVar[str] = "infogan"
+    family: ClassVar[str] = "InfoGAN"
     scale: ClassVar[Literal["exp", "softplus"]] = "softplus"
-
-    @staticmethod
-    def family() -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
-        """Return the classes."""
-        from vaelab import nets
-
-        return nets.InfoGANEncoder, nets.InfoGANDecoder
 
 
 class Wide(Convolutional):
@@ -237,58 +236,35 @@ class ResNet(Wide):
     """The residual networks of Dai & Wipf 2019."""
 
     kind: ClassVar[str] = "resnet"
-
-    @staticmethod
-    def family() -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
-        """Return the classes."""
-        from vaelab import nets
-
-        return nets.ResNetEncoder, nets.ResNetDecoder
+    family: ClassVar[str] = "ResNet"
 
 
 class Residual(Wide):
     """The residual networks of Zheng et al. 2022."""
 
     kind: ClassVar[str] = "residual"
-
-    @staticmethod
-    def family() -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
-        """Return the classes."""
-        from vaelab import nets
-
-        return nets.ResidualEncoder, nets.ResidualDecoder
+    family: ClassVar[str] = "Residual"
 
 
 class WAE(Wide):
     """The networks of Tolstikhin et al. 2018."""
 
     kind: ClassVar[str] = "wae"
-
-    @staticmethod
-    def family() -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
-        """Return the classes."""
-        from vaelab import nets
-
-        return nets.WAEEncoder, nets.WAEDecoder
+    family: ClassVar[str] = "WAE"
 
 
 class ARELBO(Wide):
     """The networks of Takida et al. 2022 for MNIST."""
 
     kind: ClassVar[str] = "arelbo"
-
-    @staticmethod
-    def family() -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
-        """Return the classes."""
-        from vaelab import nets
-
-        return nets.ARELBOEncoder, nets.ARELBODecoder
+    family: ClassVar[str] = "ARELBO"
 
 
 class RAE(Wide):
     """The networks of Ghosh et al. 2020."""
 
     kind: ClassVar[str] = "rae"
+    family: ClassVar[str] = "RAE"
     spectral: bool = Field(False, description="spectral normalisation of all layers")
     ends: Literal["normalised", "plain"] = Field(
         "normalised", description="plain: pixels as they are, no batch norm beside data and code (Takida et al. 2022)"
@@ -298,13 +274,6 @@ class RAE(Wide):
         """Add the normalisation and the kernels, which are larger for CelebA in the program."""
         kernel = 5 if min(shapes.event_shape[1:]) >= 64 else 4
         return super().options(shapes) | {"spectral": self.spectral, "kernel": kernel, "ends": self.ends}
-
-    @staticmethod
-    def family() -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
-        """Return the classes."""
-        from vaelab import nets
-
-        return nets.RAEEncoder, nets.RAEDecoder
 
 
 class Own(Network):

@@ -5,8 +5,8 @@
 and at the end of every epoch, with the k that are left. A pass over all weights costs as much as a small step.
 
 The average errs less than the last weights, which the noise of the last batches has moved; the smaller d of the first
-steps lets it forget the first weights. Polyak, Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
-Journal on Control and Optimization, 1992; with such a decay, Szegedy et al. 2016 and the models of diffusion.
+steps lets it forget the first weights. Polyak & Juditsky 1992; with such a decay, Szegedy et al. 2016 and the models of
+diffusion.
 """
 
 from __future__ import annotations

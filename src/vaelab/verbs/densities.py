@@ -2,7 +2,7 @@
 
 A sample is a decoded draw of z, so it can be no better than the law that z is drawn from. The mean log-density of codes
 that no density has seen says, without a single image, which law is nearest to the aggregated posterior, from which the
-decoder learned (B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, section 4).
+decoder learned (Dai & Wipf 2019, section 4).
 """
 
 from __future__ import annotations

@@ -58,8 +58,7 @@ def manifold_dimension(
     """Count the active dimensions of a trained model: in all, per class, and per region of a continuous condition.
 
     The count is the dimension of the manifold less what the condition determines, for a model that was trained to its
-    optimum with a learned or profiled variance (Zheng, He, Qiu, Wipf, "Learning Manifold Dimensions with Conditional
-    Variational Autoencoders", NeurIPS 2022, Theorems 1 and 2).
+    optimum with a learned or profiled variance (Zheng et al. 2022, Theorems 1 and 2).
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Better samples from a trained autoencoder, whose weights stay: another law for z, if one is clearly better.
 
 The prior is what the codes were trained towards. Where the aggregated posterior is something else, the decoder is given
-codes that it has never seen, and a law fitted on the codes mends that (B. Dai, D. Wipf, "Diagnosing and Enhancing VAE
-Models", ICLR 2019, section 4). Whether it does is measured on decoded samples.
+codes that it has never seen, and a law fitted on the codes mends that (Dai & Wipf 2019, section 4). Whether it does is
+measured on decoded samples.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def enhance(
     Latent densities are fitted on some of the codes. Decoded draws of each are compared with rows that no density has
     seen, by the energy distance: of 64 principal components for images, of rows in the network's units for tables.
     A density is taken in the place of the prior if its gain is above the normal quantile at 0.0228 / k of its standard
-    errors, 2 of them for one candidate, since the best of k is looked for (C. Bonferroni, 1936).
+    errors, 2 of them for one candidate, since the best of k is looked for (Bonferroni 1936).
 
     Parameters
     ----------

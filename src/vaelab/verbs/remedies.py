@@ -87,9 +87,8 @@ def recalibrate(model: object, X: object = None, y: object = None, *, shape: Sha
     """Set the decoder variance γ to its maximum-likelihood value, the mean squared error; the weights stay.
 
     A γ that is too large for the errors of a model hides how well it reconstructs from its likelihoods, and smooths
-    nothing any more once the weights are trained (Y. Takida et al., "Preventing Oversmoothing in VAE via Generalized
-    Variance Parameterization", Neurocomputing 2022, eq. 9a). The KL and the codes are as before. A model
-    that a wrong γ has trained badly needs `retrain`.
+    nothing any more once the weights are trained (Takida et al. 2022, eq. 9a). The KL and the codes are
+    as before. A model that a wrong γ has trained badly needs `retrain`.
 
     Parameters
     ----------

@@ -38,8 +38,7 @@ def differenced(call: Callable[[Tensor], Tensor], z: Tensor, *, scale: float, dt
     """Evaluate a function; under `torch.func.jvp` its derivative is a central difference.
 
     J v ≈ [f(z + h v) − f(z − h v)] / 2h, with h ‖v‖ = ε^{1/3} times the scale of z, where the errors of truncation, h²,
-    and of rounding, ε/h, balance (Press, Teukolsky, Vetterling, Flannery, "Numerical Recipes", 3rd edition, 2007,
-    section 5.7).
+    and of rounding, ε/h, balance (Press et al. 2007, section 5.7).
 
     Parameters
     ----------

@@ -2,9 +2,8 @@
 
 Codes are the latents as diffusion models see them, (z − shift) · factor with the model's own ``scaling_factor`` and
 ``shift_factor``, or per channel (z − mean) · factor/std where it has ``latents_mean`` and ``latents_std``: the scale on
-which a prior N(0, I) makes sense (Rombach, Blattmann, Lorenz, Esser, Ommer, "High-Resolution Image Synthesis with
-Latent Diffusion Models", CVPR 2022, section D.1). They were trained with perceptual and adversarial losses and
-a tiny weight of the KL, so that no γ is known. Their images are in [−1, 1].
+which a prior N(0, I) makes sense (Rombach et al. 2022, section D.1). They were trained with perceptual and adversarial
+losses and a tiny weight of the KL, so that no γ is known. Their images are in [−1, 1].
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models of pythae (Chadebec, Vincent, Allassonnière, "Pythae: Unifying Generative Autoencoders", NeurIPS 2022).
+"""Models of pythae (Chadebec et al. 2022).
 
 What their losses stand for is read off the program, version 0.1.2: the squared error is halved and summed over the
 event, so that a VAE has γ = 1; with a weight β of the KL the optimum is that of γ = β and a KL of weight 1 (a β-VAE's

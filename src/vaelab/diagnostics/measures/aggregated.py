@@ -1,8 +1,7 @@
 """Whether samples start where the codes are: the aggregated posterior against the laws that z is drawn from.
 
 q(z) is the mean over x of q(z | x). A decoder has learned what to do there and nowhere else, so samples are as good as
-the density of z is near q(z) (B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, section 4 and
-Figure 1, right).
+the density of z is near q(z) (Dai & Wipf 2019, section 4 and Figure 1, right).
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ class Match:
     floor
         The same between two halves of the codes: what equal laws give.
     share
-        `energy` over 2 E‖x − y‖, held to [0, 1]: 0 for equal laws, 1 for two points (G. Székely, M. Rizzo, "Energy
-        statistics", 2013, the coefficient of inhomogeneity).
+        `energy` over 2 E‖x − y‖, held to [0, 1]: 0 for equal laws, 1 for two points (Székely & Rizzo 2013, the
+        coefficient of inhomogeneity).
     accuracy
         Of a classifier that tells codes from draws, on held-out ones; 0.5 if it cannot. It reads the 64 leading
         principal components where there are more dimensions. None for fewer than 50 rows.
@@ -207,7 +206,7 @@ def _second_codes(vae: VAE, z: Tensor, c: Tensor | None, generator: torch.Genera
 def embedding(codes: Tensor, draws: Tensor, *, most: int = 1000, seed: int = 0) -> Tensor:
     """Lay codes and draws from a density out in a plane by t-SNE.
 
-    L. van der Maaten, G. Hinton, "Visualizing Data using t-SNE", JMLR 2008. Distances between clusters mean little.
+    van der Maaten & Hinton 2008. Distances between clusters mean little.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """What noise along single latent axes does to the decoder's output.
 
-B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, Figures 1 (centre) and 10: z = μ_z(x) + ε e_j with
-ε ~ N(0, 1), and the variance over ε of the decoder's mean, summed over its dimensions. At the optimum it is large where
-the posterior's variance λ_j along the axis is small, and 0 where λ_j = 1: that axis is not read.
+Dai & Wipf 2019, Figures 1 (centre) and 10: z = μ_z(x) + ε e_j with ε ~ N(0, 1), and the variance over ε of the
+decoder's mean, summed over its dimensions. At the optimum it is large where the posterior's variance λ_j along the axis
+is small, and 0 where λ_j = 1: that axis is not read.
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@
 A collapse of the KL (no dimension used, I(x; z) = 0) makes I(x; x') = 0, but not the other way round: a decoder may
 ignore a code that is full.
 
-Y. Takida, W.-H. Liao, C.-H. Lai, T. Uesaka, S. Takahashi, Y. Mitsufuji, "Preventing Oversmoothing in VAE via
-Generalized Variance Parameterization", Neurocomputing 2022, section 3.2 (both collapses) and eq. D.1 (the estimate).
+Takida et al. 2022, section 3.2 (both collapses) and eq. D.1 (the estimate).
 """
 
 from __future__ import annotations

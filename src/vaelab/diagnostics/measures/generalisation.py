@@ -1,7 +1,7 @@
 """What a model loses between the rows it was trained on and rows it has not seen.
 
-−ELBO on both, and its two parts: E_q[−log p(x | z)] and KL[q(z | x) ‖ p(z)] (D. P. Kingma, M. Welling, "Auto-Encoding
-Variational Bayes", ICLR 2014, eq. 3). A model that has memorised rows rebuilds them better than others.
+−ELBO on both, and its two parts: E_q[−log p(x | z)] and KL[q(z | x) ‖ p(z)] (Kingma & Welling 2014, eq. 3). A model
+that has memorised rows rebuilds them better than others.
 """
 
 from __future__ import annotations

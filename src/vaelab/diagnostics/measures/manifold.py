@@ -2,8 +2,8 @@
 
 The decoder's means at codes z ~ q(z) of one half of the rows stand for the manifold. How far the other half's are from
 their nearest neighbour there says what distance is usual; what lies beyond the 95 % quantile is off it. So 5 % is what
-a density equal to q(z) gives. B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, section 4: a prior
-that differs from q(z) draws z where the decoder was never trained.
+a density equal to q(z) gives. Dai & Wipf 2019, section 4: a prior that differs from q(z) draws z where the decoder was
+never trained.
 
 Distances are Euclidean between decoder means: along at most 50 principal axes, and in the distance from their plane.
 """

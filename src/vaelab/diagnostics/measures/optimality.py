@@ -2,8 +2,7 @@
 
 With J the decoder mean's Jacobian at the posterior mean, the ELBO with the decoder linear around it is highest for
 
-    Σ_z = (I + Jᵀ J / γ)⁻¹                          B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models",
-                                                    ICLR 2019, eq. 83 and 84
+    Σ_z = (I + Jᵀ J / γ)⁻¹                          Dai & Wipf 2019, eqs. 83 and 84
     σ_j² = 1 / (1 + (Jᵀ J)_jj / γ)                  the same among diagonal covariances
 
 in the units of the prior. Solved for γ, every entry of a posterior says which decoder variance it was trained with:
@@ -61,8 +60,7 @@ class Optimality:
         Median size of log found − log expected over the entries of which one or the other is below 0.9; 0 if none is.
     orthogonality
         Mean size of the cosines between columns of J that belong to active dimensions: at an optimum among diagonal
-        covariances it is 0 (M. Rolínek, D. Zietlow, G. Martius, "Variational Autoencoders Pursue PCA Directions (by
-        Accident)", CVPR 2019). None for fewer than two of them.
+        covariances it is 0 (Rolínek et al. 2019). None for fewer than two of them.
     """
 
     axes: Tensor

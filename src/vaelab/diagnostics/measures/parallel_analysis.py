@@ -3,7 +3,7 @@
 The eigenvalues of the rows' covariance are compared, rank by rank from the largest, with those of rows whose columns
 were permuted each on its own, which keeps the variance of every dimension and undoes what they have in common:
 
-    J. L. Horn, "A rationale and test for the number of factors in factor analysis", Psychometrika 1965.
+    Horn 1965.
 
 Here each row is first divided by its size, which is put back after the permutation: rows of unequal size, of which a
 few make up most of the covariance, are no directions. Columns that carry a direction keep its variance in the
@@ -40,9 +40,9 @@ class Directions:
         Of the total variance, what lies in these directions.
     nats
         Per row, what a Gaussian gains over an isotropic one with them: ½ [d ln ē − Σ_{i≤k} ln e_i − (d − k) ln γ']
-        with ē the mean of all eigenvalues e_i and γ' that of the last d − k (M. E. Tipping, C. M. Bishop,
-        "Probabilistic Principal Component Analysis", 1999, its maximum likelihood); less what as many directions of
-        permuted rows gain, which is chance and the unequal variances of dimensions. Not below 0.
+        with ē the mean of all eigenvalues e_i and γ' that of the last d − k (Tipping & Bishop 1999, its maximum
+        likelihood); less what as many directions of permuted rows gain, which is chance and the unequal variances of
+        dimensions. Not below 0.
     """
 
     spectrum: Tensor

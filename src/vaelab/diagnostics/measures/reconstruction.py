@@ -6,8 +6,7 @@ At the optimum every draw z ~ q(z | x) rebuilds x as well as the posterior mean 
     error of draws  E_x E_q ‖x − μ_x(z)‖²  =  error at mean + Σ_j σ_j² ‖w_j‖²    for a linear decoder with columns w_j
     γ̂               error of draws / d, the γ of maximum likelihood
 
-B. Dai, D. Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019, Theorems 3 and 4; Y. Takida et al., "Preventing
-Oversmoothing in VAE via Generalized Variance Parameterization", Neurocomputing 2022, eq. 9a (γ̂).
+Dai & Wipf 2019, Theorems 3 and 4; Takida et al. 2022, eq. 9a (γ̂).
 """
 
 from __future__ import annotations

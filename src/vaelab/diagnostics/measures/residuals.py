@@ -7,8 +7,8 @@ of probabilistic PCA they are N(0, γI) exactly. Three departures are measured, 
     variances that differ between rows          Iso-D     ½ d E ln(v̄ / v_n)
     directions in common                                  what a larger code or a stronger decoder would explain
 
-The shapes are those of Y. Takida et al., "Preventing Oversmoothing in VAE via Generalized Variance Parameterization",
-Neurocomputing 2022, section 5.1. For directions see `vaelab.diagnostics.measures.parallel_analysis`.
+The shapes are those of Takida et al. 2022, section 5.1. For directions see
+`vaelab.diagnostics.measures.parallel_analysis`.
 """
 
 from __future__ import annotations
