@@ -9,7 +9,6 @@ left out and made anew.
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,24 +22,22 @@ from vaelab.data.cells import Cells, columns_of
 from vaelab.data.checks import check_finite, is_frame, plain_rows
 from vaelab.data.column import (
     TableColumn,
-    as_it_is,
     as_objects,
     as_series,
     coded,
     fresh,
-    holds_dates_as_text,
     shown,
     value_of,
 )
+from vaelab.data.column_reading import read_column
 from vaelab.data.filling import fill_in
 from vaelab.data.rare import spread
-from vaelab.data.schema_text import in_words, laid_out
+from vaelab.data.schema_text import laid_out
 from vaelab.data.ties import find_ties, set_tied
-from vaelab.errors import InputError, VaelabWarning
+from vaelab.errors import InputError
 
 if TYPE_CHECKING:
     from vaelab.data.scaling import Scaling
-
 
 
 class ColumnReader(Protocol):
@@ -105,7 +102,7 @@ class Schema:
         if twice:
             raise InputError(f"{name} with several columns named {shown(twice)}", "one column of each name")
         check_names(columns, names)
-        found = [_read(column, partial(cells, j), name, columns.get(column)) for j, column in enumerate(names)]
+        found = [read_column(column, partial(cells, j), name, columns.get(column)) for j, column in enumerate(names)]
         return cls._of(found, name)
 
     @classmethod
@@ -389,29 +386,3 @@ def check_names(columns: Mapping[str, object], names: Sequence[str]) -> None:
         close = [each for name in wrong for each in difflib.get_close_matches(name, names, n=1)]
         hint = f"Did you mean {', '.join(map(repr, close))}?" if close else ""
         raise InputError(f"columns {shown(wrong)}, which the table does not have", f"some of {shown(names)}", hint)
-
-
-def _read(column: str, cells: Callable[[], Cells], name: str, reader: ColumnReader | None) -> TableColumn:
-    where = f"column {column!r} of {name}"
-    if reader is not None and reader.kind == "drop":  # whatever it holds
-        return reader.read(column, cells, where)
-    cell = cells()
-    found = as_it_is(column, cell, where) if reader is None else reader.read(column, lambda: cell, where)
-    observed = int((~cell.missing).sum())
-    if reader is None and holds_dates_as_text(cell):
-        said = f"Column {column!r} of {name} holds dates as text, of which no order is seen. Make dates of them: "
-        warnings.warn(said + f"frame[{column!r}] = pandas.to_datetime(frame[{column!r}]).", VaelabWarning, stacklevel=5)
-    elif reader is None and found.kind == "identifier":
-        said = f"Column {column!r} of {name} names rows, with hardly any value twice in {observed}: it is left out of "
-        said += f"the model, and {in_words(found)}. Say columns={{{column!r}: 'category'}} to keep it."
-        warnings.warn(said, VaelabWarning, stacklevel=5)
-    elif reader is None and 2 * sum(count for _, count in found.rare) > observed:
-        said = f"Column {column!r} of {name} has {len(found.rare)} levels that hardly occur, in most of {observed} rows: "
-        said += "they count as one, and samples draw them by their shares, whatever else a row holds. "
-        said += f"Say columns={{{column!r}: 'drop'}} if they say nothing, or 'category' to keep them apart."
-        warnings.warn(said, VaelabWarning, stacklevel=5)
-    unseen: tuple[int, ...] = ()
-    if found.levels is not None:
-        met = set(coded(found, cell, where)[~cell.missing].tolist())
-        unseen = tuple(place for place in range(len(found.levels)) if place not in met)
-    return replace(found, gaps=float(cell.missing.mean()), unseen=unseen)

@@ -12,8 +12,8 @@ from torch import Tensor
 from vaelab.data.cells import columns_of
 from vaelab.data.checks import is_frame, plain_rows
 from vaelab.data.column import TableColumn, as_objects, as_series, times
-from vaelab.data.rare import spread
 from vaelab.data.frames import is_polars, polars_dtypes, to_polars
+from vaelab.data.rare import spread
 
 if TYPE_CHECKING:
     from vaelab.data.columns import Schema

@@ -76,8 +76,8 @@ def probabilistic_pca(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
 def factor_analysis(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
     """Fit q dimensions and a noise variance per column to rows by maximum likelihood, nearly to the maximum.
 
-    Given the noise the loadings are in closed form, and the noise is what they leave of the variances, in turn (D. Barber,
-    "Bayesian Reasoning and Machine Learning", 2012, algorithm 21.1; scikit-learn does the same on rows).
+    Given the noise the loadings are in closed form, and the noise is what they leave of the variances, in turn:
+    D. Barber, "Bayesian Reasoning and Machine Learning", 2012, algorithm 21.1; scikit-learn does the same on rows.
 
     Parameters
     ----------

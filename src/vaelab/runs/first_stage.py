@@ -111,9 +111,8 @@ class FirstStage:
     def trained(self, settings: Settings, stage: str = FIRST) -> Kept:
         """Train from random weights, and again from another start where unseen rows may prefer that.
 
-        A γ per column begins with what one γ ends with, and stays that unless it is clearly better. A linear model with a
-        γ per column was preferred to those with one by more rows than are held out here, so it is left for what
-        is clearly better only.
+        A γ per column begins with what one γ ends with, and stays that unless it is clearly better. A linear model
+        with a γ per column was preferred to those with one γ by all rows, and is left only for what is clearly better.
         """
         poorer = _with_one_variance(settings)
         if poorer is None:
