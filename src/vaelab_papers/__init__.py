@@ -1,4 +1,4 @@
-"""The papers' tables: as data, run by one runner."""
+"""The papers' tables, as data that one runner runs, and their theorems, as computations."""
 
 from vaelab_papers.claims import Check, Claim, Closeness, Ordering, Quantity, Trend
 from vaelab_papers.dai_wipf import CELEBA_1, CIFAR_1
@@ -16,6 +16,9 @@ from vaelab_papers.takida import TABLE_7 as TAKIDA_7
 from vaelab_papers.takida_noise import TABLE_3 as TAKIDA_3
 from vaelab_papers.takida_smoothness import TABLE_1 as TAKIDA_1
 from vaelab_papers.takida_smoothness import TABLE_E8 as TAKIDA_E8
+from vaelab_papers.theorem import Shown, Theorem
+from vaelab_papers.theorems_exact import EXACT
+from vaelab_papers.theorems_trained import TRAINED
 from vaelab_papers.trials import Trials
 from vaelab_papers.zheng import TABLE_1, TABLE_1_16, TABLE_3, TABLE_5, TABLE_6, TABLE_7
 from vaelab_papers.zheng_images import DIGITS_BY_CLASS, TABLE_2, TABLE_4, TABLE_9
@@ -49,9 +52,11 @@ _ALL = (
     CELEBA_1,
 )
 TABLES = {table.name: table for table in _ALL}
+THEOREMS = {theorem.name: theorem for theorem in sorted((*EXACT, *TRAINED), key=lambda theorem: theorem.name)}
 
 __all__ = [
     "TABLES",
+    "THEOREMS",
     "Cell",
     "Check",
     "Claim",
@@ -62,7 +67,9 @@ __all__ = [
     "Quantity",
     "Result",
     "Scale",
+    "Shown",
     "Table",
+    "Theorem",
     "Trend",
     "Trials",
     "markdown",
