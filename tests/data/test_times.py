@@ -1,5 +1,7 @@
 """Dates, times and durations: seconds inside, and back as they came."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from vaelab import GaussianVAE
 from vaelab.cli import main
 from vaelab.data import Schema
+from vaelab.data.delimited import read_csv
+from vaelab.errors import VaelabWarning
 
 N = 200
 
@@ -82,3 +86,23 @@ def test_a_newcomers_csv_with_dates_and_gaps(tmp_path, monkeypatch, capsys):
     assert "told apart by trees" in capsys.readouterr().out
     assert main(["impute", run, "shop.csv", "-o", "full.csv"]) == 0
     assert not pd.read_csv("full.csv").isna().to_numpy().any()
+
+
+@pytest.mark.parametrize("text", ["2024-02-{:02d}", "{:02d}.2.2024", "2/{:02d}/24", "2024/02/{:02d} 10:30"])
+def test_dates_as_text_are_told_from_other_text(text):
+    frame = pd.DataFrame({"day": [text.format(1 + i % 28) for i in range(60)], "x": np.arange(60.0)})
+    with pytest.warns(VaelabWarning, match=r"'day' of X holds dates as text.*to_datetime"):
+        Schema.fit(frame)
+    frame.loc[0, "day"] = "Monday"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*dates as text")
+        Schema.fit(frame)
+
+
+def test_dates_with_slashes_and_the_year_first_are_dates_in_a_file(tmp_path):
+    frame = pd.DataFrame({"day": pd.date_range("2024-01-30", periods=60), "x": np.arange(60.0)})
+    written = frame.assign(day=frame["day"].dt.strftime("%Y/%m/%d"))
+    written.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.warns(VaelabWarning, match="column 'day' as dates, year first"):
+        found, _ = read_csv(tmp_path / "t.csv")
+    assert (found["day"] == frame["day"]).all()

@@ -78,6 +78,24 @@ def test_unseen_rows_choose_the_number_of_dimensions():
     assert best_linear_model(flat[:200], flat[200:], 9, diagonal=False).loadings.shape == (6, 2)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_all_rows_choose_where_few_are_unseen(seed):
+    """Noise without factors is what 20 unseen rows say; 300 others know better, and none of them for itself."""
+    x, odd = _rows(300, seed), torch.randn(20, 6, generator=torch.Generator().manual_seed(seed)).double()
+    model = best_linear_model(x, odd + x.mean(0), 4, diagonal=True)
+    assert model.loadings.shape == (6, 2)
+    assert float(model.noise.std()) > 0.1
+    noise = torch.randn(60, 6, generator=torch.Generator().manual_seed(seed)).double()
+    assert best_linear_model(noise[:50], noise[50:], 4, diagonal=True).loadings.shape[1] <= 1
+
+
+def test_factor_analysis_of_fewer_rows_than_columns():
+    x, unseen = _rows(12, 0, d=20), _rows(500, 1, d=20)
+    exact = FactorAnalysis(1, svd_method="lapack", tol=1e-8, max_iter=5000).fit(x.numpy())
+    assert float(factor_analysis(x, 1).log_prob(x).mean()) == pytest.approx(exact.score(x.numpy()), abs=0.05)
+    assert bool(factor_analysis(x, 1, floor=1e-3).log_prob(unseen).isfinite().all())
+
+
 def test_no_noise_ends_at_the_floor():
     x = _rows(200, 0)[:, :2].repeat(1, 2)
     for fit in FITS.values():
@@ -119,9 +137,9 @@ def test_a_start_that_makes_no_sense_is_refused():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("rows", [200, 600])
 def test_a_linear_table_is_worth_what_factor_analysis_makes_of_it(rows, seed):
-    """Unseen rows, 2,000 of them; at 200 rows 20 choose between starts: worst of four seeds 0.09 nats below."""
+    """Unseen rows, 2,000 of them; of 200 rows 20 choose between starts: worst of eight seeds 0.02 nats below."""
     x, unseen = _rows(rows, seed), _rows(2000, 50)
     model = GaussianVAE(4, network="mlp([32])", likelihood="gaussian(shape=diag-i)", random_state=seed, epochs=30)
     found = model.fit(x.numpy()).log_likelihood(unseen.numpy(), k=50).mean()
     exact = FactorAnalysis(2, svd_method="lapack", tol=1e-5, max_iter=5000).fit(x.numpy())
-    assert found > exact.score(unseen.numpy()) - (0.05 if rows > 200 else 0.15)
+    assert found > exact.score(unseen.numpy()) - 0.05

@@ -20,7 +20,7 @@ from vaelab.model import VAE, Bernoulli, FixedVariance, Gaussian, Mixed
 from vaelab.nets import MLPDecoder, MLPEncoder, TableReader, table_width
 from vaelab.runs import assess, baseline, findings, train
 from vaelab.runs.baseline import Gain, Rival, gain_over_columns, gain_over_gaussian, gain_over_simple, mixture_beside
-from vaelab.runs.first_stage import FirstStage
+from vaelab.runs.first_stage import FirstStage, Kept
 from vaelab.specs import MLP, Settings
 from vaelab.training import FitSettings, Hook
 
@@ -144,7 +144,7 @@ def test_a_saddle_is_left_by_a_second_training_from_below(seed):
 
 
 def test_the_bound_with_many_draws_is_tighter():
-    model = GaussianVAE(2, network="mlp([16])", epochs=20, random_state=0).fit(X.numpy())
+    model = GaussianVAE(2, network="mlp([16], start=random)", epochs=20, random_state=0).fit(X.numpy())
     rows = X[:50].numpy()
     one, many = (model.log_likelihood(rows, k=k).mean() for k in (1, 200))
     assert one == pytest.approx(model.score(rows), abs=0.5)
@@ -199,6 +199,30 @@ def test_of_few_rows_twice_the_error_is_as_rare_as_of_many(count):
     assert value == pytest.approx(0, abs=1e-12)
     plain = float(rows.std()) / math.sqrt(count)
     assert error / plain == pytest.approx(float(student.ppf(0.97725, count - 1)) / 2, rel=1e-4)
+
+
+def test_one_row_that_a_model_rules_out_stands_for_more_that_were_not_seen():
+    even = torch.cat([torch.linspace(-2, 8, 39), torch.tensor([3.0])])
+    odd = torch.cat([torch.linspace(0, 7, 39), torch.tensor([-18.0])])
+    nothing = Gain(0.0, 0.0, False, (0.0,) * 40)
+    above = {}
+    for name, each in (("even", even), ("odd", odd), ("lucky", 5 - odd)):
+        gain = Gain(float(each.mean()), 0.1, False, tuple(each.tolist()))
+        above[name] = [gain.clearly_above(nothing, errors=errors) for errors in (1, 2)]
+    assert above == {"even": [True, True], "odd": [True, False], "lucky": [True, True]}
+    assert baseline._righted(torch.full((10,), 0.5)) == 0.5
+    assert baseline._righted(odd + 100) > 50  # monotone: what is far above stays so
+
+
+@pytest.mark.parametrize("kind", ["linear", "lossless"])
+def test_what_unseen_rows_have_chosen_needs_twice_the_evidence(kind):
+    """A mean of 0.3 over errors of 0.2, beside a model that they have chosen nothing of."""
+    noise = 2 * torch.tensor([-1.0, 1.0]).repeat(50)
+    rows, level = tuple((noise + 0.3).tolist()), (0.0,) * 100
+    trained, plain = (Kept(None, None, Gain(0.0, 0.1, False, each), "one") for each in (rows, level))
+    assert trained.clearly_above(plain)
+    assert not trained.clearly_above(plain._replace(**{kind: True}))
+    assert trained._replace(**{kind: True}).clearly_above(plain)
 
 
 def test_a_variance_per_column_is_judged_on_rows_that_did_not_set_it(monkeypatch):

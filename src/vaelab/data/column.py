@@ -15,14 +15,15 @@ import numpy as np
 
 from vaelab.data.cells import Cells, Level
 from vaelab.data.identifiers import Pattern
+from vaelab.data.rare import MANY, Rare, named, parted
 from vaelab.data.ties import Tie
 from vaelab.errors import InputError
 
 Form = Literal["number", "text", "boolean", "category", "ordered"]
 Kind = Literal["", "scores", "standardised", "constant", "category", "ordered", "identifier", "drop"]
 _MOST_SHOWN = 20
-_MANY = 20  # levels up to which a column of text is one of categories, were they all different
 _MEASURED = re.compile(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?")
+_DATED = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d.*)?")
 _NAMES = 0.9  # share of different values from which it names rows
 
 
@@ -55,6 +56,8 @@ class TableColumn:
         Places of declared levels that no row of fit had.
     tie
         How other columns determine it, in all rows of a training; None for most.
+    rare
+        Levels that the last one stands for, with how many rows had each; none for most.
     """
 
     name: str
@@ -69,6 +72,7 @@ class TableColumn:
     pattern: Pattern | None = field(default=None, compare=False, repr=False)
     unseen: tuple[int, ...] = field(default=(), compare=False, repr=False)
     tie: Tie | None = field(default=None, compare=False, repr=False)
+    rare: Rare = field(default=(), compare=False, repr=False)
 
     @property
     def whole(self) -> bool:
@@ -95,6 +99,7 @@ class TableColumn:
         plain["pattern"] = None if self.pattern is None else self.pattern.meta()
         plain["unseen"] = list(self.unseen)
         plain["tie"] = None if self.tie is None else self.tie.meta()
+        plain["rare"] = [list(each) for each in self.rare]
         return {name: value for name, value in plain.items() if value is not None and value not in ("", 0.0, [])}
 
     @classmethod
@@ -114,20 +119,24 @@ class TableColumn:
             None if pattern is None else Pattern.from_meta(pattern),
             tuple(int(place) for place in meta.get("unseen", ())),
             None if meta.get("tie") is None else Tie.from_meta(meta["tie"]),
+            tuple((level, int(count)) for level, count in meta.get("rare", ())),
         )
 
 
 def as_it_is(name: str, cell: Cells, where: str) -> TableColumn:
-    """Take a column for what its cells are; text that nearly never repeats names rows."""
+    """Take a column for what its cells are; text that nearly never repeats names rows, and rare levels count as one."""
     if cell.numbers is not None and cell.declared is None:
         return as_number(name, cell, where)
     ordered = cell.declared is not None and cell.ordered
     found = as_category(name, cell, where, ordered=ordered)
     texts = found.levels or ()
-    if found.form != "text" or len(texts) <= max(_MANY, _NAMES * int((~cell.missing).sum())):
+    if found.form != "text" or cell.objects is None or len(texts) <= MANY:
         return found
     measured = sum(_MEASURED.fullmatch(str(text)) is not None for text in texts)  # numbers with a stray word among them
-    return found if 2 * measured > len(texts) else as_identifier(name, cell, where)
+    if len(texts) > _NAMES * int((~cell.missing).sum()) and 2 * measured <= len(texts):
+        return as_identifier(name, cell, where)
+    levels, rare = parted(cell.objects[~cell.missing].tolist(), texts)
+    return replace(found, levels=levels, rare=rare)
 
 
 def as_number(name: str, cell: Cells, where: str) -> TableColumn:
@@ -211,6 +220,13 @@ def as_identifier(name: str, cell: Cells, where: str) -> TableColumn:
     return replace(column, dtype="" if cell.declared is not None else cell.dtype, pattern=Pattern.of_texts(name, texts))
 
 
+def holds_dates_as_text(cell: Cells) -> bool:
+    """Whether every cell that is there is text such as 2024-02-29, 29.2.2024 or 2/29/24, with or without a time."""
+    if cell.objects is None or cell.declared is not None or cell.missing.all():
+        return False
+    return all(isinstance(each, str) and _DATED.fullmatch(each) for each in set(cell.objects[~cell.missing].tolist()))
+
+
 def _check_any(cell: Cells, where: str) -> None:
     if cell.missing.all():
         raise InputError(f"{where} without any entry", "something in every column", "Drop it.")
@@ -229,11 +245,14 @@ def coded(column: TableColumn, cell: Cells, where: str) -> np.ndarray[Any, Any]:
             raise InputError(f"{where} without numbers", "numbers, as in fit")
         return np.full(cell.rows, np.nan) if cell.numbers is None else cell.numbers
     place: dict[Any, int] = {level: i for i, level in enumerate(column.levels)}
+    place |= {level: len(column.levels) - 1 for level, _ in column.rare}
     values = cell.numbers if cell.objects is None else cell.objects
     assert values is not None  # a column holds the one or the other
     there = values[~cell.missing].tolist()
     unknown = [value for value in dict.fromkeys(there) if value not in place]
-    if unknown:
+    if unknown and column.rare and all(isinstance(value, str) for value in unknown):
+        place |= dict.fromkeys(unknown, len(column.levels) - 1)
+    elif unknown:
         remedy = "Leave those entries missing, or train again on data that have them."
         got = f"unknown level {shown(unknown)} in {where}"
         raise InputError(got, f"one of {shown(column.levels)}", remedy)
@@ -247,7 +266,9 @@ def value_of(column: TableColumn, value: Any) -> float:
     if column.levels is not None:
         if value not in column.levels:
             got = f"level {value!r} of column {column.name!r}"
-            raise InputError(got, f"one of {shown(column.levels)}")
+            rare = any(value == level for level, _ in column.rare)
+            remedy = f"It is rare; train with columns={{{column.name!r}: 'category'}} to have each by itself."
+            raise InputError(got, f"one of {shown(column.levels)}", remedy if rare else "")
         return float(column.levels.index(value))
     try:
         if not column.time:
@@ -288,7 +309,7 @@ def as_series(column: TableColumn, values: np.ndarray[Any, Any]) -> Any:
 def as_objects(column: TableColumn, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(n,) floats as they are, whole numbers and levels as objects, dates as text, None where missing.
 
-    Booleans are no objects if none is missing.
+    Of rare levels codes are those of `vaelab.data.rare.spread`. Booleans are no objects if none is missing.
     """
     missing = np.isnan(values)
     if column.form == "number":
@@ -299,8 +320,9 @@ def as_objects(column: TableColumn, values: np.ndarray[Any, Any]) -> np.ndarray[
             return numbers
         out: np.ndarray[Any, Any] = np.rint(np.where(missing, 0, numbers)).astype(np.int64).astype(object)
     else:
-        table = np.empty(len(column.levels or ()), dtype=object)
-        table[:] = column.levels
+        levels = named(column)
+        table = np.empty(len(levels), dtype=object)
+        table[:] = levels
         out = table[np.where(missing, 0, values).astype(np.int64)]
     out[missing] = None
     return out.astype(bool) if column.form == "boolean" and not missing.any() else out

@@ -9,7 +9,6 @@ left out and made anew.
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,16 +20,24 @@ from torch import Tensor
 
 from vaelab.data.cells import Cells, columns_of
 from vaelab.data.checks import check_finite, is_frame, plain_rows
-from vaelab.data.column import TableColumn, as_it_is, as_objects, as_series, coded, fresh, shown, value_of
+from vaelab.data.column import (
+    TableColumn,
+    as_objects,
+    as_series,
+    coded,
+    fresh,
+    shown,
+    value_of,
+)
+from vaelab.data.column_reading import read_column
 from vaelab.data.filling import fill_in
-from vaelab.data.schema_text import in_words, laid_out
+from vaelab.data.rare import spread
+from vaelab.data.schema_text import laid_out
 from vaelab.data.ties import find_ties, set_tied
-from vaelab.errors import InputError, VaelabWarning
+from vaelab.errors import InputError
 
 if TYPE_CHECKING:
     from vaelab.data.scaling import Scaling
-
-_MANY = 20  # levels from which on a column of text may be one of names
 
 
 class ColumnReader(Protocol):
@@ -65,8 +72,9 @@ class Schema:
         """Learn which columns hold numbers, and the levels of the others.
 
         Columns of text, booleans and pandas categories are categorical. The levels of text are those that occur, in
-        sorted order; of booleans False and True; of pandas categories those that are declared, in their order. Text
-        that nearly never repeats names rows, and is left out.
+        sorted order, where they are many without those that hardly occur (`vaelab.data.rare`); of booleans False and
+        True; of pandas categories those that are declared, in their order. Text that nearly never repeats names rows,
+        and is left out.
 
         Parameters
         ----------
@@ -86,7 +94,7 @@ class Schema:
         Warns
         -----
         VaelabWarning
-            A column of text has about as many levels as rows.
+            A column of text names rows, holds dates, or has mostly levels that hardly occur.
         """
         columns = columns or {}
         names, cells = columns_of(x, name)
@@ -94,7 +102,7 @@ class Schema:
         if twice:
             raise InputError(f"{name} with several columns named {shown(twice)}", "one column of each name")
         check_names(columns, names)
-        found = [_read(column, partial(cells, j), name, columns.get(column)) for j, column in enumerate(names)]
+        found = [read_column(column, partial(cells, j), name, columns.get(column)) for j, column in enumerate(names)]
         return cls._of(found, name)
 
     @classmethod
@@ -320,7 +328,7 @@ class Schema:
         rest = iter(values.T)
         for column in self.given:
             if column.kind != "drop":
-                yield column, None if column.apart else next(rest)
+                yield column, None if column.apart else spread(column, next(rest), values)
 
     def fill(self, x: object, filled: Tensor, *, name: str = "X") -> Any:
         """Return x in its own container with its gaps filled in; what was there stays as it was.
@@ -378,24 +386,3 @@ def check_names(columns: Mapping[str, object], names: Sequence[str]) -> None:
         close = [each for name in wrong for each in difflib.get_close_matches(name, names, n=1)]
         hint = f"Did you mean {', '.join(map(repr, close))}?" if close else ""
         raise InputError(f"columns {shown(wrong)}, which the table does not have", f"some of {shown(names)}", hint)
-
-
-def _read(column: str, cells: Callable[[], Cells], name: str, reader: ColumnReader | None) -> TableColumn:
-    where = f"column {column!r} of {name}"
-    if reader is not None and reader.kind == "drop":  # whatever it holds
-        return reader.read(column, cells, where)
-    cell = cells()
-    found = as_it_is(column, cell, where) if reader is None else reader.read(column, lambda: cell, where)
-    observed = int((~cell.missing).sum())
-    if reader is None and found.kind == "identifier":
-        said = f"Column {column!r} of {name} names rows, with hardly any value twice in {observed}: it is left out of "
-        said += f"the model, and {in_words(found)}. Say columns={{{column!r}: 'category'}} to keep it."
-        warnings.warn(said, VaelabWarning, stacklevel=5)
-    elif reader is None and found.form == "text" and len(found.levels or ()) > max(_MANY, observed // 2):
-        said = f"Column {column!r} of {name} has {len(found.levels or ())} levels in {observed} rows"
-        warnings.warn(f"{said}: drop it if it names rows.", VaelabWarning, stacklevel=5)
-    unseen: tuple[int, ...] = ()
-    if found.levels is not None:
-        met = set(coded(found, cell, where)[~cell.missing].tolist())
-        unseen = tuple(place for place in range(len(found.levels)) if place not in met)
-    return replace(found, gaps=float(cell.missing.mean()), unseen=unseen)

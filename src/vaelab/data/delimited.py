@@ -32,6 +32,7 @@ _CODES = 20  # different values up to which it may be one of codes
 _COMMA = re.compile(r"(?=.*\d)[+-]?(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][+-]?\d+)?|[+-]?\d{1,3}(,\d{3})+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})*")
 _ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?"  # ISO 8601, years first
+_SLASHES = r"\d{4}/\d{2}/\d{2}( \d{2}:\d{2}(:\d{2})?)?"  # which is as clear, where years are first
 
 _SPAN = r"-?\d+ days?( [+-]?\d{2}:\d{2}:\d{2}(\.\d+)?)?|-?P(?=\d|T\d)(\d+D)?(T(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?"
 """Durations as pandas and ISO 8601 write them; what only looks like a time of day stays text."""
@@ -228,9 +229,11 @@ def _typed(frame: DataFrame) -> list[str]:
         if column.dtype.kind in "iufbmM" or not len(known):
             continue
         words = known.astype(str).str.strip()
-        if words.str.fullmatch(_ISO).all():
+        slashes = bool(words.str.fullmatch(_SLASHES).all())
+        if slashes or words.str.fullmatch(_ISO).all():
             with contextlib.suppress(ValueError):  # a 31st of February, which stays text
-                frame[name] = pandas.to_datetime(column, format="ISO8601")
+                frame[name] = pandas.to_datetime(column.str.replace("/", "-") if slashes else column, format="ISO8601")
+                said += [f"column {name!r} as dates, year first"] * slashes
             continue
         if words.str.fullmatch(_SPAN).all():
             with contextlib.suppress(ValueError):  # beyond some 290 years

@@ -13,6 +13,7 @@ from vaelab.data.cells import columns_of
 from vaelab.data.checks import is_frame, plain_rows
 from vaelab.data.column import TableColumn, as_objects, as_series, times
 from vaelab.data.frames import is_polars, polars_dtypes, to_polars
+from vaelab.data.rare import spread
 
 if TYPE_CHECKING:
     from vaelab.data.columns import Schema
@@ -36,7 +37,7 @@ def fill_in(schema: Schema, x: object, filled: Tensor, name: str = "X") -> Any:
         gone = read(place).missing & ~np.isnan(found)
         if not gone.any():
             continue
-        new = found[gone] if column.levels is None else as_objects(column, found[gone])
+        new = found[gone] if column.levels is None else as_objects(column, spread(column, found[gone], values[gone]))
         if column.time:
             new = times(new, column.dtype).array
         if is_frame(x):

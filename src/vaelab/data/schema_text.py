@@ -77,7 +77,9 @@ def _of_levels(column: TableColumn) -> str:
     between = " < " if column.kind == "ordered" else ", "
     more = f"{between}…" if len(levels) > _MOST_LEVELS else ""
     few = between.join(_short(str(level)) for level in levels[:_MOST_LEVELS]) + more
-    return f"{len(levels):,} level{'s' if len(levels) != 1 else ''}: {few}" if column.form != "boolean" else "booleans"
+    rare = f"; {len(column.rare):,} rare ones are the last" if column.rare else ""
+    count = f"{len(levels):,} level{'s' if len(levels) != 1 else ''}"
+    return f"{count}: {few}{rare}" if column.form != "boolean" else "booleans"
 
 
 def _of_numbers(column: TableColumn) -> str:

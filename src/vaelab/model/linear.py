@@ -13,7 +13,6 @@ Dai et al. 2018 (VAEs of affine networks).
 from __future__ import annotations
 
 import math
-import warnings
 from typing import NamedTuple
 
 import torch
@@ -23,6 +22,9 @@ from vaelab.model.posteriors import Diagonal
 from vaelab.model.priors import Standard
 from vaelab.model.vae import VAE
 from vaelab.nets import MLPDecoder, MLPEncoder, TableReader
+
+_ENOUGH_UNSEEN, _FOLDS = 100, 5  # rows that choose between models by themselves; parts in which few are unseen in turn
+_MOST_TURNS, _CLOSE = 500, 1e-5  # of factor analysis, and nats per row that one gains at least
 
 
 class LinearModel(NamedTuple):
@@ -72,48 +74,52 @@ def probabilistic_pca(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
 
 
 def factor_analysis(x: Tensor, q: int, *, floor: float = 0.0) -> LinearModel:
-    """Fit q dimensions and a noise variance per column to rows by maximum likelihood.
+    """Fit q dimensions and a noise variance per column to rows by maximum likelihood, nearly to the maximum.
+
+    Given the noise the loadings are in closed form, and the noise is what they leave of the variances, in turn:
+    D. Barber, "Bayesian Reasoning and Machine Learning", 2012, algorithm 21.1; scikit-learn does the same on rows.
 
     Parameters
     ----------
     x, q, floor
         As for `probabilistic_pca`.
     """
-    from sklearn.decomposition import FactorAnalysis  # slow to import
-    from sklearn.exceptions import ConvergenceWarning
-
-    x = x.double().cpu()
-    if q == 0:
-        return LinearModel(x.mean(0), x.new_zeros(x.shape[1], 0), x.var(0, correction=0).clamp(min=max(floor, 1e-12)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be the very maximum
-        found = FactorAnalysis(q, svd_method="lapack", max_iter=500, tol=1e-3).fit(x.numpy())
-    noise = torch.from_numpy(found.noise_variance_).clamp(min=max(floor, 1e-12))
-    loadings = torch.from_numpy(found.components_).T
-    u, s, _ = torch.linalg.svd(loadings / noise.sqrt()[:, None], full_matrices=False)
-    return LinearModel(x.mean(0), noise.sqrt()[:, None] * u * s, noise)
+    return _factors(x, _spectrum(x), q, floor)
 
 
 def best_linear_model(x: Tensor, unseen: Tensor, most: int, *, diagonal: bool, floor: float = 0.0) -> LinearModel:
-    """Fit models of 0 to `most` dimensions and return the one under which unseen rows are most likely.
+    """Fit models of 0 to `most` dimensions and return the one that suits unseen rows best.
+
+    Where these are fewer than 100, five fits to four fifths of all rows choose instead.
 
     Parameters
     ----------
     x, unseen
-        (n, d) and (m, d), without gaps.
+        (n, d) rows that the model is fitted to, and (m, d) others; without gaps.
     most
         Dimensions at most; one below d if that is fewer.
     diagonal
-        A noise variance per column.
+        A noise variance per column, of which one variance is a case.
     floor
         Least noise variance.
     """
+    x, unseen = x.double().cpu(), unseen.double().cpu()
     most = min(most, x.shape[1] - 1)
-    spectrum = _spectrum(x)
-    models = [_pca(*spectrum, q, floor) for q in range(most + 1)]
-    if diagonal:  # of which one variance is a case
-        models += [factor_analysis(x, q, floor=floor) for q in (0, *_some(most))]
-    return max(models, key=lambda model: float(model.log_prob(unseen.cpu()).mean()))
+
+    def fitted(rows: Tensor) -> list[LinearModel]:
+        spectrum = _spectrum(rows)
+        models = [_pca(*spectrum, q, floor) for q in range(most + 1)]
+        return models + ([_factors(rows, spectrum, q, floor) for q in (0, *_some(most))] if diagonal else [])
+
+    models = fitted(x)
+    if len(unseen) >= _ENOUGH_UNSEEN:
+        nats = torch.stack([model.log_prob(unseen).mean() for model in models])
+    else:
+        rows = torch.cat([x, unseen])
+        fold = torch.arange(len(rows)) % _FOLDS
+        parts = [(fitted(rows[fold != k]), rows[fold == k]) for k in range(_FOLDS)]
+        nats = sum((torch.stack([each.log_prob(own).sum() for each in some]) for some, own in parts), torch.zeros(()))
+    return models[int(nats.argmax())]
 
 
 def whitening(x: Tensor, noise: float) -> LinearModel:
@@ -208,6 +214,29 @@ def _pca(mean: Tensor, values: Tensor, axes: Tensor, q: int, floor: float) -> Li
     noise = values[q:].mean().clamp(min=max(floor, 1e-12))
     loadings = axes[:, :q] * (values[:q] - noise).clamp(min=0).sqrt()
     return LinearModel(mean, loadings, noise.expand(len(mean)).clone())
+
+
+def _factors(x: Tensor, spectrum: tuple[Tensor, Tensor, Tensor], q: int, floor: float) -> LinearModel:
+    """Factor analysis of (n, d) rows, of which only the spectrum is read where there are more rows than columns."""
+    mean, values, axes = spectrum
+    n, d = x.shape
+    root = (x.double().cpu() - mean) / math.sqrt(n) if n < d else (axes * values.clamp(min=0).sqrt()).T
+    least = max(floor, 1e-12)
+    variances = root.square().sum(0)
+    noise, before = torch.ones_like(variances) if q else variances.clamp(min=least), -math.inf
+    loadings = root.new_zeros(d, 0)
+    for _ in range(_MOST_TURNS if q else 0):
+        scale = noise.sqrt() + 1e-12
+        _, along, turned = torch.linalg.svd(root / scale, full_matrices=False)
+        along = along.square()
+        loadings = scale[:, None] * turned[:q].T * (along[:q] - 1).clamp(min=0).sqrt()
+        nats = -0.5 * float(along[:q].clamp(min=1e-300).log().sum() + along[q:].sum() + noise.log().sum())
+        if nats - before < _CLOSE:
+            break
+        before = nats
+        noise = (variances - loadings.square().sum(1)).clamp(min=least)
+    u, s, _ = torch.linalg.svd(loadings / noise.sqrt()[:, None], full_matrices=False)  # of the latest noise
+    return LinearModel(mean, noise.sqrt()[:, None] * u * s, noise)
 
 
 def _some(most: int) -> list[int]:

@@ -53,6 +53,8 @@ class Kept(NamedTuple):
         Of its codes, by name, with which it was compared; none where that was its prior alone.
     lossless
         Whether it is no training's, but the whitening of the rows.
+    linear
+        Whether it is no training's, but a linear model.
     """
 
     settings: Settings
@@ -62,11 +64,23 @@ class Kept(NamedTuple):
     dropped_from: int | None = None
     laws: Mapping[str, LatentDensity] = NONE
     lossless: bool = False
+    linear: bool = False
 
     @property
     def value(self) -> float:
         """The gain, by which trainings are ranked."""
         return -math.inf if self.gain is None else self.gain.value
+
+    def clearly_above(self, simpler: Kept) -> bool:
+        """Whether unseen rows clearly prefer it; as clearly as not where that is not known.
+
+        The same rows have chosen the weights and the γ of a training, but nothing of a linear model or a whitening, so
+        that a training is twice as clearly above one of these as it is above another training.
+        """
+        if self.gain is None or simpler.gain is None:
+            return True
+        chosen = not (self.linear or self.lossless) and (simpler.linear or simpler.lossless)
+        return self.gain.clearly_above(simpler.gain, errors=2 if chosen else 1)
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,8 @@ class FirstStage:
     def trained(self, settings: Settings, stage: str = FIRST) -> Kept:
         """Train from random weights, and again from another start where unseen rows may prefer that.
 
-        A γ per column begins with what one γ ends with, and stays that unless it is clearly better.
+        A γ per column begins with what one γ ends with, and stays that unless it is clearly better. A linear model
+        with a γ per column was preferred to those with one γ by all rows, and is left only for what is clearly better.
         """
         poorer = _with_one_variance(settings)
         if poorer is None:
@@ -106,7 +121,9 @@ class FirstStage:
         one = self._tried(poorer, f"{stage} {ONE}")
         kept = self._tried(settings, stage, begin=one.vae)._replace(settings=settings)
         least = self._or_lossless(poorer, one)
-        if kept.gain is None or least.gain is None or kept.gain.clearly_above(least.gain):
+        if kept.linear and (least.linear or not least.clearly_above(kept)):
+            return kept
+        if not kept.linear and kept.clearly_above(least):
             return kept
         kept = _asked(settings, least)
         vae, variance = self._around(kept.settings, least.vae), least.vae.likelihood.variance
@@ -145,11 +162,10 @@ class FirstStage:
                 *before, last = self._from(other, f"{stage} {how}")
                 simple += before
                 kept = max(kept, last, key=lambda each: each.value)
-        best = max(*simple, kept, key=lambda each: each.value) if simple else kept
-        for each in simple:  # the same best for all, so that small losses do not add up
-            if best.gain is not None and each.gain is not None and not best.gain.clearly_above(each.gain):
-                return each
-        return best
+        best = max([kept, *simple], key=lambda each: each.value)
+        simple.sort(key=lambda each: not each.linear)
+        # the same best for all, so that small losses do not add up
+        return next((each for each in simple if not best.clearly_above(each)), best)
 
     def _from(self, settings: Settings, stage: str, begin: VAE | None = None) -> Iterator[Kept]:
         """Train a VAE, of the same seed always, so that only the settings differ; a linear one comes before."""
@@ -162,7 +178,7 @@ class FirstStage:
             yield self._judged(settings, copy.deepcopy(vae), f"{stage} {ONE}", calibrated=True)
         if getattr(settings.network, "start", None) == "linear":
             _begin_linear(vae, batches, rest)
-            yield self._judged(settings, copy.deepcopy(vae), stage)
+            yield self._judged(settings, copy.deepcopy(vae), stage)._replace(linear=True)
         fit_stage(vae, batches, rest, settings, settings.training, stage, self.hooks, self.states, resume=self.resume)
         yield self._judged(settings, vae, stage, calibrated=True)
 
@@ -189,7 +205,7 @@ class FirstStage:
         x, _ = _some_rows(self.batches)
         begin_linear(vae, whitening(x, _floor(vae)))
         other = self._judged(settings, vae, kept.stage)._replace(lossless=True)
-        return other if other.gain is not None and other.gain.clearly_above(kept.gain) else kept
+        return other if other.gain is not None and other.clearly_above(kept) else kept
 
     def _or_mixture_of_rows(self, settings: Settings, kept: Kept) -> Kept:
         """Do the same for a mixed table, with a law that is fitted to rows with gaps; see `vaelab.runs.whitened`."""

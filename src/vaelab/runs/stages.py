@@ -124,7 +124,7 @@ def train(
         gaps = facts.gaps or ()
         first = FirstStage(batches, rest, *sizes, ordered=ordered, gaps=gaps, hooks=hooks, states=states, resume=resume)
         kept = first.grown(settings) if settings.latent_dim == "auto" else first.trained(settings)
-        settings, vae, gain, facts.stage, facts.trained_latent_dim, laws, facts.lossless = kept
+        settings, vae, gain, facts.stage, facts.trained_latent_dim, laws, facts.lossless, _ = kept
         if kept.lossless and schema is not None:  # codes are those of whole rows
             batches = filled(vae, batches, laws, settings.seed)
             rest = None if rest is None else filled(vae, rest, laws, settings.seed)

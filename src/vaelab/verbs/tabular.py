@@ -19,7 +19,7 @@ from vaelab.diagnostics.table_comparison import TableColumnReading, TableCompari
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.metrics.privacy import copies, membership
 from vaelab.metrics.tabular import Area, Table, column_agreement, pair_agreement, teaches, tell_apart
-from vaelab.specs import Column, Identifier
+from vaelab.specs import Category, Column, Identifier
 
 
 def compare_tables(
@@ -128,7 +128,7 @@ def _schema_of(tables: list[Any]) -> Schema:
                 got, wanted = map(str, (list(table.columns), first))
                 raise InputError(f"columns {got}", f"{wanted}, in any order", "Compare tables of the same columns.")
         rows = pd.concat([table[first] for table in tables], ignore_index=True)
-        return Schema.fit(rows, name="rows", columns=_identifiers(tables[0]))
+        return Schema.fit(rows, name="rows", columns=_choices(tables[0], rows))
     try:
         arrays = [np.asarray(table) for table in tables]
         kinds = {array.dtype.kind for array in arrays}
@@ -139,14 +139,17 @@ def _schema_of(tables: list[Any]) -> Schema:
         raise InputError(f"arrays of shapes {shapes}", "tables (n, d) of equal width, all data frames or all arrays")
     if kinds & set("mM") and len(kinds) > 1:
         raise InputError("times in one table and none in the other", "tables of the same columns")
-    return Schema.fit(np.concatenate(arrays), name="rows")
+    rows = np.concatenate(arrays)
+    return Schema.fit(rows, name="rows", columns=_choices(None, rows))
 
 
-def _identifiers(real: Any) -> dict[str, Column]:
-    """Columns that name the real rows, and say nothing of others: of all tables together they look otherwise."""
+def _choices(real: Any, rows: Any) -> dict[str, Column]:
+    """Columns that name the real rows, and say nothing of others, of which all together look otherwise; rare levels."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VaelabWarning)
-        return {column.name: Identifier() for _, column in Schema.fit(real, name="rows").apart}
+        apart = () if real is None else Schema.fit(real, name="rows").apart
+        rare = [column for column in Schema.fit(rows, name="rows").columns if column.rare]
+    return {column.name: Category() for column in rare} | {column.name: Identifier() for _, column in apart}
 
 
 def _place(target: str | int, names: tuple[str, ...]) -> int:
