@@ -305,7 +305,7 @@ def test_wrong_input_says_what_was_got_wanted_and_what_to_do():
         (lambda: VAEDetector(GaussianVAE(**QUICK), false_alarms=1.5).fit(X), r"false_alarms=1\.5"),
         (lambda: VAEDetector(GaussianVAE(**QUICK), false_alarms=True).fit(X), r"false_alarms=True"),
         (lambda: VAEDetector(GaussianVAE(**QUICK), rule="bh").fit(X), "benjamini_hochberg"),
-        (lambda: VAEDetector(GaussianVAE(**QUICK), calibration=0).fit(X), "held-out fraction of 0"),
+        (lambda: VAEDetector(GaussianVAE(**QUICK), calibration=0).fit(X), "calibration=0"),
         (lambda: VAEDetector(RegularizedAutoencoder()).fit(X), "with a bound"),
         (lambda: VAEDetector(ConditionalVAE()).fit(X), "without a condition"),
         (lambda: VAEDetector("vae").fit(X), "model=str"),

@@ -34,7 +34,9 @@ def test_the_metadata_say_what_a_stranger_asks():
 
 def test_nothing_is_pinned():
     for line in PROJECT["dependencies"]:
-        assert {each.operator for each in Requirement(line).specifier} == {">="}, line
+        bound = Requirement(line)
+        above = {"<"} if bound.name == "lightning-fabric" else set()  # its interfaces move between minor versions
+        assert {each.operator for each in bound.specifier} == {">=", *above}, line
 
 
 def test_bounds_of_dependencies():

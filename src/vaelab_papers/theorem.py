@@ -90,6 +90,8 @@ def pictured(shown: Sequence[Shown], path: Path) -> None:
     for axes, each in zip(picture.subplots(rows, columns, squeeze=False).flat, shown, strict=False):
         each.draw(axes)
         axes.title.set_fontsize(10)
+        if axes.get_xscale() == "log":
+            axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
         axes.spines[["top", "right"]].set_visible(False)
     for axes in picture.axes[len(shown) :]:
         axes.set_axis_off()

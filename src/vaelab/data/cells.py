@@ -19,6 +19,7 @@ Container = Literal["numpy", "torch", "pandas", "polars"]
 """What rows come in."""
 
 _PLAIN = {"number", "text", "boolean"}
+_TEXT = "Make the column one of text, as with column.astype(str)."
 _UNKNOWN = "Make the column one of text or numbers, or leave it out of the table."
 _NESTED = "Give each of its parts a column of its own, or leave it out of the table."
 _REMEDIES = dict.fromkeys(("ndarray", "list", "tuple", "dict", "set", "frozenset", "Series", "DataFrame"), _NESTED)
@@ -186,7 +187,7 @@ def _of_objects(objects: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], wh
     if len(kinds) > 1 or not kinds <= {"text", "boolean"}:
         plain = kinds <= _PLAIN
         wanted = "one kind of values" if plain else "numbers, text, booleans, dates or categories"
-        remedy = "Make the column one of text." if plain else _REMEDIES.get(min(kinds - _PLAIN), _UNKNOWN)
+        remedy = _TEXT if plain else _REMEDIES.get(min(kinds - _PLAIN), _UNKNOWN)
         raise InputError(f"{where} with values of kind {' and '.join(sorted(kinds))}", wanted, remedy)
     out = np.empty(len(objects), dtype=object)
     out[~missing] = [str(value) if kinds == {"text"} else bool(value) for value in objects[~missing]]

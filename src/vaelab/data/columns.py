@@ -189,9 +189,10 @@ class Schema:
         ties = find_ties(rows, self.names, self.levels)
         return replace(self, columns=tuple(replace(each, tie=ties.get(each.name)) for each in self.columns))
 
-    def tied(self, rows: Tensor) -> Tensor:
-        """Set what other columns determine in (n, d) coded rows; where they say nothing, or a gap is, all stays."""
-        return set_tied(rows, {each.name: each.tie for each in self.columns if each.tie is not None}, self)
+    def tied(self, rows: Tensor, *, gridded: bool = True) -> Tensor:
+        """Set what other columns determine in (n, d) coded rows; see `vaelab.data.ties.set_tied`."""
+        ties = {each.name: each.tie for each in self.columns if each.tie is not None}
+        return set_tied(rows, ties, self, gridded=gridded)
 
     def to_tensor(self, x: object, *, name: str = "X", min_rows: int = 1) -> Tensor:
         """Code rows as (n, d), NaN where an entry is missing.

@@ -220,7 +220,7 @@ def _sum(x: np.ndarray[Any, Any], target: int, rest: list[int]) -> tuple[list[in
     return None
 
 
-def set_tied(rows: Tensor, ties: Mapping[str, Tie], schema: Schema) -> Tensor:
+def set_tied(rows: Tensor, ties: Mapping[str, Tie], schema: Schema, *, gridded: bool = True) -> Tensor:
     """Set the columns that others determine; where they say nothing, or a gap is, all stays.
 
     Parameters
@@ -231,13 +231,15 @@ def set_tied(rows: Tensor, ties: Mapping[str, Tie], schema: Schema) -> Tensor:
         Column → how it is determined.
     schema
         Of the rows.
+    gridded
+        Round to a column's grid, on which means of several rows do not lie.
     """
     names = schema.names
     rows = rows.clone() if ties else rows
     for name, tie in in_order(ties):
         j = names.index(name)
         new = tie.values(rows[:, [names.index(source) for source in tie.sources]])
-        step = schema.columns[j].step
+        step = schema.columns[j].step if gridded else None
         new = on_grid(new, step) if step else new
         rows[:, j] = torch.where(new.isnan() | rows[:, j].isnan(), rows[:, j], new.to(rows))
     return rows

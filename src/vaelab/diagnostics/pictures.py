@@ -32,9 +32,7 @@ def save(picture: Figure, path: Path) -> None:
     from matplotlib.text import Text
 
     for text in picture.findobj(Text):
-        if not isinstance(text, Text) or text.get_text().startswith("$\\mathdefault"):  # as numbers of axes do
-            continue
-        if "$" in text.get_text():  # numbers of axes that are not drawn yet are empty
+        if isinstance(text, Text) and not text.get_text().startswith("$\\mathdefault"):  # as numbers of axes do
             text.set_parse_math(False)
     storage.replace_file(path, lambda temporary: picture.savefig(temporary, format="png"))
 

@@ -253,7 +253,7 @@ def _mean(gains: Tensor) -> tuple[float, float]:
 def _righted(x: Tensor) -> float:
     """Mean less what it has in its favour by the skewness of few rows, towards the longer tail.
 
-    P. Hall, "On the removal of skewness by transformation", JRSS B 1992: the cubic, which is monotone.
+    Hall 1992: the cubic, which is monotone.
     """
     value, deviation = float(x.mean()), float(x.std())
     if not deviation > 0:

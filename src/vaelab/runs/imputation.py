@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vaelab.data import Conditions
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.model import VAE, Completion, Components, Mixed, complete, completed, quantiles
+from vaelab.model import VAE, Completion, Components, Gaussian, Mixed, complete, completed, quantiles
+from vaelab.model.from_noise import emission_of
 from vaelab.runs.trained import FARTHEST, Trained
 from vaelab.training import stream
 
@@ -50,7 +51,8 @@ class Imputation:
     k
         Draws of z per row.
     seed
-        Of the draws. Those of z are the same for every row, so that means and quantiles depend on the row alone.
+        Of the draws. Those of z, and of the noise of Gaussians and tables, are the same for every row, so that means
+        and quantiles depend on the row alone.
     """
 
     trained: Trained
@@ -64,12 +66,7 @@ class Imputation:
 
         Of a column of normal scores it is the mean of what its scores stand for, which is in range, and off its grid.
         """
-        out, marginals = self._filled(lambda block: block.filled[None], 1)[0], self.trained.scaling.marginals
-        if marginals is None:
-            return out
-        means = self._filled(self._means_of_scores, 1, own_units=True)[0]
-        scores = torch.tensor([column is not None for column in marginals.columns], device=out.device)
-        return torch.where(scores, means, out)
+        return self._filled(self._means, 1, means=True)[0]
 
     def draws(self, count: int) -> Tensor:
         """(count, n, …) x with its gaps filled by draws, with the noise of p(x | z).
@@ -135,28 +132,44 @@ class Imputation:
             raise InputError(f"{what} of a deterministic posterior, which says nothing of spread", "a VAE", remedy)
 
     def _values(self, block: _Block) -> tuple[Tensor, Tensor]:
-        """(K', B, …) draws of whole rows in the network's units, and their (K', B) weights."""
-        flat = block.completion.parameters.flatten(0, 1).repeat(_NOISY, *(1,) * (block.completion.parameters.ndim - 2))
-        drawn = block.vae.likelihood.sample(flat, generator=block.generator)
-        return drawn.unflatten(0, (-1, len(block.x))), block.completion.weights.repeat(_NOISY, 1) / _NOISY
+        """(K', B, …) draws of whole rows in the network's units, of the same noise for each row; (K', B) weights."""
+        law, device = block.vae.likelihood, self.trained.device
+        parameters = block.completion.parameters.repeat(_NOISY, *(1,) * (block.completion.parameters.ndim - 1))
+        flat, weights = parameters.flatten(0, 1), block.completion.weights.repeat(_NOISY, 1) / _NOISY
+        if isinstance(law, Gaussian | Mixed):
+            emission = emission_of(law, tuple(block.x.shape[1:]))
+            generator = stream(device, self.seed, "impute", "noise")
+            noise = torch.randn(len(parameters), 1, emission.normals, generator=generator, device=device)
+            drawn = emission.of(flat, noise.to(block.x).expand(-1, len(block.x), -1).flatten(0, 1))
+        else:
+            drawn = law.sample(flat, generator=block.generator)
+        return drawn.unflatten(0, parameters.shape[:2]), weights
 
-    def _means_of_scores(self, block: _Block) -> Tensor:
-        values, weights = self._values(block)
-        return (weights[..., None] * self.trained.scaling.from_net(values)).sum(0, keepdim=True)
+    def _means(self, block: _Block) -> Tensor:
+        """(1, B, …) means in the data's units."""
+        scaling = self.trained.scaling
+        out = scaling.from_net(block.filled)
+        if scaling.marginals is not None:
+            values, weights = self._values(block)
+            means = (weights[..., None] * scaling.from_net(values)).sum(0)
+            scores = torch.tensor([column is not None for column in scaling.marginals.columns], device=out.device)
+            out = torch.where(scores, means, out)
+        return out[None]
 
-    def _filled(
-        self, of: Callable[[_Block], Tensor], count: int, *, own_units: bool = False, tied: bool = True
-    ) -> Tensor:
-        """(count, n, …) x with what `of` a block returns in its gaps, (count, B, …), or what follows from others."""
+    def _filled(self, of: Callable[[_Block], Tensor], count: int, *, means: bool = False, tied: bool = True) -> Tensor:
+        """(count, n, …) x with what `of` a block returns in its gaps, (count, B, …), or what follows from others.
+
+        Means come in the data's units, all else in the network's.
+        """
         out = self.x.repeat(count, *(1,) * self.x.ndim)
         for block in self._blocks():
             found = of(block)
             part = self.x[block.rows]
-            values = (found if own_units else self.trained.scaling.from_net(found)).to(part)
+            values = (found if means else self.trained.scaling.from_net(found)).to(part)
             out[:, block.rows] = torch.where(part.isnan(), values, part)
         if tied and self.trained.schema is not None:
             for table in out:
-                table.copy_(torch.where(self.x.isnan(), self.trained.schema.tied(table), table))
+                table.copy_(torch.where(self.x.isnan(), self.trained.schema.tied(table, gridded=not means), table))
         return out
 
     def _blocks(self) -> Iterator[_Block]:

@@ -102,7 +102,7 @@ def diagnose(
     >>> from vaelab import GaussianVAE
     >>> u = np.random.default_rng(0).normal(size=(400, 2))
     >>> X = np.hstack([u, u @ [[1.0, 2.0], [3.0, -1.0]]]) + 0.1 * np.random.default_rng(1).normal(size=(400, 4))
-    >>> model = GaussianVAE(2, network="mlp([16])", likelihood="gaussian(fixed(9))", epochs=40, random_state=0).fit(X)
+    >>> model = GaussianVAE(2, network="mlp([16])", likelihood="gaussian(fixed(9))", epochs=150, random_state=0).fit(X)
     >>> diagnose(model, X, pictures=False).main.name
     'posterior-collapse'
     """

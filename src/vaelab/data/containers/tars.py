@@ -1,6 +1,6 @@
 """WebDataset tars: files of one key are one sample, such as ``a/7.jpg``, ``a/7.cls`` and ``a/7.json``.
 
-A. Aizman, G. Maltby, T. Breuel, "High Performance I/O for Large Scale Deep Learning", IEEE Big Data 2019.
+Aizman et al. 2019.
 """
 
 from __future__ import annotations

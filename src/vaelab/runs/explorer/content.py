@@ -99,8 +99,8 @@ def content_of(trained: Trained, rows: Rows, *, name: str, most: float, score_dr
 def _codes(trained: Trained, rows: Rows, score_draws: int) -> dict[str, Any]:
     """Encode rows: means, deviations, nats per axis (None for points), nats of rows and of their entries."""
     means, deviations, nats = [], [], []
-    vae, dtype = trained.exact()
-    for x, c in trained.blocks(rows.x, rows.c, dtype):
+    vae, _ = trained.exact()
+    for x, c in trained.whole_blocks(rows.x, rows.c):
         q = vae.encode(x, c)
         means.append(q.mean.float().cpu())
         if not vae.posterior.degenerate:
@@ -108,18 +108,21 @@ def _codes(trained: Trained, rows: Rows, score_draws: int) -> dict[str, Any]:
             ratio = (q.stddev / p.stddev).square()
             nats.append((0.5 * (((q.mean - p.mean) / p.stddev).square() + ratio - 1 - ratio.log())).float().cpu())
             deviations.append(q.stddev.expand_as(q.mean).float().cpu())
-    found: dict[str, Any] = {"means": torch.cat(means), "caveat": "", "bound": None, "entries": None, "nats": None}
+    found: dict[str, Any] = {"means": torch.cat(means), "caveat": ""}
+    found |= dict.fromkeys(("bound", "entries", "nats", "code"))
     found["deviations"] = torch.cat(deviations) if deviations else torch.zeros_like(found["means"])
     if not nats:
         return found
     noise = trained.score_noise(score_draws)
     found["nats"] = torch.cat(nats)
+    found["code"] = found["nats"].sum(1)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         found["bound"] = trained.bound(rows.x, noise, rows.c)
         if trained.facts.kind == "table":
             with contextlib.suppress(InputError):  # no terms per entry
-                found["entries"] = -trained.costs(rows.x, noise, rows.c)[0]
+                costs, found["code"] = trained.costs(rows.x, noise, rows.c)
+                found["entries"] = -costs
     found["caveat"] = next((str(each.message) for each in told), "")
     return found
 
@@ -171,7 +174,7 @@ def _about(trained: Trained, rows: Rows) -> str:
 
 def _rows(rows: Rows, codes: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     found = {"n": len(rows.x), "z": packed(codes["means"]), **shown}
-    for name in ("bound", "entries", "nats"):
+    for name in ("bound", "entries", "nats", "code"):
         if codes[name] is not None:
             found[name] = packed(codes[name])
     if rows.c is not None:

@@ -12,7 +12,7 @@
   const z = unpacked(rows.z), c = rows.c ? unpacked(rows.c) : null;
   const [bound, nats, entries, cells] = [rows.bound, rows.nats, rows.entries, rows.values].map((one) => (one ? unpacked(one) : null));
   const everyone = Array.from({ length: rows.n }, (_, i) => i);
-  const inCode = nats ? everyone.map((i) => rowOf(nats, i).reduce((all, one) => all + one, 0)) : null;
+  const inCode = rows.code ? unpacked(rows.code).data : null;
   const rest = new Float64Array(content.latent_dim);
   axes.forEach((axis) => { rest[axis.index] = axis.centre; });
 
