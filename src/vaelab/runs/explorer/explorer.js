@@ -10,7 +10,7 @@
   document.body.classList.add(images ? "images" : "table");
 
   const z = unpacked(rows.z), c = rows.c ? unpacked(rows.c) : null;
-  const [bound, nats, entries, cells] = [rows.bound, rows.nats, rows.entries, rows.values].map((one) => (one ? unpacked(one) : null));
+  const [bound, entries, cells] = [rows.bound, rows.entries, rows.values].map((one) => (one ? unpacked(one) : null));
   const everyone = Array.from({ length: rows.n }, (_, i) => i);
   const inCode = rows.code ? unpacked(rows.code).data : null;
   const rest = new Float64Array(content.latent_dim);
