@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from vaelab.runs.assessment import Assessment, assess, findings
     from vaelab.runs.drawing import Draws, rejection_of
     from vaelab.runs.execution import data_of, data_of_run, execute, first_process, prepare, reading_of, source_of
+    from vaelab.runs.facts import Facts
     from vaelab.runs.first_stage import FIRST
     from vaelab.runs.folder import read_config, read_run, save, save_new, versions, write_config
     from vaelab.runs.generators import SampleAssessment
     from vaelab.runs.pruning import prune
     from vaelab.runs.stages import SECOND, train
-    from vaelab.runs.trained import Facts, Trained
+    from vaelab.runs.trained import Trained
 
 __all__ = [
     "FIRST",
@@ -49,7 +50,7 @@ __getattr__, __dir__ = attach(
         "Assessment": "vaelab.runs.assessment",
         "Draws": "vaelab.runs.drawing",
         "FIRST": "vaelab.runs.first_stage",
-        "Facts": "vaelab.runs.trained",
+        "Facts": "vaelab.runs.facts",
         "SampleAssessment": "vaelab.runs.generators",
         "SECOND": "vaelab.runs.stages",
         "Trained": "vaelab.runs.trained",

@@ -24,8 +24,9 @@ from vaelab.data import Conditioning, Scaling, Schema
 from vaelab.errors import InputError, RunFolderError
 from vaelab.latent import LatentDensity, PriorDensity, law_of
 from vaelab.model import VAE
+from vaelab.runs.facts import Facts
 from vaelab.runs.stages import site_of
-from vaelab.runs.trained import Facts, Trained
+from vaelab.runs.trained import Trained
 from vaelab.spec import parse
 from vaelab.specs import Own, Settings, build_vae
 

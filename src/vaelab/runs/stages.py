@@ -30,9 +30,10 @@ from vaelab.model import VAE, gap_patterns, variance_ratios_of
 from vaelab.model.contexts import own_state
 from vaelab.runs.baseline import mixture_beside
 from vaelab.runs.decoded import DecodedDraws
+from vaelab.runs.facts import Facts
 from vaelab.runs.first_stage import FirstStage, fit_stage
 from vaelab.runs.generators import fit_generator
-from vaelab.runs.trained import Facts, Trained
+from vaelab.runs.trained import Trained
 from vaelab.runs.whitened import better_scores, filled
 from vaelab.specs import FitSettings, Likelihood, Mixed, Settings
 from vaelab.specs.densities import PRIOR, Density, ordered

@@ -8,10 +8,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from vaelab.data import (
@@ -25,7 +24,6 @@ from vaelab.data import (
     Split,
     as_batches,
 )
-from vaelab.data.cells import Container
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity, Mixture
 from vaelab.metrics.likelihood import importance_weighted_bounds
@@ -40,9 +38,9 @@ from vaelab.model import (
     no_encoder,
 )
 from vaelab.rows import check_drawn, rows_at_once, spans
-from vaelab.runs.baseline import Gain, Rival
 from vaelab.runs.containers import in_container
 from vaelab.runs.drawing import DRAWS, Draws, drawn_blocks, drawn_rows
+from vaelab.runs.facts import Facts
 from vaelab.specs import Settings
 from vaelab.specs.densities import ordered
 from vaelab.training import stream
@@ -56,75 +54,6 @@ _CARRIES = math.exp(-0.2)  # ratio of variances at which a dimension carries a t
 _FEW_DRAWS = 16  # of z per row, for which blocks are as large as for one
 FARTHEST = 1e100
 """Deviations from the mean beyond which rows of a table are alike: what networks make of it has a square."""
-
-
-class Facts(BaseModel):
-    """What is known of the data and of how the densities compare; saved with the run.
-
-    Attributes
-    ----------
-    kind, event_shape, columns, classes
-        Of the data.
-    container, dtypes
-        That rows came in, and go back in; and dtypes of the columns, where it is a frame of polars.
-    rows
-        Training rows, held-out ones left out.
-    fingerprint
-        Of the training data, so that a resume on other data is refused.
-    data_variance, code_variance
-        Mean variance of a dimension, of the data in the network's units and of the codes.
-    variance_ratios
-        Posterior variance of every latent dimension, mean over the training rows.
-    code_scores
-        Density → mean log-density of held-out codes in nats per code (a lower bound for the second stage).
-    best_density
-        The simplest density that no other clearly beats by likelihood; see `vaelab.latent.compare_on_codes`. Or one
-        whose decoded draws are clearly nearer to held-out rows.
-    nearer_than
-        In that case, the density that likelihood chooses; None where it has the last word.
-    lossless
-        Whether stage one is no training's: unseen rows preferred the whitening of the rows, as many dimensions as
-        there are columns with next to no noise, below the law of its codes. It says nothing of how many dimensions
-        the data have.
-    gaussian_gain
-        Nats per unseen row that the VAE has over a Gaussian of the data's covariance, or over independent columns of a
-        mixed table, and their standard error; None where this was not compared.
-    mixture
-        A Gaussian mixture of the rows, and how far unseen rows prefer it; None where this was not compared.
-    trained_latent_dim
-        Of the training, where idle dimensions were dropped after it.
-    stage
-        The training that the VAE is of, as records name it; several are tried where unseen rows may prefer another.
-    gaps
-        Pattern of each column's gaps in the training rows, 0 for none; None for what is no mixed table, or was trained
-        before gaps were learned.
-    scored_on_training
-        Whether there were no held-out rows, and the scores are those of fresh draws of training codes.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Literal["image", "table"]
-    event_shape: tuple[int, ...]
-    rows: int
-    fingerprint: str = ""
-    columns: tuple[str, ...] | None = None
-    classes: tuple[str, ...] | None = None
-    container: Container = "numpy"
-    dtypes: dict[str, str] = {}
-    data_variance: float
-    code_variance: float = 1.0
-    variance_ratios: tuple[float, ...] = ()
-    code_scores: dict[str, float] = {}
-    best_density: str = "prior"
-    nearer_than: str | None = None
-    lossless: bool = False
-    gaussian_gain: Gain | None = None
-    mixture: Rival | None = None
-    stage: str = "stage one"
-    trained_latent_dim: int | None = None
-    scored_on_training: bool = False
-    gaps: tuple[int, ...] | None = None
 
 
 @dataclass

@@ -36,8 +36,9 @@ from vaelab.latent import Codes, Generator, LatentDensity
 from vaelab.metrics.interpolation import linear
 from vaelab.model import VAE, FixedVariance, Gaussian, Mixed, count_active
 from vaelab.model.contexts import own_state
+from vaelab.runs.facts import Facts
 from vaelab.runs.folder import METRICS
-from vaelab.runs.trained import Facts, Trained
+from vaelab.runs.trained import Trained
 from vaelab.training import read_records, stream
 from vaelab.types import Batches
 from vaelab.verbs.subject import Subject, left_as_it_is, subject_of
