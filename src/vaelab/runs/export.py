@@ -218,7 +218,7 @@ def traced(function: nn.Module, example: tuple[Tensor, ...], *, rows: bool = Tru
         It has operations without a counterpart.
     """
     shapes = tuple({0: torch.export.Dim.AUTO} for _ in example) if rows else None
-    with _quiet():
+    with quiet():
         made: torch.export.ExportedProgram = _refused(
             lambda: torch.export.export(function, example, dynamic_shapes=shapes, strict=False)
         )
@@ -228,7 +228,7 @@ def traced(function: nn.Module, example: tuple[Tensor, ...], *, rows: bool = Tru
 def _write_torch(
     program: torch.export.ExportedProgram, function: Function, text: str, path: Path
 ) -> Callable[[tuple[Tensor, ...]], Tensor]:
-    with _quiet():
+    with quiet():
         torch.export.save(program, path, extra_files={"vaelab.json": text})
     run: Callable[..., Tensor] = program.module()
 
@@ -245,7 +245,7 @@ def _write_onnx(
     import onnxruntime
 
     names = [port.name for port in function.inputs]
-    with _quiet():
+    with quiet():
         made: Any = _refused(
             lambda: torch.onnx.export(
                 program, dynamo=True, verbose=False, input_names=names, output_names=[function.output.name]
@@ -297,7 +297,7 @@ def _refused(work: Callable[[], Any], kind: type[InputError] = InputError) -> An
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what exporters tell their own developers to themselves."""
     loggers = [logging.getLogger(name) for name in _NOISY]
     before = [logger.level for logger in loggers]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from vaelab.errors import InputError
-from vaelab.runs.export import traced
+from vaelab.runs.export import quiet, traced
 
 _KNOWN = """
 relu sigmoid tanh exp expm1 log log1p sqrt rsqrt neg abs reciprocal round floor ceil isnan sin cos erf sign gelu elu
@@ -113,7 +113,8 @@ def program_of(function: nn.Module, example: tuple[Tensor, ...], names: tuple[st
         It cannot be traced, or has an operation that the interpreter does not know.
     """
     with torch.no_grad():
-        exported = traced(function, example, rows=False).run_decompositions()
+        with quiet():
+            exported = traced(function, example, rows=False).run_decompositions()
         return _Translator(exported, names).program
 
 
