@@ -437,6 +437,7 @@ def _columns(place: str, name: str) -> bool:
 
 def _sequence_may(place: str, name: str) -> bool:
     one = place == "SequenceVAE.fit(X)" and name == "one dimension"  # each is a sequence of one feature
+    one = one or (place == "SequenceVAE.fit(array)" and name == "rows of different lengths")  # as sequences may be
     return one or name in _SEQUENCE_ROWS or ("prefix" in place and name == "None")
 
 
