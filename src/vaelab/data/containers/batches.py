@@ -35,8 +35,10 @@ def block_of(batch: Any, wanted: Wanted, *, collated: bool = True, samples: int 
     if collated and isinstance(batch, Mapping):
         batch = {name: _stacked(part, wanted) for name, part in batch.items()}
     elif isinstance(batch, tuple | list):
-        parts = [_stacked(part, wanted) for part in batch] if collated else batch
-        batch = _of_parts(parts, wanted) if collated else _of_own_parts(parts, wanted, samples)
+        if collated:
+            batch = _of_parts([_stacked(part, wanted) for part in batch], wanted)
+        else:
+            batch = _of_own_parts(batch, wanted, samples)
     x, y = divided(batch, wanted)
     return Block(as_array(x, wanted.name), np.asarray(y) if wanted.y else None)
 

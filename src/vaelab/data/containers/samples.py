@@ -52,11 +52,7 @@ def divided(sample: Any, wanted: Wanted) -> tuple[Any, Any]:
     """
     if isinstance(sample, Mapping):
         return _of_mapping(sample, wanted)
-    if wanted.key is not None:
-        raise InputError(f"key={wanted.key!r} for {wanted.name}, whose rows have no names", "no key")
-    if isinstance(wanted.y, str):
-        got = f"y={wanted.y!r} for {wanted.name}, whose labels have no names"
-        raise InputError(got, "y=True, which takes the second of every pair")
+    check_unnamed(wanted)
     if isinstance(sample, tuple | list) and len(sample) and not isinstance(sample[0], int | float | np.number):
         if wanted.y and len(sample) < 2:
             raise unlabelled(wanted.name)
@@ -64,6 +60,15 @@ def divided(sample: Any, wanted: Wanted) -> tuple[Any, Any]:
     if wanted.y:
         raise unlabelled(wanted.name)
     return sample, None
+
+
+def check_unnamed(wanted: Wanted) -> None:
+    """Refuse names, of rows or labels, for what has none."""
+    if wanted.key is not None:
+        raise InputError(f"key={wanted.key!r} for {wanted.name}, whose rows have no names", "no key")
+    if isinstance(wanted.y, str):
+        got = f"y={wanted.y!r} for {wanted.name}, whose labels have no names"
+        raise InputError(got, "y=True, which takes the second of every pair")
 
 
 def _of_mapping(sample: Mapping[Any, Any], wanted: Wanted) -> tuple[Any, Any]:

@@ -18,11 +18,12 @@ from torch.utils.data import (
 
 from vaelab.data.containers.batches import block_of
 from vaelab.data.containers.record import Block, Opened, Wanted, Whole
-from vaelab.data.containers.samples import blocks_of, unlabelled
+from vaelab.data.containers.samples import blocks_of, check_unnamed, unlabelled
 
 
 def open_tensors(x: TensorDataset, wanted: Wanted) -> Whole:
     """Take the first tensor for the rows, and the second for the labels."""
+    check_unnamed(wanted)
     if wanted.y and len(x.tensors) < 2:
         raise unlabelled(wanted.name)
     return Whole(x.tensors[0], x.tensors[1].cpu().numpy() if wanted.y else None)
