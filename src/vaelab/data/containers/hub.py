@@ -100,11 +100,8 @@ def _encoded(value: Any, name: str) -> EncodedImage:
 
 def _named(blocks: Iterator[Block], x: Any, wanted: Wanted) -> Iterator[Block]:
     """Yield blocks of samples with their labels by name; a stream may not know its columns, nor names of classes."""
-    known = (
-        wanted.y
-        if isinstance(wanted.y, str)
-        else next((name for name in USUAL_LABELS if name in (x.features or {})), "")
-    )
+    features = x.features or {}
+    known = wanted.y if isinstance(wanted.y, str) else next((name for name in USUAL_LABELS if name in features), "")
     for rows, y in blocks:
         yield Block(rows, y if y is None or known not in features else _names(x, str(known), y, wanted))
 

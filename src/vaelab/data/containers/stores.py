@@ -146,11 +146,8 @@ def _column(obs: Any, name: str, wanted: Wanted) -> Any:
     column = obs[name]
     if hasattr(column, "shape"):
         categories = obs["__categories"][name] if "__categories" in obs and name in obs["__categories"] else None
-        return (
-            stored_values(column)
-            if categories is None
-            else _decoded(stored_values(column), stored_values(categories), name, wanted)
-        )
+        values = stored_values(column)
+        return values if categories is None else _decoded(values, stored_values(categories), name, wanted)
     if "codes" in column and "categories" in column:
         return _decoded(stored_values(column["codes"]), stored_values(column["categories"]), name, wanted)
     if "values" in column and "mask" in column:
