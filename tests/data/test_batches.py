@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, TensorDataset, default_collate
 
 from vaelab.data import gather
 from vaelab.errors import InputError
@@ -54,6 +54,9 @@ def test_further_parts_of_a_sample_are_left_out():
 def test_batches_that_are_lists_of_samples_are_refused(size):
     with pytest.raises(InputError, match=r"parts of the shapes \(5, 3\).*collate_fn stack"):
         gather(DataLoader(GRIDS, batch_size=size, collate_fn=list))
+    batches = BatchSampler(SequentialSampler(GRIDS), size, drop_last=False)
+    with pytest.raises(InputError, match="parts of the shapes"):
+        gather(DataLoader(GRIDS, batch_sampler=batches, collate_fn=list))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,8 @@ def test_batches_that_are_lists_of_samples_are_refused(size):
         (DataLoader([(1.5, 0)] * 4, batch_size=2), "2 parts"),
         (DataLoader([(1.5, 0, 7)] * 4, batch_size=2), "3 parts"),
         (DataLoader(GRIDS, batch_size=4, collate_fn=lambda rows: (torch.stack(rows), torch.zeros(5))), "2 parts"),
+        (DataLoader(PAIRS, batch_size=10, collate_fn=lambda pairs: default_collate(pairs)), "2 parts"),
+        (DataLoader(PAIRS, batch_size=4, collate_fn=lambda pairs: default_collate(pairs)), "2 parts"),
         (DataLoader([([torch.zeros(2), torch.zeros(3)], 0)] * 4), "several shapes"),
     ],
 )

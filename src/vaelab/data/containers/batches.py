@@ -78,7 +78,9 @@ def _of_own_parts(parts: Sequence[Any], wanted: Wanted, samples: int | None) -> 
     alike = len(shapes) > 1 and len(shapes[0]) > 0 and shapes[0] == shapes[1]
     uneven = len(shapes) > 1 and shapes[0][:1] != shapes[1][:1] and bool(shapes[0]) and bool(shapes[1])
     single = len(parts) == samples == 1 and len(shapes[0]) > 0 and shapes[0][0] != 1
-    if uneven or single or (alike and (len(parts) > 2 or len(parts) == samples)):
+    # rows (B, B): B lists of d numbers or d lists of B, and nothing tells which
+    square = isinstance(parts[0], list | tuple) and shapes[0][:1] == shapes[0][1:2] != (1,) if parts else False
+    if uneven or single or square or (alike and (len(parts) > 2 or len(parts) == samples)):
         raise _unclear(parts, wanted)
     return parts
 

@@ -59,7 +59,7 @@ def open_loader(x: DataLoader[Any], wanted: Wanted) -> Opened:
     if loader.batch_size is None and loader.batch_sampler is None:  # single samples
         return Opened(lambda: blocks_of(loader, wanted))
 
-    full = loader.batch_size
+    full = getattr(loader.batch_sampler, "batch_size", None)
     if full is not None:
         full = min(full, rows_of(loader.dataset) or full)
 
