@@ -161,6 +161,9 @@ def test_labels_may_be_an_array_of_a_store(tmp_path):
         for rows in (table, X):
             fitted = ConditionalVAE(**BRIEF).fit(rows, kind)
             np.testing.assert_array_equal(fitted.transform(rows, kind), expected)
+        assert len(fitted.sample(60, y=kind)) == 60
+        with pytest.raises(InputError, match="'inner' of X, a group, for labels"):
+            gather(file, key="images", y="inner")
         with pytest.raises(InputError, match="y, which is an HDF5 file; wanted an array of labels"):
             ConditionalVAE(**BRIEF).fit(X, file)
     for closed in (file, table):

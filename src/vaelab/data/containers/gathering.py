@@ -99,7 +99,7 @@ def opened_rows(X: Any, y: Any = None, *, name: str = "X", labelled: bool = Fals
     InputError
         As `gather`; or the container may have no end.
     """
-    kind, y = kind_of(X), _labels(y)
+    kind, y = kind_of(X), stored_labels(y)
     if kind is None:
         return X, y
     if kind.endless(X):
@@ -151,7 +151,7 @@ def _in_blocks(whole: Whole, wanted: Wanted) -> Opened:
     return Opened(blocks, len(x))
 
 
-def _labels(y: Any) -> Any:
+def stored_labels(y: Any) -> Any:
     """Read labels that are an array of a store; other containers hold rows."""
     kind = kind_of(y)
     if kind is None:

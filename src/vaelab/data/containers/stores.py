@@ -173,6 +173,8 @@ def _missing(count: int, name: str, wanted: Wanted) -> InputError:
 def stored_values(array: Any, name: str = "a store") -> np.ndarray[Any, Any]:
     """Read a small array, of labels or names; text as such."""
     _check_open(array, name)
+    if not hasattr(array, "shape"):
+        raise InputError(f"{name}, a group, for labels", "an array, a label per row", "Name an array in it.")
     if not array.shape:
         raise InputError(f"{name} with a single value for labels", "an array, a label per row")
     values = np.asarray(array[:])
