@@ -90,7 +90,7 @@ LABELLED = {
 def test_rows_and_labels_are_those_of_the_array(kind, memory_map):
     x, y = gather(LABELLED[kind](), y=True, memory_map=memory_map)
     rows = x.rows(torch.arange(len(x))) if isinstance(x, MappedArray) else x
-    assert isinstance(x, MappedArray) == (memory_map is True and kind != "tensors")
+    assert isinstance(x, MappedArray) == (memory_map is True)
     np.testing.assert_array_equal(np.asarray(rows), X)
     assert np.asarray(rows).dtype == np.uint8
     np.testing.assert_array_equal(y, Y)
@@ -115,6 +115,14 @@ def test_some_rows_of_what_has_no_end(tmp_path):
     assert len(list(rows)) == 26  # none was taken beyond
     kept, _ = gather(Endless(), rows=50, path=tmp_path / "rows.npy")
     assert len(np.load(tmp_path / "rows.npy")) == len(kept) == 50
+
+
+def test_tensors_are_written_where_a_file_is_named(tmp_path):
+    tensors = TensorDataset(torch.tensor(X), torch.tensor(Y))
+    x, y = gather(tensors, rows=30, y=True, path=tmp_path / "rows.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), X[:30])
+    assert isinstance(x, MappedArray)
+    np.testing.assert_array_equal(y, Y[:30])
 
 
 def test_rows_on_disk_leave_nothing_behind(tmp_path, monkeypatch):
@@ -156,6 +164,10 @@ def test_a_file_is_what_numpy_writes(tmp_path):
         (lambda: iter(["a", "b"]), {}, "rows of type str"),
         (lambda: iter([([[1], [2, 3]], 0)]), {}, "rows that are no regular arrays"),
         (lambda: iter([np.zeros(2), np.zeros(2, np.float32)]), {}, "float32, row 1; wanted float64"),
+        (lambda: TensorDataset(torch.tensor(X)), {"key": "x"}, "rows have no names"),
+        (lambda: TensorDataset(torch.tensor(X), torch.tensor(Y)), {"y": "label"}, "labels have no names"),
+        (lambda: TensorDataset(torch.tensor(X)), {"rows": 38}, "ends after 37 rows; wanted the 38"),
+        (lambda: TensorDataset(torch.zeros(0, 3)), {}, "without a row"),
         (lambda: X, {}, "X of type ndarray.*Arrays and frames are rows"),
         (lambda: iter(X), {"rows": 0}, "rows=0"),
     ],

@@ -140,6 +140,39 @@ def test_objects_of_a_store_are_read_in_place(tmp_path):
     np.testing.assert_array_equal(gather(group["images"])[0], PIXELS)
 
 
+@pytest.mark.parametrize("name", ["x.h5", "x.zarr"])
+def test_labels_that_are_not_one_per_row_are_refused(name, tmp_path):
+    h5 = name == "x.h5"
+    store = h5py.File(tmp_path / name, "w") if h5 else zarr.open_group(tmp_path / name, mode="w")
+    for key, values in (("x", X), ("y", np.zeros(61)), ("one", np.array(3.0))):
+        store.create_dataset(key, data=values) if h5 else store.create_array(key, data=values)
+    if h5:
+        store.close()
+    for label, message in (("y", "61 labels for 60 rows"), ("one", "a single value for labels")):
+        with pytest.raises(InputError, match=message):
+            load(tmp_path / name, key="x", label_column=label)
+
+
+def test_labels_may_be_an_array_of_a_store(tmp_path):
+    hdf5(tmp_path / "x.h5")
+    expected = ConditionalVAE(**BRIEF).fit(X, Y).transform(X, Y)
+    with h5py.File(tmp_path / "x.h5") as file:
+        table, kind = file["inner/table"], file["kind"]
+        for rows in (table, X):
+            fitted = ConditionalVAE(**BRIEF).fit(rows, kind)
+            np.testing.assert_array_equal(fitted.transform(rows, kind), expected)
+        assert len(fitted.sample(60, y=kind)) == 60
+        with pytest.raises(InputError, match="'inner' of X, a group, for labels"):
+            gather(file, key="images", y="inner")
+        with pytest.raises(InputError, match="y, which is an HDF5 file; wanted an array of labels"):
+            ConditionalVAE(**BRIEF).fit(X, file)
+    for closed in (file, table):
+        with pytest.raises(InputError, match="HDF5 file that is closed"):
+            gather(closed)
+    with pytest.raises(InputError, match="y of an HDF5 file that is closed"):
+        ConditionalVAE(**BRIEF).fit(X, kind)
+
+
 def test_whole_chunks_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "AT_ONCE", 200)
     hdf5(tmp_path / "x.h5")
@@ -246,6 +279,24 @@ def test_labels_of_tars_go_with_their_rows(tmp_path):
         found = load(tmp_path, label_column="kind", memory_map=memory_map)
         places = [int((row == PIXELS).all((1, 2, 3)).argmax()) for row in in_memory(found.test.x)]
         assert [found.classes[label] for label in found.test.labels] == Y[places].tolist()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{", r"a \.json that cannot be read"), (b"\xff", "cannot be read"), (b"[1]", r"a \.json that is a list")],
+)
+def test_json_that_names_nothing_is_said(content, message, place, tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for i in range(2):
+            array = io.BytesIO()
+            np.save(array, X[i])
+            for entry, what in (("npy", array.getvalue()), ("json", content if i == place else b'{"kind": 1}')):
+                member = tarfile.TarInfo(f"{i}.{entry}")
+                member.size = len(what)
+                tar.addfile(member, io.BytesIO(what))
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "x.tar", label_column="kind")
 
 
 def test_tars_that_do_not_fit_are_refused(tmp_path):

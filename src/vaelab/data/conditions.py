@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vaelab.data.checks import check_finite, complex_error, plain_tensor
+from vaelab.data.containers.gathering import stored_labels
 from vaelab.data.labels import count_classes
 from vaelab.data.sequences import Ragged, is_sequence, latest_windows
 from vaelab.errors import InputError
@@ -141,6 +142,7 @@ class Conditioning:
             raise InputError(
                 f"no {name}, for a conditional model", self.describe(), f"Pass {name}=…, one condition per row."
             )
+        y = stored_labels(y)
         c = self._sequences(y, name) if self.form == "sequence" else self._table(y, name)
         if rows is not None and len(c) != rows:
             if len(c) != 1 or not spread:

@@ -19,7 +19,7 @@ from vaelab.data.extras import require
 from vaelab.data.labels import count_classes
 from vaelab.data.mapped import MappedArray
 from vaelab.data.options import OF_TEXT, LoadOptions
-from vaelab.errors import InputError
+from vaelab.errors import InputError, VaelabError
 
 
 def load_hdf5(path: Path, options: LoadOptions) -> Dataset:
@@ -58,7 +58,9 @@ def is_zarr(folder: Path) -> bool:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, KeyError, RuntimeError) as error:  # h5py's and zarr's, for what is cut off or damaged
+    except VaelabError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError) as error:  # h5py's and zarr's, for what is cut off or damaged
         got = f"{path}, which cannot be read ({error})"
         raise InputError(got, "a whole file of its kind", "Copy it again.") from error
 

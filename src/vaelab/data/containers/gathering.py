@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vaelab.arguments import check_count, check_kind
 from vaelab.data.containers.kinds import KINDS, kind_of
-from vaelab.data.containers.record import Wanted, Whole
+from vaelab.data.containers.record import Block, Opened, Wanted, Whole
+from vaelab.data.containers.samples import as_array
 from vaelab.data.containers.spool import spooled
+from vaelab.data.containers.stores import open_array, stored_values
 from vaelab.errors import InputError
+
+_AT_ONCE = 4096  # rows to a block
 
 
 def gather(
@@ -94,7 +99,7 @@ def opened_rows(X: Any, y: Any = None, *, name: str = "X", labelled: bool = Fals
     InputError
         As `gather`; or the container may have no end.
     """
-    kind = kind_of(X)
+    kind, y = kind_of(X), stored_labels(y)
     if kind is None:
         return X, y
     if kind.endless(X):
@@ -113,12 +118,45 @@ def _read(X: Any, wanted: Wanted, memory_map: bool | None, path: Path | None) ->
     kind = kind_of(X)
     assert kind is not None  # of what is opened
     opened = kind.opens(X, wanted)
-    if isinstance(opened, Whole):
-        return opened.x[: wanted.rows], None if opened.y is None else opened.y[: wanted.rows]
     in_file = memory_map if path is None else True
+    if isinstance(opened, Whole):
+        n = len(opened.x)
+        if not n:
+            raise InputError(f"{wanted.name} without a row", "at least 2")
+        if wanted.rows is not None and n < wanted.rows:
+            raise InputError(f"{wanted.name} that ends after {n:,} rows", f"the {wanted.rows:,} that it should have")
+        if not in_file:
+            return opened.x[: wanted.rows], None if opened.y is None else opened.y[: wanted.rows]
+        opened = _in_blocks(opened, wanted)
     x, y = spooled(opened, wanted.name, rows=wanted.rows, memory_map=in_file, path=path)
     if kind.framework == "torch" and not hasattr(x, "blocks"):
         import torch
 
         return torch.from_numpy(x), y
     return x, y
+
+
+def _in_blocks(whole: Whole, wanted: Wanted) -> Opened:
+    """Return rows in memory as those that come one block after another, to be written to a file."""
+    x, y = whole
+    if hasattr(x, "columns"):
+        remedy = "Leave path and memory_map out; X.to_parquet(…) keeps a table."
+        raise InputError(f"{wanted.name}, a table, for a file of rows", "rows of one dtype", remedy)
+
+    def blocks() -> Iterator[Block]:
+        for start in range(0, len(x), _AT_ONCE):
+            rows = as_array(x[start : start + _AT_ONCE], wanted.name)
+            yield Block(rows, None if y is None else y[start : start + _AT_ONCE])
+
+    return Opened(blocks, len(x))
+
+
+def stored_labels(y: Any) -> Any:
+    """Read labels that are an array of a store; other containers hold rows."""
+    kind = kind_of(y)
+    if kind is None:
+        return y
+    if kind.opens is not open_array:
+        remedy = "Gather them first: y, _ = vaelab.data.gather(y)."
+        raise InputError(f"y, which is {kind.title}", "an array of labels, or the name of what holds them", remedy)
+    return stored_values(y, "y")

@@ -17,12 +17,17 @@ _ARRAYS = ("Array2D", "Array3D", "Array4D", "List", "LargeList", "Sequence")
 
 
 def open_table(x: Any, wanted: Wanted) -> Opened | Whole:
-    """Read a data set: its column of images or arrays, or else the table that its columns make."""
+    """Read a data set: its column of images or arrays, or else the table that its columns make.
+
+    One with a transform of its own is read sample by sample, as torch reads it.
+    """
+    if x.format["type"] == "custom":
+        return Opened(lambda: _named(blocks_of((x[i] for i in range(len(x))), wanted), x, wanted), len(x))
     label = label_name(x.column_names, wanted)
     key = wanted.key if wanted.key is not None else _rows_column(x, label, wanted.name)
     if key is None:
         frame = x.to_pandas()
-        y = None if label is None else _names(x, label, frame[label].to_numpy())
+        y = None if label is None else _names(x, label, frame[label].to_numpy(), wanted)
         return Whole(frame if label is None else frame.drop(columns=[label]), y)
     if key not in x.column_names:
         raise InputError(f"key={key!r}", f"one of {', '.join(x.column_names)}")
@@ -31,14 +36,14 @@ def open_table(x: Any, wanted: Wanted) -> Opened | Whole:
 
     def blocks() -> Iterator[Block]:
         for rows, y in read(kept, key, label, wanted):
-            yield Block(rows, None if label is None else _names(x, label, y))
+            yield Block(rows, None if label is None else _names(x, label, y, wanted))
 
     return Opened(blocks, len(x))
 
 
 def open_streaming(x: Any, wanted: Wanted) -> Opened:
     """Read samples of a data set that streams, which are dictionaries."""
-    return Opened(lambda: blocks_of(x, wanted))
+    return Opened(lambda: _named(blocks_of(x, wanted), x, wanted))
 
 
 def refuse_several(x: Any, wanted: Wanted) -> Opened:
@@ -93,7 +98,21 @@ def _encoded(value: Any, name: str) -> EncodedImage:
     return EncodedImage(Path(value["path"]) if content is None else content, name)
 
 
-def _names(x: Any, label: str, y: Any) -> Any:
-    """Return labels by name, where the data set knows names."""
+def _named(blocks: Iterator[Block], x: Any, wanted: Wanted) -> Iterator[Block]:
+    """Yield blocks of samples with their labels by name; a stream may not know its columns, nor names of classes."""
+    features = x.features or {}
+    known = wanted.y if isinstance(wanted.y, str) else next((name for name in USUAL_LABELS if name in features), "")
+    for rows, y in blocks:
+        yield Block(rows, y if y is None or known not in features else _names(x, str(known), y, wanted))
+
+
+def _names(x: Any, label: str, y: Any, wanted: Wanted) -> Any:
+    """Return labels by name, where the data set knows names and they are still numbers."""
     feature = x.features[label]
-    return np.array(feature.int2str([int(each) for each in y])) if type(feature).__name__ == "ClassLabel" else y
+    if type(feature).__name__ != "ClassLabel" or np.asarray(y).dtype.kind in "US":
+        return y
+    missing = sum(each is None or not 0 <= each < feature.num_classes for each in np.asarray(y).tolist())
+    if missing:
+        got = f"{missing} missing label(s) in {label!r} of {wanted.name}"
+        raise InputError(got, "a class in every row", "Drop those rows: X.filter(…).")
+    return np.array(feature.int2str([int(each) for each in y]))

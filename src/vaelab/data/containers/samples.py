@@ -22,10 +22,11 @@ def blocks_of(samples: Iterable[Any], wanted: Wanted) -> Iterator[Block]:
     """Gather single samples into blocks."""
     preparation = Preparation(size=wanted.image_size, grey=wanted.grey)
     iterator = islice(samples, wanted.rows)  # and no sample more, since what a generator gave is gone
-    done = 0
+    done, names = 0, list[Any]()
     while chunk := list(islice(iterator, _AT_ONCE)):
         pairs = [divided(sample, wanted) for sample in chunk]
-        rows = [_as_array(row, wanted.name, preparation) for row, _ in pairs]
+        names = names or (list(pairs[0][0]) if isinstance(pairs[0][0], Mapping) else [])
+        rows = [as_array(_by_name(row, names, wanted.name), wanted.name, preparation) for row, _ in pairs]
         for place, row in enumerate(rows):
             if row.shape != rows[0].shape or row.dtype != rows[0].dtype:
                 raise uneven(wanted.name, row, done + place, rows[0].shape, rows[0].dtype)
@@ -39,14 +40,10 @@ def pictures(images: Sequence[EncodedImage], wanted: Wanted) -> Pixels:
     return decode(lambda: images, len(images), preparation, source=wanted.name)
 
 
-def block_of(batch: Any, wanted: Wanted) -> Block:
-    """Return a batch, of a DataLoader or the like, as a block."""
-    x, y = divided(batch, wanted)
-    return Block(_as_array(x, wanted.name, Preparation()), np.asarray(y) if wanted.y else None)
-
-
 def divided(sample: Any, wanted: Wanted) -> tuple[Any, Any]:
     """Return the row, or rows, of a sample and its label, which is None where none is wanted.
+
+    Of a dictionary of numbers the row is what remains of it without the label.
 
     Raises
     ------
@@ -55,11 +52,7 @@ def divided(sample: Any, wanted: Wanted) -> tuple[Any, Any]:
     """
     if isinstance(sample, Mapping):
         return _of_mapping(sample, wanted)
-    if wanted.key is not None:
-        raise InputError(f"key={wanted.key!r} for {wanted.name}, whose rows have no names", "no key")
-    if isinstance(wanted.y, str):
-        got = f"y={wanted.y!r} for {wanted.name}, whose labels have no names"
-        raise InputError(got, "y=True, which takes the second of every pair")
+    check_unnamed(wanted)
     if isinstance(sample, tuple | list) and len(sample) and not isinstance(sample[0], int | float | np.number):
         if wanted.y and len(sample) < 2:
             raise unlabelled(wanted.name)
@@ -69,6 +62,15 @@ def divided(sample: Any, wanted: Wanted) -> tuple[Any, Any]:
     return sample, None
 
 
+def check_unnamed(wanted: Wanted) -> None:
+    """Refuse names, of rows or labels, for what has none."""
+    if wanted.key is not None:
+        raise InputError(f"key={wanted.key!r} for {wanted.name}, whose rows have no names", "no key")
+    if isinstance(wanted.y, str):
+        got = f"y={wanted.y!r} for {wanted.name}, whose labels have no names"
+        raise InputError(got, "y=True, which takes the second of every pair")
+
+
 def _of_mapping(sample: Mapping[Any, Any], wanted: Wanted) -> tuple[Any, Any]:
     label = label_name([str(name) for name in sample], wanted)
     key = wanted.key
@@ -76,7 +78,7 @@ def _of_mapping(sample: Mapping[Any, Any], wanted: Wanted) -> tuple[Any, Any]:
         pictures = [name for name, value in sample.items() if isinstance(value, Image.Image)]
         rest = {name: value for name, value in sample.items() if name != label}
         if not pictures and rest and all(isinstance(value, int | float | np.number) for value in rest.values()):
-            return np.array(list(rest.values())), None if label is None else sample[label]
+            return rest, None if label is None else sample[label]
         if len(pictures) != 1:
             raise InputError(
                 f"{wanted.name}, which yields dictionaries of {_listed(sample)}",
@@ -124,9 +126,19 @@ def uneven(
     return InputError(f"{name} with a row of shape {row.shape}, row {place}", f"{shape} as in the first", remedy)
 
 
-def _as_array(value: Any, name: str, preparation: Preparation) -> np.ndarray[Any, Any]:
+def _by_name(row: Any, names: list[Any], name: str) -> Any:
+    """Return a dictionary of numbers as a list, in the order of the first; anything else as it is."""
+    if not isinstance(row, Mapping) or not all(isinstance(value, int | float | np.number) for value in row.values()):
+        return row
+    if set(row) != set(names):
+        raise InputError(f"{name} with a sample of {_listed(row)}", f"{_listed(names)} as in the first")
+    return [row[each] for each in names]
+
+
+def as_array(value: Any, name: str, preparation: Preparation | None = None) -> np.ndarray[Any, Any]:
+    """Return a row, or rows, as numbers; a picture as `preparation` says."""
     if isinstance(value, Image.Image):
-        return preparation.apply(value)
+        return (preparation or Preparation()).apply(value)
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         return np.asarray(value.float() if value.dtype == torch.bfloat16 else value)

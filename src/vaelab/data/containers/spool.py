@@ -94,9 +94,14 @@ def _checked(
             raise uneven(name, x[0], done, event, dtype)
         if tensor_dtype(x.dtype) is None:
             raise InputError(f"{name} with rows of dtype {x.dtype}", "real numbers")
+        y = None if y is None else np.asarray(y)
+        if y is not None and y.shape[:1] != (len(x),):
+            raise InputError(f"{name} with {y.size:,} label(s) for {len(x):,} rows", "one label per row")
+        if opened.rows is not None and done + len(x) > opened.rows:
+            raise InputError(f"{name} that goes on after {opened.rows:,} rows", "as many rows as its length says")
         take = len(x) if rows is None else min(len(x), rows - done)
         if y is not None:
-            labels.append(np.asarray(y)[:take])
+            labels.append(y[:take])
         done += take
         yield x[:take]
     if not done:

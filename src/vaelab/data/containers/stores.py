@@ -23,9 +23,12 @@ def open_array(x: Any, wanted: Wanted, y: Any = None, columns: tuple[str, ...] |
     """Read an array, whole chunks at a time, and labels that are there already."""
     if wanted.y and y is None:
         raise InputError(f"{wanted.name}, an array, with y={wanted.y!r}", "a file or group that holds labels too")
+    _check_open(x, wanted.name)
     if not x.shape:
         raise InputError(f"{wanted.name} with a single number", "an array of rows")
     n, step = x.shape[0], _rows_at_once(x)
+    if y is not None and len(y) != n:
+        raise InputError(f"{wanted.name} with {len(y):,} labels for {n:,} rows", "one label per row")
 
     def blocks() -> Iterator[Block]:
         for start in range(0, n, step):
@@ -44,8 +47,14 @@ def _rows_at_once(x: Any) -> int:
     return step if chunk * row > _MOST_AT_ONCE else max(1, step // chunk) * chunk
 
 
+def _check_open(x: Any, name: str) -> None:
+    if not getattr(getattr(x, "id", None), "valid", True):  # h5py's
+        raise InputError(f"{name} of an HDF5 file that is closed", "one of an open file", "Open the file again.")
+
+
 def open_group(x: Any, wanted: Wanted) -> Opened:
     """Read the array of a file or group that `wanted` names, or the only one that can be meant."""
+    _check_open(x, wanted.name)
     if "obs" in x and "var" in x and ("X" in x or "layers" in x):
         return _open_stored_matrix(x, wanted)
     arrays = {name: x[name] for name in x if hasattr(x[name], "shape")}
@@ -61,7 +70,7 @@ def open_group(x: Any, wanted: Wanted) -> Opened:
         key = usual[0] if usual else left[0]
     if key not in x or not hasattr(x[key], "shape"):
         raise InputError(f"key={key!r}", f"an array of {wanted.name}: {', '.join(map(repr, arrays)) or 'none'}")
-    return open_array(x[key], wanted, None if label is None else _values(x[label]))
+    return open_array(x[key], wanted, None if label is None else stored_values(x[label], f"{label!r} of {wanted.name}"))
 
 
 def open_anndata(x: Any, wanted: Wanted) -> Opened:
@@ -137,14 +146,15 @@ def _column(obs: Any, name: str, wanted: Wanted) -> Any:
     column = obs[name]
     if hasattr(column, "shape"):
         categories = obs["__categories"][name] if "__categories" in obs and name in obs["__categories"] else None
-        return _values(column) if categories is None else _decoded(_values(column), _values(categories), name, wanted)
+        values = stored_values(column)
+        return values if categories is None else _decoded(values, stored_values(categories), name, wanted)
     if "codes" in column and "categories" in column:
-        return _decoded(_values(column["codes"]), _values(column["categories"]), name, wanted)
+        return _decoded(stored_values(column["codes"]), stored_values(column["categories"]), name, wanted)
     if "values" in column and "mask" in column:
-        missing = int(_values(column["mask"]).sum())
+        missing = int(stored_values(column["mask"]).sum())
         if missing:
             raise _missing(missing, name, wanted)
-        return _values(column["values"])
+        return stored_values(column["values"])
     raise InputError(f"column {name!r} of {wanted.name} in a layout that is not known", "an array or categories")
 
 
@@ -160,8 +170,13 @@ def _missing(count: int, name: str, wanted: Wanted) -> InputError:
     )
 
 
-def _values(array: Any) -> np.ndarray[Any, Any]:
-    """Read a small array; text as such."""
+def stored_values(array: Any, name: str = "a store") -> np.ndarray[Any, Any]:
+    """Read a small array, of labels or names; text as such."""
+    _check_open(array, name)
+    if not hasattr(array, "shape"):
+        raise InputError(f"{name}, a group, for labels", "an array, a label per row", "Name an array in it.")
+    if not array.shape:
+        raise InputError(f"{name} with a single value for labels", "an array, a label per row")
     values = np.asarray(array[:])
     if values.dtype.kind == "S" or (values.dtype.kind == "O" and len(values) and isinstance(values.flat[0], bytes)):
         return np.array([value.decode() if isinstance(value, bytes) else value for value in values.tolist()])

@@ -87,10 +87,10 @@ def _label_of(first: Sample, wanted: Wanted) -> tuple[str, str | None] | None:
     """Return the entry that holds the label, and its field if that is JSON."""
     if wanted.y is False:
         return None
-    fields = list(json.loads(first["json"])) if "json" in first else []
     name = wanted.y if isinstance(wanted.y, str) else "cls" if "cls" in first else "label"
     if name in first and name != "json":
         return name, None
+    fields = _fields(first, wanted) if "json" in first else {}
     if name in fields:
         return "json", name
     if wanted.y is None:
@@ -106,13 +106,25 @@ def _entry(sample: Sample, entry: str, wanted: Wanted) -> bytes:
 
 def _text(sample: Sample, label: tuple[str, str | None], wanted: Wanted) -> str:
     entry, field = label
-    text = _entry(sample, entry, wanted).decode()
     if field is None:
-        return text.strip()
-    fields = json.loads(text)
+        try:
+            return _entry(sample, entry, wanted).decode().strip()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{wanted.name} with a .{entry} that is no text ({error})", "a label in UTF-8") from error
+    fields = _fields(sample, wanted)
     if field not in fields:
         raise InputError(f"{wanted.name} with a sample without {field!r}", "a label in every sample")
     return str(fields[field])
+
+
+def _fields(sample: Sample, wanted: Wanted) -> dict[str, Any]:
+    try:
+        fields = json.loads(_entry(sample, "json", wanted))
+    except ValueError as error:  # of JSON or of UTF-8
+        raise InputError(f"{wanted.name} with a .json that cannot be read ({error})", "JSON in every sample") from error
+    if not isinstance(fields, dict):
+        raise InputError(f"{wanted.name} with a .json that is a {type(fields).__name__}", "an object of named fields")
+    return fields
 
 
 def _pictures(contents: list[bytes], wanted: Wanted) -> Pixels:

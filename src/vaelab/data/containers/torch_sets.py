@@ -6,14 +6,24 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any, cast
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
 
+from vaelab.data.containers.batches import block_of
 from vaelab.data.containers.record import Block, Opened, Wanted, Whole
-from vaelab.data.containers.samples import block_of, blocks_of, unlabelled
+from vaelab.data.containers.samples import blocks_of, check_unnamed, unlabelled
 
 
 def open_tensors(x: TensorDataset, wanted: Wanted) -> Whole:
     """Take the first tensor for the rows, and the second for the labels."""
+    check_unnamed(wanted)
     if wanted.y and len(x.tensors) < 2:
         raise unlabelled(wanted.name)
     return Whole(x.tensors[0], x.tensors[1].cpu().numpy() if wanted.y else None)
@@ -43,14 +53,19 @@ def open_loader(x: DataLoader[Any], wanted: Wanted) -> Opened:
     One that only shuffles is read in the order of its data set, and to the last row: a training shuffles by itself.
     """
     loader, rows = _in_order(x), None
-    if loader is not x:
+    collated = x.collate_fn is default_collate
+    if loader is not x and collated:  # a user's function may leave samples out
         rows = rows_of(x.dataset)
     if loader.batch_size is None and loader.batch_sampler is None:  # single samples
         return Opened(lambda: blocks_of(loader, wanted))
 
+    full = getattr(loader.batch_sampler, "batch_size", None)
+    if full is not None:
+        full = min(full, rows_of(loader.dataset) or full)
+
     def blocks() -> Iterator[Block]:
         for batch in loader:
-            yield block_of(batch, wanted)
+            yield block_of(batch, wanted, collated=collated, samples=full)
 
     return Opened(blocks, rows)
 
