@@ -175,7 +175,10 @@ def test_in_the_shell(tmp_path, capsys):
     run, out = str(tmp_path / "runs" / "g"), str(tmp_path / "drawn.csv")
     quick = ["--epochs", "1", "--network", "mlp([8])", "--out", str(tmp_path / "runs"), "--name", "g"]
     assert main(["train", str(rows), "--baseline", "began", *quick]) == 0
-    assert "Fréchet distance" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Fréchet distance" in said
+    assert "vaelab evaluate" in said
+    assert "vaelab explore" not in said
     assert main(["info", run]) == 0
     assert "Fréchet distance" in capsys.readouterr().out
     assert main(["sample", run, "-n", "7", "-o", out]) == 0
@@ -191,6 +194,9 @@ def test_in_the_shell(tmp_path, capsys):
         (["--baseline", "wgan_gp"], "Did you mean wgan-gp?"),
         (["--baseline", "began", "--preset", "infogan"], "one of them"),
         (["--baseline", "began", "--condition", "standard"], "condition"),
+        (["--baseline", "dragan", "--plain"], "plain=True for a GAN"),
+        (["--baseline", "dragan", "--config", f"{run}/config.yaml"], "--baseline and --config"),
+        (["--preset", "infogan", "--config", f"{run}/config.yaml"], "--preset and --config"),
     ):
         assert main(["train", str(rows), *wrong]) == 2
         assert said in capsys.readouterr().err

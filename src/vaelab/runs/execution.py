@@ -43,6 +43,8 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     storage.recover(folder)
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}, which is a file", "a new folder", "Choose another name.")
+    if source.get("plain") and settings.adversary is not None:
+        raise InputError("plain=True for a GAN", "it for a VAE", "Leave --plain out, or train a VAE beside the GAN.")
     settings = settings.suited(mixed=data.schema is not None)
     source = {**source, **reading_of(settings)}
     n = len(data.train)
