@@ -131,9 +131,8 @@ def _defaults(preset: str | None, config: str | None) -> tuple[Settings, dict[st
     content = _read(Path(config), read=from_yaml)
     if "settings" in content:  # a run's, where 1e5 may be the name of a column
         if preset is not None:
-            got = (
-                f"--{'baseline' if preset.startswith(_GANS) else 'preset'} and --config {config}, the settings of a run"
-            )
+            flag = "--baseline" if preset.startswith(_GANS) else "--preset"
+            got = f"{flag} and --config {config}, the settings of a run"
             raise InputError(got, "one of them", "A run's settings are whole; flags change them.")
         content = _read(Path(config))
         return parse(Settings, content["settings"]), {k: v for k, v in content.get("data", {}).items() if k in _KEPT}

@@ -206,7 +206,7 @@ class Settings(Spec):
         return suited.model_copy(update={"network": network, "training": training, "densities": chosen})
 
     def _check_parts(self, batch: int, network: Network) -> None:
-        """Refuse a batch that is too small for what it is cut into: parts that pass one by one, and a critic's steps."""
+        """Refuse a batch that is too small for what it is cut into: accumulated parts, and steps of a critic."""
         parts, steps = min(self.training.accumulate, batch), 1 if self.adversary is None else self.adversary.steps
         least, rows = network.least_batch, batch // max(1, parts) // steps
         cut = [f"{batch} rows in {parts} parts"] * (parts > 1) + [f"{steps} critic steps"] * (steps > 1)
