@@ -195,6 +195,8 @@ def _rows(found: Mapping[str, Any]) -> Iterator[str]:
 def _written(model: object, folder: Path) -> None:
     """Write a model as a run folder that says nothing of this machine."""
     if isinstance(model, runs.Trained):
+        if model.settings.network.takes == "sequences":
+            raise InputError("a training on sequences", "its estimator, which reads them", "Pass the SequenceVAE.")
         runs.save_new(model, folder)
         return
     if not isinstance(model, str | Path):
