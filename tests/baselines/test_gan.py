@@ -348,8 +348,46 @@ def test_what_a_gan_has_not_is_refused():
         build_vae(settings, (1, 16, 16), data_variance=1.0)
     with pytest.raises(InputError, match="batches of 1 row"):
         preset("gan/began").set_params(training__batch_size=9).resolve(100, (1, 16, 16))
+    with pytest.raises(InputError, match=r"accumulate=2.*balance"):
+        preset("gan/began").set_params(training__accumulate=2)
     with pytest.raises(InputError, match="without an adversary"):
         build_gan(Settings(), gan().generator, (2,))
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "batch", "parts", "said"),
+    [
+        ("dragan", "infogan", 64, 64, r"batches of 1 row .*64 rows in 64 parts"),
+        ("dragan", "infogan", 64, 99, r"batches of 1 row .*64 rows in 64 parts"),
+        ("wgan-gp", "infogan", 320, 33, r"batches of 1 row "),
+        ("wgan-gp", "mlp", 320, 128, r"batches of 0 rows .*128 parts, 5 critic steps"),
+        ("wgan-gp", "mlp", 320, 3, r"leaves rows out.*Such as accumulate=2\."),
+        ("wgan-gp", "mlp", 320, 64, None),
+        ("wgan-gp", "infogan", 320, 32, None),
+        ("dragan", "infogan", 64, 24, None),
+    ],
+)
+def test_parts_of_a_batch_have_rows_for_batch_norm_and_every_critic_step(name, network, batch, parts, said):
+    changed = preset(f"gan/{name}").set_params(
+        network=network, training__batch_size=batch, training__accumulate=parts, training__epochs=1
+    )
+    if said is not None:
+        with pytest.raises(InputError, match=said):
+            changed.resolve(1000, (1, 16, 16))
+        return
+    changed.resolve(1000, (1, 16, 16))
+
+
+@pytest.mark.parametrize("rows", [3, 64, 319, 320, 512, 639, 640, 54_000])
+@pytest.mark.parametrize("name", ["dragan", "wgan-gp"])
+def test_a_critic_takes_no_fewer_steps_than_the_papers(name, rows):
+    """15,625, and less than an epoch more, of whole batches alone."""
+    settings = preset(f"gan/{name}").set_params(network="mlp")
+    batch = min(settings.training.batch_size, rows)
+    steps = settings.adversary.steps if batch >= 5 else 1
+    settings = settings.set_params(adversary__steps=steps).resolve(rows, (4,))
+    per_epoch = rows // batch * steps
+    assert 15_625 <= settings.training.epochs * per_epoch < 15_625 + per_epoch
 
 
 # what is learned

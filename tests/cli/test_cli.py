@@ -374,3 +374,20 @@ def test_warnings_of_the_shell_show_no_source(tmp_path):
     assert "! --held-out 0.001 of" in said
     assert "Warning" not in said
     assert ".py:" not in said
+
+
+def test_what_is_proposed_after_a_training_is_what_networks_of_your_own_can_do(tmp_path, capsys):
+    """No verb is given them; Python is."""
+    maker = tmp_path / "my.py"
+    maker.write_text(
+        "from vaelab.nets import MLPDecoder, MLPEncoder\n"
+        "def make(s):\n"
+        "    encoder = MLPEncoder(s.event_shape, s.encoder_outputs, hidden=(4,))\n"
+        "    return encoder, MLPDecoder(s.latent_dim, s.decoder_shape, hidden=(4,))\n"
+    )
+    np.savetxt(tmp_path / "x.csv", np.random.default_rng(0).normal(size=(60, 3)), delimiter=",", header="a,b,c")
+    words = f"--network {maker}:make --latent-dim 2 --epochs 1 --densities gaussian --out {tmp_path} --name own"
+    assert main(["train", str(tmp_path / "x.csv"), *words.split()]) == 0
+    proposed = capsys.readouterr().out.split("Next:")[1]
+    assert [verb for verb in ("sample", "evaluate", "explore", "info") if f"vaelab {verb}" in proposed] == ["info"]
+    assert f"vaelab.load('{tmp_path}/own', network='{maker}:make')" in proposed

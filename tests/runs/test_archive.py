@@ -10,7 +10,8 @@ import pytest
 import vaelab
 from vaelab import GaussianVAE
 from vaelab.cli import main
-from vaelab.errors import RunFolderError
+from vaelab.errors import InputError, RunFolderError
+from vaelab.nets import MLPDecoder, MLPEncoder
 from vaelab.runs.archive import MANIFEST, pack, unpack
 from vaelab.specs import Compute
 
@@ -56,6 +57,32 @@ def test_the_shell_packs_and_unpacks(run, tmp_path, capsys):
     assert main(["pack", str(tmp_path / "a.zip"), str(tmp_path / "b")]) == 2
     assert "which is there already" in capsys.readouterr().err
     assert main(["pack", str(run), str(tmp_path / "c")]) == 2
+
+
+@pytest.mark.parametrize("words", ["info", "sample", "evaluate", "explore", "diagnose", "enhance", "train --resume"])
+def test_verbs_that_want_a_folder_say_how_to_unpack(packed, capsys, words):
+    assert main([*words.split(), str(packed)]) == 2
+    said = capsys.readouterr().err
+    assert f"{packed}, a packed run" in said
+    assert f"vaelab pack {packed} FOLDER" in said
+
+
+def test_a_wrong_place_of_networks_is_no_damage(tmp_path):
+    """Said as it is, without the folder that a file was unpacked into."""
+
+    def make(shapes):
+        return MLPEncoder(shapes.event_shape, shapes.encoder_outputs, hidden=(3,)), MLPDecoder(
+            shapes.latent_dim, shapes.decoder_shape, hidden=(3,)
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *_, **__: None)
+        GaussianVAE(2, network=make, epochs=1, random_state=0).fit(X).save(tmp_path / "own")
+    pack(tmp_path / "own", tmp_path / "own.zip")
+    with pytest.raises(InputError, match=r"nope\.py") as refused:
+        vaelab.load(tmp_path / "own.zip", network="nope.py:make")
+    assert "together" not in str(refused.value)
+    assert not isinstance(refused.value, RunFolderError)
 
 
 def rewritten(packed, out, change):
@@ -130,6 +157,16 @@ def test_a_file_that_was_cut_off_is_refused(packed, tmp_path, cut):
     assert not (tmp_path / "run").exists()
     with pytest.raises(RunFolderError, match="no file"):
         unpack(tmp_path / "none.zip", tmp_path / "run")
+
+
+def test_a_list_of_entries_that_begins_before_the_file_is_refused(packed, tmp_path):
+    """One flipped bit of the place that the end of a zip file names."""
+    content = bytearray(packed.read_bytes())
+    content[content.rindex(b"PK\x05\x06") + 19] ^= 1 << 3
+    (tmp_path / "flipped.zip").write_bytes(content)
+    with pytest.raises(RunFolderError, match="no whole zip file"):
+        unpack(tmp_path / "flipped.zip", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_only_a_finished_run_is_packed(run, tmp_path):

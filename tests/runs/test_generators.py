@@ -168,6 +168,12 @@ def test_an_exported_generator_draws_as_the_run_does(finished, tmp_path):
     assert float(law.sample(1000, temperature=0.1).abs().max()) < 0.4
 
 
+def test_no_plain_vae_is_trained_beside_a_gan(tmp_path):
+    with pytest.raises(InputError, match="plain=True for a GAN"):
+        prepare(tmp_path / "run", table(), settings(), {"data": "table", "plain": True})
+    assert not (tmp_path / "run").exists()
+
+
 def test_in_the_shell(tmp_path, capsys):
     """``--baseline``, and the verbs beside it."""
     rows = tmp_path / "rows.csv"
@@ -175,7 +181,10 @@ def test_in_the_shell(tmp_path, capsys):
     run, out = str(tmp_path / "runs" / "g"), str(tmp_path / "drawn.csv")
     quick = ["--epochs", "1", "--network", "mlp([8])", "--out", str(tmp_path / "runs"), "--name", "g"]
     assert main(["train", str(rows), "--baseline", "began", *quick]) == 0
-    assert "Fréchet distance" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Fréchet distance" in said
+    assert "vaelab evaluate" in said
+    assert "vaelab explore" not in said
     assert main(["info", run]) == 0
     assert "Fréchet distance" in capsys.readouterr().out
     assert main(["sample", run, "-n", "7", "-o", out]) == 0
@@ -191,6 +200,9 @@ def test_in_the_shell(tmp_path, capsys):
         (["--baseline", "wgan_gp"], "Did you mean wgan-gp?"),
         (["--baseline", "began", "--preset", "infogan"], "one of them"),
         (["--baseline", "began", "--condition", "standard"], "condition"),
+        (["--baseline", "dragan", "--plain", "--epochs", "1"], "plain=True for a GAN"),
+        (["--baseline", "dragan", "--config", f"{run}/config.yaml"], "--baseline and --config"),
+        (["--preset", "infogan", "--config", f"{run}/config.yaml"], "--preset and --config"),
     ):
         assert main(["train", str(rows), *wrong]) == 2
         assert said in capsys.readouterr().err

@@ -13,6 +13,7 @@ import torch
 
 from helpers import Rows
 from vaelab.errors import InputError
+from vaelab.specs import Settings
 from vaelab.training import Compute, FitSettings, Hook, checkpoint, devices, fit, mean_objective
 from vaelab.training.settings import Schedule
 from vaelab.types import Objective, ParameterGroup, Trainable
@@ -377,3 +378,12 @@ def test_every_setting_changes_what_it_says(monkeypatch, tmp_path, name):
         assert all(one != other for one, other in zip(found, then, strict=True))
     assert before is None or found == before
     assert after is None or then == after
+
+
+@pytest.mark.parametrize(("batch", "parts", "rows"), [(16, 16, "1 row "), (16, 9, "1 row "), (1, 1, "1 row ")])
+def test_parts_too_small_for_batch_norm_are_refused(batch, parts, rows):
+    settings = Settings(network="infogan", training=FitSettings(batch_size=batch, accumulate=parts))
+    with pytest.raises(InputError, match=f"batches of {rows}for 'infogan'.*batch_size"):
+        settings.resolve(100, (1, 8, 8))
+    settings.set_params(training=FitSettings(batch_size=2 * parts, accumulate=parts)).resolve(100, (1, 8, 8))
+    settings.set_params(network="mlp").resolve(100, (1, 8, 8))

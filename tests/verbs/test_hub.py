@@ -132,6 +132,23 @@ def test_an_estimator_comes_back(hub):
     np.testing.assert_array_equal(vaelab.from_hub("me/vae", **hub).transform(X), model.transform(X))
 
 
+def test_a_gan_is_called_one_and_comes_back(hub, run):
+    secret, folder = run.parent / "secret.csv", run.parent / "g"
+    flags = f"--baseline dragan --epochs 1 --network mlp([4]) --compute.accelerator cpu --quiet --out {run.parent}"
+    assert main(["train", str(secret), *flags.split(), "--name", "g"]) == 0
+    text = card(folder, "me/gan")
+    assert "variational" not in text
+    assert "generative adversarial network of rows of 3" in text
+    assert "`non_saturating`" in text
+    distance = json.loads((folder / "results.json").read_text())["distance"]
+    assert f"samples (tabular) | {distance:.4g} |" in text
+    trained = vaelab.load(folder)
+    vaelab.push_to_hub(trained, "me/vae", **hub)
+    again = vaelab.from_hub("me/vae", **hub)
+    np.testing.assert_array_equal(again.sample(3), trained.sample(3))
+    assert "## On test rows" not in Hub.files["README.md"].decode()
+
+
 def test_a_card_shows_a_diagnosis(run):
     class Said:
         def __str__(self):

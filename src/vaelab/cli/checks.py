@@ -26,6 +26,14 @@ def check_one(run: Path | None, adapter: str | None, data: str | None, pixels: R
         raise InputError("--range for a run", "it for --adapter", "Leave it out: a run knows its units.")
 
 
+def check_run(run: Path | None) -> None:
+    """Refuse what is no run's folder, before a place in it or beside it is judged; None is no run."""
+    if run is not None:
+        from vaelab.runs import read_config
+
+        read_config(run)
+
+
 def check_numbers(rows: int, seed: int) -> None:
     """Refuse fewer than 100 rows, and what is no seed."""
     check_count("--rows", rows, _LEAST_ROWS)

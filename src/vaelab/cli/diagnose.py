@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vaelab.cli.checks import check_beside, check_numbers, check_one, check_output
+from vaelab.cli.checks import check_beside, check_numbers, check_one, check_output, check_run
 from vaelab.cli.foreign import Range
 from vaelab.errors import InputError
 
@@ -64,6 +64,7 @@ def run(argv: list[str]) -> None:
     numbers = arguments.json
     if numbers is None and arguments.out is None and arguments.run is not None:
         numbers = arguments.run / "report.json"
+    check_run(arguments.run)
     check_output(page, "--out", (".html",))
     if numbers is not None:
         check_output(numbers, "--json", (".json",))

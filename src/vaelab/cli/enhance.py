@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vaelab import storage
 from vaelab.arguments import check_count
-from vaelab.cli.checks import check_beside, check_numbers, check_one, check_output
+from vaelab.cli.checks import check_beside, check_numbers, check_one, check_output, check_run
 from vaelab.cli.foreign import Range
-from vaelab.errors import InputError, RunFolderError
+from vaelab.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,8 +109,7 @@ def _target(arguments: Arguments) -> Path:
         file = arguments.out or Path("samples.npy")
         check_output(file, "--out", (".png", ".npy", ".csv"))
         return file
-    if not storage.exists(folder):
-        raise RunFolderError(f"{folder}: no such folder", "the folder of a vaelab run")
+    check_run(folder)
     target = arguments.out or folder.resolve().with_name(f"{folder.resolve().name}-enhanced")
     if is_file:
         remedy = "Leave it out, then: vaelab sample FOLDER -o FILE."

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from vaelab.cli.checks import check_beside, check_output
+from vaelab.cli.checks import check_beside, check_output, check_run
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def run(argv: list[str]) -> None:
     from vaelab.diagnostics.diagnosis import EXPLORER
 
     page = arguments.out or arguments.run / EXPLORER
+    check_run(arguments.run)
     check_beside(arguments.conditions, arguments.data, "--conditions", "--data")
     check_output(page, "--out", (".html",))
     from vaelab.cli.foreign import rows_for_run

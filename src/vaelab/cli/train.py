@@ -130,6 +130,10 @@ def _defaults(preset: str | None, config: str | None) -> tuple[Settings, dict[st
         return settings, {}
     content = _read(Path(config), read=from_yaml)
     if "settings" in content:  # a run's, where 1e5 may be the name of a column
+        if preset is not None:
+            flag = "--baseline" if preset.startswith(_GANS) else "--preset"
+            got = f"{flag} and --config {config}, the settings of a run"
+            raise InputError(got, "one of them", "A run's settings are whole; flags change them.")
         content = _read(Path(config))
         return parse(Settings, content["settings"]), {k: v for k, v in content.get("data", {}).items() if k in _KEPT}
     own = {name: value for name, value in content.items() if name in Settings.model_fields}
@@ -286,11 +290,15 @@ def _report(folder: Path, trained: Any, found: Any) -> None:
         (path.name for path in folder.glob("*.png")), key=lambda name: (name != "samples.png", name)
     )
     _say(f"\nPictures: {', '.join([f'{folder}/{first}', *others])}\nNext:")
-    _say(f"  vaelab sample {folder} -n 64 -o {grid}")
-    _say(f"  vaelab evaluate {folder}")
-    _say(f"  vaelab explore {folder} --open")
+    own = trained.settings.network if isinstance(trained.settings.network, Own) else None  # which no verb is given
+    if own is None:
+        _say(f"  vaelab sample {folder} -n 64 -o {grid}")
+        _say(f"  vaelab evaluate {folder}")
+    if own is None and trained.encodes:
+        _say(f"  vaelab explore {folder} --open")
     _say(f"  vaelab info {folder}")
-    _say(f"  python -c \"import vaelab; print(vaelab.load('{folder}').sample(3).shape)\"")
+    given = f"'{folder}'" if own is None else f"'{folder}', network='{own.place}'"
+    _say(f'  python -c "import vaelab; print(vaelab.load({given}).sample(3).shape)"')
 
 
 def densities_table(log_density: dict[str, float], distance: dict[str, float], best: str) -> str:

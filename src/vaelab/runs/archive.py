@@ -88,10 +88,10 @@ def unpack(path: Path, folder: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             manifest = _checked(archive, path)
             storage.replace_folder(folder, lambda temporary: _extract(archive, manifest, temporary, path))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise RunFolderError(f"{path}, which is no whole zip file ({error})", _WANTED, _RESTORE) from error
     except FileNotFoundError as error:
         raise RunFolderError(f"no file {path}", _WANTED, "Check the path.") from error
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:  # OSError: a place before the file
+        raise RunFolderError(f"{path}, which is no whole zip file ({error})", _WANTED, _RESTORE) from error
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from vaelab.runs.gallery import draw_pictures, draw_samples
 from vaelab.runs.generators import SampleAssessment, assess_generator
 from vaelab.runs.stages import check_densities, held_out_rows, schema_of, train
 from vaelab.runs.trained import Trained
-from vaelab.spec import parse
 from vaelab.specs import Column, Fixed, Gaussian, Mixed, Settings, build_vae
 from vaelab.training import Hook, JsonLines, Tracker
 
@@ -43,6 +42,8 @@ def prepare(folder: Path, data: Dataset, settings: Settings, source: Mapping[str
     storage.recover(folder)
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}, which is a file", "a new folder", "Choose another name.")
+    if source.get("plain") and settings.adversary is not None:
+        raise InputError("plain=True for a GAN", "it for a VAE", "Leave --plain out, or train a VAE beside the GAN.")
     settings = settings.suited(mixed=data.schema is not None)
     source = {**source, **reading_of(settings)}
     n = len(data.train)
@@ -70,10 +71,7 @@ def source_of(folder: Path) -> tuple[Settings, dict[str, Any]]:
     if "data" not in content:
         remedy = "Runs saved by an estimator keep no data; train again from Python."
         raise RunFolderError(f"{folder} without a note of its data", "a run of `vaelab train`", remedy)
-    try:
-        return parse(Settings, content["settings"]), dict(content["data"])
-    except InputError as error:
-        raise RunFolderError(f"{folder} with settings that do not fit ({error})", "those of a vaelab run") from error
+    return files.settings_of(content, folder), dict(content["data"])
 
 
 def data_of(source: Mapping[str, Any], *, home: Path | None = None, download: bool = False) -> Dataset:

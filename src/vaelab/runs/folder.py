@@ -75,6 +75,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not storage.exists(folder):
         storage.recover(folder)
+    if folder.suffix == ".zip" and storage.exists(folder) and folder.is_file():
+        remedy = f"Unpack it first: vaelab pack {folder} FOLDER."
+        raise RunFolderError(f"{folder}, a packed run", "the folder of a run", remedy)
     if not storage.exists(path):
         what = "a folder without config.yaml" if storage.exists(folder) else "no such folder"
         raise RunFolderError(f"{folder}: {what}", "the folder of a vaelab run", "Runs are made by `vaelab train`.")
@@ -93,6 +96,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(content["settings"], dict):
         raise RunFolderError(f"{path} with settings of type {type(content['settings']).__name__}", "names and values")
     return content
+
+
+def settings_of(content: Mapping[str, Any], folder: Path) -> Settings:
+    """Return the settings in what `read_config` has read.
+
+    Raises
+    ------
+    RunFolderError
+        They are none of this vaelab's.
+    """
+    try:
+        return parse(Settings, content["settings"])
+    except InputError as error:
+        raise RunFolderError(f"{folder} with settings that do not fit ({error})", "those of a vaelab run") from error
 
 
 def save(trained: Trained, folder: Path, extra: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -203,9 +220,9 @@ def read_run(folder: Path, *, network: object = None) -> Trained:
         raise RunFolderError(
             f"{folder} that is not finished", "a finished run", f"Finish it with `vaelab train --resume {folder}`."
         )
+    settings = with_network(settings_of(content, folder), network)
     try:
         tensors = read_weights(folder)
-        settings = with_network(parse(Settings, content["settings"]), network)
         facts = Facts.model_validate(content["facts"])
         parts = _split(tensors)
         scaling = Scaling.from_state(parts.pop("scaling"), content["scaling"])

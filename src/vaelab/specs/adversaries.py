@@ -112,15 +112,22 @@ class Around(Smooth):
 
 
 class Adversary(Value):
-    """A network that tells generated rows from real ones."""
+    """A network that tells generated rows from real ones.
+
+    Attributes
+    ----------
+    accumulates
+        Whether a step on the parts of a batch, one by one, is that on the whole.
+    """
 
     axis: ClassVar[str] = "adversary"
+    accumulates: ClassVar[bool] = True
     steps: int = Field(1, ge=1, description="of the adversary for one of the generator, which share a batch's rows")
 
     def length(self, rows: int, batch_size: int) -> int:
-        """Return the epochs that have as many steps of the adversary as Lucic et al. take on MNIST."""
-        own = max(1, min(batch_size, rows) // self.steps)
-        return math.ceil(_CRITIC_STEPS / max(1, rows // own))
+        """Return the epochs that have at least as many steps of the adversary as Lucic et al. take on MNIST."""
+        batches = rows // max(1, min(batch_size, rows))  # whole ones, as `vaelab.training` takes them
+        return math.ceil(_CRITIC_STEPS / max(1, batches * self.steps))
 
     def generator(self, network: Network, shapes: Shapes) -> nn.Module:
         """Build the generator, a decoder of the network's family.
@@ -174,6 +181,7 @@ class Autoencoder(Adversary):
     """An autoencoder, whose error is high for generated rows (BEGAN)."""
 
     kind: ClassVar[str] = "autoencoder"
+    accumulates: ClassVar[bool] = False  # k would move with every part
     gamma: float = Field(0.75, ge=0, description="error of generated rows that is aimed at, relative to that of real")
     rate: float = Field(1e-3, ge=0, description="at which the two are balanced")
     code: int = Field(64, ge=1, description="numbers that it codes a row in")

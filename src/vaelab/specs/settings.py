@@ -122,7 +122,10 @@ class Settings(Spec):
         return self
 
     def _check_generating(self) -> None:
-        """Refuse what a GAN has not."""
+        """Refuse what a GAN has not, or this one cannot do."""
+        if self.adversary is not None and not self.adversary.accumulates and self.training.accumulate > 1:
+            parts = f"accumulate={self.training.accumulate} for adversary={self.adversary.kind!r}"
+            raise ValueError(f"{parts}, whose balance moves by a whole batch; leave accumulate out")
         encoding = {
             "densities": bool(self.densities),
             "penalties": bool(self.penalties),
@@ -198,12 +201,27 @@ class Settings(Spec):
         suited.likelihood.check(event_shape, network.kind)
         if self.posterior.drawn > 1:
             self._check_draws(min(training.batch_size, rows), math.prod(event_shape))
-        batch = min(training.batch_size, rows) // (1 if self.adversary is None else self.adversary.steps)
-        if batch < network.least_batch:
-            got = f"batches of {batch} row for {network.kind!r}"
-            raise InputError(got, f"at least {network.least_batch}, for its batch norm", "Use network='mlp'.")
+        self._check_parts(min(training.batch_size, rows), network)
         chosen = tuple(law.resolve(rows) for law in self.densities)
         return suited.model_copy(update={"network": network, "training": training, "densities": chosen})
+
+    def _check_parts(self, batch: int, network: Network) -> None:
+        """Refuse a batch that is too small for what it is cut into: accumulated parts, and steps of a critic."""
+        parts, steps = min(self.training.accumulate, batch), 1 if self.adversary is None else self.adversary.steps
+        least, rows = network.least_batch, batch // max(1, parts) // steps
+        cut = [f"{batch} rows in {parts} parts"] * (parts > 1) + [f"{steps} critic steps"] * (steps > 1)
+        if rows < least:
+            got = f"batches of {rows} row{'s' * (rows != 1)} for {network.kind!r}"
+            wanted = f"at least {least}{', for its batch norm' * (least > 1)}"
+            remedy = "Use a larger batch_size" + ", or a smaller accumulate" * (parts > 1)
+            remedy += ", or network='mlp'." if least > 1 else "."
+            raise InputError(got + (f" ({', '.join(cut)})" if cut else ""), wanted, remedy)
+        if parts > 1 and steps > 1 and batch % (parts * steps):
+            raise InputError(
+                f"batches of {' for '.join(cut)}, which leaves rows out",
+                f"a batch_size and accumulate such that {steps} divides every part",
+                f"Such as accumulate={max(n for n in range(1, parts) if n == 1 or not batch % (n * steps))}.",
+            )
 
     def _check_draws(self, rows: int, numbers: int) -> None:
         """Refuse more draws than a step has memory for: codes, means and what they cost, of rows of so many numbers."""

@@ -29,7 +29,7 @@ _KEPT = ("estimator", "detector")  # sections of a config; that of the data may 
 
 
 def push_to_hub(
-    model: Specified | VAEDetector | Path | str,
+    model: Specified | VAEDetector | Trained | Path | str,
     repo_id: str,
     *,
     diagnosis: Diagnosis | None = None,
@@ -45,7 +45,7 @@ def push_to_hub(
     Parameters
     ----------
     model
-        A fitted estimator, or the folder of a finished run.
+        A fitted estimator, a training (as `load` returns of a GAN), or the folder of a finished run.
     repo_id
         ``"owner/name"``; made if it is not there.
     diagnosis
@@ -134,19 +134,22 @@ def card(folder: Path, name: str, diagnosis: Diagnosis | None = None) -> str:
     content, found = files.read_config(folder), files.read_results(folder)
     facts, settings = content["facts"], content["settings"]
     shape = "×".join(str(size) for size in facts["event_shape"])
-    likelihood = settings["likelihood"]
+    adversary = settings.get("adversary")
+    family = "generative adversarial network" if adversary else "variational autoencoder"
+    how = f"likelihood `{_kind(settings['likelihood'])}`, samples from `{facts['best_density']}`"
+    if adversary:
+        loss = f" with the loss `{_kind(adversary['loss'])}`" if "loss" in adversary else ""
+        how = f"against the adversary `{_kind(adversary)}`{loss}; it generates, and has no encoder"
     lines = [
         "---",
         "library_name: vaelab",
-        f"tags: [vaelab, variational-autoencoder, {'image' if facts['kind'] == 'image' else 'tabular'}-generation]",
+        f"tags: [vaelab, {family.replace(' ', '-')}, {'image' if facts['kind'] == 'image' else 'tabular'}-generation]",
         "---",
         "",
         f"# {name}",
         "",
-        f"A Gaussian variational autoencoder of {'images' if facts['kind'] == 'image' else 'rows'} of {shape}, trained "
-        f"on {facts['rows']:,} of them: {settings['latent_dim']} latent dimensions, likelihood "
-        f"`{likelihood['kind'] if isinstance(likelihood, Mapping) else likelihood}`, samples from "
-        f"`{facts['best_density']}`.",
+        f"A {'' if adversary else 'Gaussian '}{family} of {'images' if facts['kind'] == 'image' else 'rows'} "
+        f"of {shape}, trained on {facts['rows']:,} of them: {settings['latent_dim']} latent dimensions, {how}.",
         "",
         "```python",
         "import vaelab",
@@ -164,6 +167,11 @@ def card(folder: Path, name: str, diagnosis: Diagnosis | None = None) -> str:
     return "\n".join([*lines, "", "Made with " + ", ".join(f"{key} {value}" for key, value in made.items()) + ".", ""])
 
 
+def _kind(value: Mapping[str, Any] | str) -> str:
+    """Return the name of a setting's value."""
+    return value if isinstance(value, str) else str(value["kind"])
+
+
 def _rows(found: Mapping[str, Any]) -> Iterator[str]:
     """Lay numbers of a run's results out as lines of a table."""
     titles = {
@@ -177,12 +185,20 @@ def _rows(found: Mapping[str, Any]) -> Iterator[str]:
     for name, title in titles.items():
         if found.get(name) is not None:
             yield f"| {title} | {found[name]:.4g} |"
+    if "distance" in found:  # of a GAN
+        title = f"Fréchet distance of {found['rows']:,} samples ({found['protocol']})"
+        yield f"| {title} | {found['distance']:.4g} |"
     for law, value in found.get("code_log_density", {}).items():
         yield f"| nats per unseen code, {law} | {value:.4g} |"
 
 
 def _written(model: object, folder: Path) -> None:
     """Write a model as a run folder that says nothing of this machine."""
+    if isinstance(model, runs.Trained):
+        if model.settings.network.takes == "sequences":
+            raise InputError("a training on sequences", "its estimator, which reads them", "Pass the SequenceVAE.")
+        runs.save_new(model, folder)
+        return
     if not isinstance(model, str | Path):
         save = getattr(model, "save", None)
         if save is None:
