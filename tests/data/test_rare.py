@@ -55,7 +55,7 @@ def test_what_was_not_there_is_rare_too():
     filled = schema.fill(new, torch.tensor([[2.0, 0.0], [1.0, 1.0], [2.0, 2.0]]))
     assert list(filled["town"][:2]) == ["Rome", "York"]
     assert filled["town"][2].startswith("hamlet")
-    with pytest.raises(InputError, match="It is rare"):
+    with pytest.raises(InputError, match="It is rare, one of 'other levels', which can be given"):
         schema.coded_value(0, "hamlet 3")
     few = Schema.fit(pd.DataFrame({"town": ["Bath", "York"] * 5}))  # of which none is rare
     with pytest.raises(InputError, match="unknown level 'Rome'"):
