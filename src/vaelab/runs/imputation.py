@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vaelab.data import Conditions
+from vaelab.data.ranges import within
 from vaelab.data.rare import decided
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.model import VAE, Completion, Components, Gaussian, Mixed, complete, completed, quantiles
@@ -169,6 +170,7 @@ class Imputation:
             found = of(block)
             part = self.x[block.rows]
             values = (found if means else self.trained.scaling.from_net(found)).to(part)
+            values = values if self.trained.schema is None else within(self.trained.schema.columns, values)
             out[:, block.rows] = torch.where(part.isnan(), values, part)
         if tied and self.trained.schema is not None:
             for table in out:
