@@ -222,7 +222,7 @@ def _typed(frame: DataFrame) -> list[str]:
     """Turn text into numbers and dates where it is some, in place; return what was assumed."""
     import pandas
 
-    said = []
+    said: list[str] = []
     for place, name in enumerate(frame.columns):
         column = frame.iloc[:, place]
         known = column.dropna()
