@@ -316,6 +316,22 @@ def whitened():
     return whole, gone, imputer
 
 
+def test_standardised_counts_and_what_is_never_negative_stay_in_range():
+    """Of noise alone standardised draws leave the range; those of the third column, which has both signs, may."""
+    rng = np.random.default_rng(0)
+    whole = pd.DataFrame({"visits": rng.poisson(0.7, 300), "width": rng.exponential(size=300)})
+    whole["level"] = rng.uniform(-1, 1, 300)
+    frame = whole.mask(rng.random(whole.shape) < 0.3).astype({"visits": "Int64"})
+    model = GaussianVAE(**QUICK, likelihood="mixed(numbers=standardised)").fit(frame)
+    tables = [model.impute(frame), *model.impute(frame, draws=3), *model.impute_quantiles(frame, (0.02, 0.98))]
+    for table in [*tables, model.sample(300)]:
+        for name in ("visits", "width"):
+            assert table[name].between(frame[name].min(), frame[name].max()).all()
+    free = pd.concat(tables)["level"]
+    assert free.min() < frame["level"].min() or free.max() > frame["level"].max()
+    assert "whole numbers from 0 to" in str(model.schema_)
+
+
 def test_few_rows_with_gaps_get_a_mixture_of_their_numbers(whitened):
     whole, gone, imputer = whitened
     facts = imputer.model_.trained_.facts

@@ -212,6 +212,17 @@ def test_what_only_looks_like_a_duration_stays_text(tmp_path, words):
     assert frame["a"].tolist() == words * 30
 
 
+@pytest.mark.parametrize("day", ["2024-01-{:02d}", "2024/01/{:02d}", "{} days"])
+def test_what_stands_for_a_missing_entry_leaves_times(tmp_path, day):
+    days = [day.format(1 + j) for j in range(20)]
+    lines = ["when,x", *(f"{each},{j}.5" for j, each in enumerate(["?", *days[1:], "Unknown"]))]
+    frame, _, said = read(write(tmp_path / "x.csv", lines))
+    assert frame["when"].dtype.kind in "mM"
+    assert frame["when"].isna().to_numpy().nonzero()[0].tolist() == [0, 20]
+    assert frame["when"][3] - frame["when"][1] == pd.Timedelta(days=2)
+    assert "'?', 'Unknown' for missing entries of column 'when'" in said[0]
+
+
 def test_zero_bytes_are_no_text(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"a,b\n1,x\n" + b"2,\0\n" * 30)
     with pytest.raises(InputError, match="zero bytes"):

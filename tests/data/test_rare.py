@@ -10,7 +10,10 @@ import torch
 import vaelab
 from vaelab import GaussianVAE
 from vaelab.data import Schema
+from vaelab.data.column import TableColumn
+from vaelab.data.rare import decided, heaviest
 from vaelab.errors import InputError, VaelabWarning
+from vaelab.model import Mixed
 
 
 def frame(n: int = 400) -> pd.DataFrame:
@@ -55,7 +58,7 @@ def test_what_was_not_there_is_rare_too():
     filled = schema.fill(new, torch.tensor([[2.0, 0.0], [1.0, 1.0], [2.0, 2.0]]))
     assert list(filled["town"][:2]) == ["Rome", "York"]
     assert filled["town"][2].startswith("hamlet")
-    with pytest.raises(InputError, match="It is rare"):
+    with pytest.raises(InputError, match="It is rare, one of 'other levels', which can be given"):
         schema.coded_value(0, "hamlet 3")
     few = Schema.fit(pd.DataFrame({"town": ["Bath", "York"] * 5}))  # of which none is rare
     with pytest.raises(InputError, match="unknown level 'Rome'"):
@@ -78,6 +81,40 @@ def test_few_levels_and_declared_ones_stay(levels):
     assert Schema.fit(pd.DataFrame({"town": taken})).columns[0].levels[-1] == (
         "other levels" if levels == 12 else "other levels…"
     )
+
+
+def test_the_most_likely_level_is_one_level():
+    """Half of the rows have one of 120 rare levels, which no single one of is as likely as any town."""
+    rng = np.random.default_rng(0)
+    names = [*(f"town {j}" for j in range(8)), *(f"hamlet {j:03d}" for j in range(120))]
+    city = rng.permutation([*(names[8:] * 2), *(names[:8] * 30)])
+    table = pd.DataFrame({"city": city, "x": rng.normal(size=len(city)), "y": rng.normal(size=len(city))})
+    model = GaussianVAE(2, network="mlp([8])", lr=5e-2, epochs=8, random_state=0).fit(table)
+    few = table[["x", "y"]][:30]
+    asked = model.predictive(few, "city", k=20)
+    other = asked.proba()["city"]["other levels"]
+    assert other.mean() > 0.3
+    found = asked.predict()["city"]
+    assert found.str.startswith("town").all()
+    assert set(model.reconstruct(table)["city"]) <= set(names[:8])
+    assert set(model.impute(table[:30].assign(city=None), k=20)["city"]) <= set(names[:8])
+    assert model.sample(200)["city"].str.startswith("hamlet").mean() > 0.2
+    alone = model.predictive(few[:3], "city", k=20).predict()["city"]
+    assert list(alone) == list(found[:3])
+
+
+def test_a_rare_level_that_is_the_most_likely_is_the_most_frequent():
+    column = Schema.fit(frame()).columns[0]
+    mixed = Mixed((3, 0, 3))
+    weights = torch.tensor([[0.5, 0.2, 0.15, 0.65, 0.2, 0.15, 0.65]]).log()
+    mixed.heaviest = heaviest([column, TableColumn("x"), TableColumn("y")])
+    assert mixed.heaviest == {0: 3 / 60}
+    assert mixed.mean(weights).tolist() == [[0, weights[0, 0], 2]]
+    rows = torch.tensor([[2.0, 0.5], [1.0, 2.0]])
+    schema = Schema.fit(frame())
+    back = schema.to_frame(decided(schema.columns, rows))["town"]
+    assert dict(column.rare)[back[0]] == 3
+    assert back[1] == "York"
 
 
 def test_names_of_rows_do_not_hide_what_the_others_hold():

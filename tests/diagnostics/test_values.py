@@ -108,7 +108,7 @@ def test_every_value_is_that_of_its_measure():
         (
             {"foreign": True, "gamma_known": False},
             {},
-            {"said": 1, "mean_reduced": abs(math.log(0.8 / (20 / 16)))}
+            {"said": 1, "mean_reduced": abs(math.log(0.8 / (20 / 2)))}
             | dict.fromkeys(
                 (
                     "declared_over_residual",
@@ -137,6 +137,20 @@ def test_every_value_is_that_of_its_measure():
 )
 def test_what_is_not_known_is_not_said(context, changes, differing):
     assert values_of(measures(**changes), Context(**{**CONTEXT, **context})) == approximately(WANTED | differing)
+
+
+@pytest.mark.parametrize(
+    ("size", "implied", "wanted"),
+    [
+        (4, 1.1, math.log(5 / 1.1)),  # d/2κ = 1.25: a summed error of γ = 1 has the same posterior, nearly
+        (1, 4.0, math.log(5 / 4)),
+        (2, 2.4, math.log(2.5 / 2.4)),
+    ],
+)
+def test_a_summed_error_is_not_taken_for_an_averaged_one(size, implied, wanted):
+    context = {"foreign": True, "gamma_known": False, "dimensions": 10, "latent_dim": size}
+    found = measures(optimality=SimpleNamespace(implied_gamma=implied))
+    assert values_of(found, Context(**CONTEXT | context))["mean_reduced"] == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from vaelab import GaussianVAE, TwoStageVAE
-from vaelab.data import Schema
+from vaelab.data import Scaling, Schema
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.runs.given import draw_balanced
+from vaelab.runs.given import draw_balanced, matcher
 
 SHORT = {"network": "mlp([32])", "epochs": 40, "random_state": 0}
 
@@ -67,6 +67,16 @@ def test_what_has_no_meaning_is_refused():
     two = TwoStageVAE(1, condition="standard", densities=("gaussian",), **{**SHORT, "epochs": 1})
     with pytest.raises(InputError, match="conditional"):
         two.fit(X, X[:, 0] > 0).sample(3, y=True, given={0: (0, 1)})
+
+
+def test_what_helps_is_named():
+    frame = pd.DataFrame({"sex": ["F", "M"] * 50, "year": range(1950, 2050)})
+    schema = Schema.fit(frame)
+    mixed = schema.described(Scaling.fit(schema.to_tensor(frame), "table", levels=schema.levels))
+    with pytest.raises(InputError, match=r"columns=\{'year': 'scores'\}"):
+        matcher({"year": 2000}, mixed, densities=True)
+    with pytest.raises(InputError, match="likelihood='mixed'"):
+        matcher({"year": 2000}, Schema.of_numbers(1, ["year"]), densities=True)
 
 
 def test_a_balanced_draw_has_equal_shares_and_each_level_keeps_its_law():

@@ -267,7 +267,10 @@ def value_of(column: TableColumn, value: Any) -> float:
         if value not in column.levels:
             got = f"level {value!r} of column {column.name!r}"
             rare = any(value == level for level, _ in column.rare)
-            remedy = f"It is rare; train with columns={{{column.name!r}: 'category'}} to have each by itself."
+            remedy = (
+                f"It is rare, one of {column.levels[-1]!r}, which can be given; or train with "
+                f"columns={{{column.name!r}: 'category'}} to have each by itself."
+            )
             raise InputError(got, f"one of {shown(column.levels)}", remedy if rare else "")
         return float(column.levels.index(value))
     try:

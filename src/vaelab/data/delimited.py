@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from vaelab.errors import InputError, VaelabWarning
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 _SEPARATORS = (",", ";", "\t", "|")
 _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", r"\s+": "blanks"}
@@ -222,22 +222,14 @@ def _typed(frame: DataFrame) -> list[str]:
     """Turn text into numbers and dates where it is some, in place; return what was assumed."""
     import pandas
 
-    said = []
+    said: list[str] = []
     for place, name in enumerate(frame.columns):
         column = frame.iloc[:, place]
         known = column.dropna()
         if column.dtype.kind in "iufbmM" or not len(known):
             continue
         words = known.astype(str).str.strip()
-        slashes = bool(words.str.fullmatch(_SLASHES).all())
-        if slashes or words.str.fullmatch(_ISO).all():
-            with contextlib.suppress(ValueError):  # a 31st of February, which stays text
-                frame[name] = pandas.to_datetime(column.str.replace("/", "-") if slashes else column, format="ISO8601")
-                said += [f"column {name!r} as dates, year first"] * slashes
-            continue
-        if words.str.fullmatch(_SPAN).all():
-            with contextlib.suppress(ValueError):  # beyond some 290 years
-                frame[name] = pandas.to_timedelta(column.str.strip())
+        if _as_times(frame, name, words, said):
             continue
         numbers = pandas.to_numeric(words, errors="coerce")
         between = sorted(set(words[numbers.isna()]))
@@ -245,7 +237,7 @@ def _typed(frame: DataFrame) -> list[str]:
             continue
         if all(word.casefold() in _MISSING for word in between):
             frame[name] = pandas.to_numeric(column.where(numbers.notna().reindex(column.index, fill_value=False)))
-            said.append(f"{', '.join(map(repr, between))} for missing entries of column {name!r}")
+            said.append(_for_missing(between, name))
         elif numbers.nunique() > _CODES:
             shown = ", ".join(map(repr, between))
             said.append(
@@ -253,3 +245,28 @@ def _typed(frame: DataFrame) -> list[str]:
                 f"missing=[{shown}] (--missing)"
             )
     return said
+
+
+def _as_times(frame: DataFrame, name: Any, words: Series, said: list[str]) -> bool:
+    """Turn a column of dates or durations into those, but for words for missing entries; say whether it is one."""
+    import pandas
+
+    gone = words.str.casefold().isin(_MISSING)
+    there = words[~gone]
+    slashes = bool(there.str.fullmatch(_SLASHES).all())
+    dates = slashes or bool(there.str.fullmatch(_ISO).all())
+    if not len(there) or not (dates or there.str.fullmatch(_SPAN).all()):
+        return False
+    column = there.reindex(frame.index)
+    with contextlib.suppress(ValueError):  # a 31st of February, or beyond some 290 years: it stays text
+        if dates:
+            frame[name] = pandas.to_datetime(column.str.replace("/", "-") if slashes else column, format="ISO8601")
+        else:
+            frame[name] = pandas.to_timedelta(column)
+        said += [f"column {name!r} as dates, year first"] * slashes
+        said += [_for_missing(sorted(set(words[gone])), name)] * bool(gone.any())
+    return True
+
+
+def _for_missing(words: list[str], name: Any) -> str:
+    return f"{', '.join(map(repr, words))} for missing entries of column {name!r}"

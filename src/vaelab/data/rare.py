@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vaelab.data.cells import Level
     from vaelab.data.column import TableColumn
 
@@ -45,13 +47,29 @@ def parted(texts: Sequence[Any], levels: Sequence[Level]) -> tuple[tuple[Level, 
 
 
 def named(column: TableColumn) -> tuple[Level, ...]:
-    """Return the levels that codes after `spread` stand for."""
-    levels = column.levels or ()
-    return (*levels[:-1], *(level for level, _ in column.rare)) if column.rare else levels
+    """Return the levels that codes after `spread` stand for: those of the model, and then each rare one."""
+    return (*(column.levels or ()), *(level for level, _ in column.rare))
+
+
+def heaviest(columns: Sequence[TableColumn]) -> dict[int, float]:
+    """Return place → which share of the last level's rows has the most frequent of the levels that it stands for."""
+    counts = {place: [count for _, count in column.rare] for place, column in enumerate(columns) if column.rare}
+    return {place: max(own) / sum(own) for place, own in counts.items()}
+
+
+def decided(columns: Sequence[TableColumn], rows: Tensor) -> Tensor:
+    """Take the most frequent of the rare levels in (n, d) coded rows that are no draws; codes are places in `named`."""
+    out = rows.clone()
+    for place in heaviest(columns):
+        levels, counts = columns[place].levels or (), [count for _, count in columns[place].rare]
+        out[rows[:, place] == len(levels) - 1, place] = len(levels) + counts.index(max(counts))
+    return out
 
 
 def spread(column: TableColumn, codes: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Draw, for the (n,) codes of a column that are of its rare levels, which of them; places in `named`.
+
+    What was `decided` stays.
 
     Parameters
     ----------
@@ -68,5 +86,5 @@ def spread(column: TableColumn, codes: np.ndarray[Any, Any], rows: np.ndarray[An
     counts = np.array([count for _, count in column.rare], dtype=np.float64)
     drawn = np.random.default_rng(int.from_bytes(seed)).choice(len(counts), int(theirs.sum()), p=counts / counts.sum())
     out = codes.copy()
-    out[theirs] = first + drawn
+    out[theirs] = first + 1 + drawn
     return out

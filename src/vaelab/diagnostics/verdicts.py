@@ -19,6 +19,7 @@ from vaelab.diagnostics.diagnosis import SEVERITIES, Evidence, Measures, Severit
 from vaelab.diagnostics.measures.reconstruction import Reconstruction
 
 _ZOO = "calibrated on models with known faults"
+_TOLD = 0.35  # logarithm of a variance from which it is told from γ = 1, that of a summed error
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,8 @@ def values_of(measures: Measures, context: Context) -> dict[str, float | None]:
             values["implied_apart"] = abs(math.log(implied / gamma)) if implied > 0 else math.inf
         if context.foreign and not context.gamma_known:
             averaged = (context.dimensions / 2, context.dimensions / (2 * size))
-            values["mean_reduced"] = min(abs(math.log(implied / one)) for one in averaged)
+            told = [one for one in averaged if abs(math.log(one)) >= _TOLD]
+            values["mean_reduced"] = min((abs(math.log(implied / one)) for one in told), default=None)
     if implied is None and measures.optimality is not None and gamma is not None:
         values["implied_apart"] = math.inf  # a code that says nothing says nothing of a variance
     if rest is not None and fit is not None:

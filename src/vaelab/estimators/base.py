@@ -166,14 +166,14 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, R
                 f"codes of shape {tuple(z.shape)}", f"(n, {self._n_features_out})", "Use transform's output."
             )
         decoded = self.trained_.decode(z, self.trained_.conditions(y, len(z), spread=True))
-        return _indexed(self.trained_.returned(decoded), Z)
+        return _indexed(self.trained_.returned(decoded, decided=True), Z)
 
     def reconstruct(self, X: Any, y: Any = None) -> Any:
         """Return the decoder means at the posterior means, like X in fit; y as in `fit`."""
         check_is_fitted(self)
         X, y = opened_rows(X, y, labelled=self.conditional)
         x, c = self._both(X, y)
-        return _indexed(self.trained_.returned(self.trained_.reconstruct(x, c), like=X), X)
+        return _indexed(self.trained_.returned(self.trained_.reconstruct(x, c), like=X, decided=True), X)
 
     @available_if(lambda self: self._has_bound)  # type: ignore[untyped-decorator]
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray[Any, Any]:
@@ -253,7 +253,7 @@ class Estimator(Completing, ClassNamePrefixFeaturesOutMixin, TransformerMixin, R
         drawn = self.trained_.sample(n, self.trained_.conditions(y, n, spread=True), how)
         if rejection is not None:
             warnings.warn(rejection.said, VaelabWarning, stacklevel=3)
-        return self.trained_.returned(drawn)
+        return self.trained_.returned(drawn, decided=how.observation_noise is False)
 
     def prune(self, X: Any, y: Any = None, *, keep: Sequence[int] | None = None, tolerance: float = 0.1) -> Self:
         """Return the same model without its idle latent dimensions; latent densities are fitted again.

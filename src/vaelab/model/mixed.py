@@ -15,7 +15,7 @@ A row x is (d,): numbers as they are, categories as the number of their level, N
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, final
 
 import torch
@@ -71,6 +71,12 @@ class Mixed(Likelihood):
     gaps
         Pattern of each column's gaps, as from `vaelab.model.gaps.gap_patterns`; empty where nothing is missing.
 
+    Attributes
+    ----------
+    heaviest
+        Place of a category whose last level stands for several → share of the likeliest of these in it. Where the most
+        likely level is asked for, that one competes with the others.
+
     Raises
     ------
     InputError
@@ -119,6 +125,7 @@ class Mixed(Likelihood):
         self.gaps = Gaps(gaps) if any(gaps) else None
         kinds = list(zip(self.levels, self.ordered, strict=True))
         categories = sorted((j for j, count in enumerate(self.levels) if count), key=lambda j: kinds[j])
+        self.heaviest: Mapping[int, float] = {}
         self._places = tuple(categories)
         self._groups: list[_Group] = []
         start, first = len(numbers), 0
@@ -253,10 +260,17 @@ class Mixed(Likelihood):
         widths = [group.columns * group.levels for group in self._groups]
         numbers, *weights = expected.split([len(self._numbers), *widths], dim=1)
         parts = [
-            part.unflatten(1, (group.columns, group.levels)).argmax(2).to(expected.dtype)
+            self._singled(group, part.unflatten(1, (group.columns, group.levels))).argmax(2).to(expected.dtype)
             for group, part in zip(self._groups, weights, strict=True)
         ]
         return torch.cat([numbers, *parts], dim=1).index_select(1, self._order)
+
+    def _singled(self, group: _Group, shares: Tensor) -> Tensor:
+        """(B, columns, levels) probabilities, of a last level that stands for several that of the likeliest."""
+        own = [self.heaviest.get(place, 1.0) for place in self._places[group.first : group.first + group.columns]]
+        if min(own) == 1:
+            return shares
+        return torch.cat([shares[..., :-1], shares[..., -1:] * shares.new_tensor(own)[:, None]], dim=2)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """(B, d) means of the numbers, and of categories, which have no mean, the most likely level."""

@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vaelab.data import rare
 from vaelab.data.frames import frame_of, to_polars
 
 if TYPE_CHECKING:
     from vaelab.runs.trained import Trained
 
 
-def in_container(trained: Trained, values: Tensor, like: Any = None, *, rounded: bool = True) -> Any:
+def in_container(
+    trained: Trained, values: Tensor, like: Any = None, *, rounded: bool = True, decided: bool = False
+) -> Any:
     """Turn rows in the data's units into what the data of a training came in; see `Trained.returned`.
 
-    Without `rounded`, columns that came as whole numbers are floating-point.
+    Without `rounded`, columns that came as whole numbers are floating-point; `decided` is of rare levels.
     """
     facts, name = trained.facts, trained.scaling.dtype
     container, out = facts.container, values.cpu()
     if trained.schema is not None and container != "torch":
         coded, schema, dtypes = out.to(getattr(torch, name)), trained.schema, facts.dtypes
+        coded = rare.decided(schema.columns, coded) if decided else coded
         if not rounded:
             whole = {column.name for column in schema.columns if column.whole and column.levels is None}
             columns = tuple(replace(c, dtype="float64") if c.name in whole else c for c in schema.columns)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vaelab.arguments import check_number
 from vaelab.data import Conditions, Split
+from vaelab.data.ranges import within
 from vaelab.diagnostics.measures import Manifold
 from vaelab.errors import InputError
 from vaelab.latent import Rejection
@@ -127,7 +128,8 @@ def drawn_blocks(
             rejection=how.rejection,
         )
         found = trained.scaling.from_net(drawn)
-        yield found if trained.schema is None else trained.schema.tied(found)
+        schema = trained.schema
+        yield found if schema is None else schema.tied(within(schema.columns, found))
 
 
 def _wanted_rows(trained: Trained, n: int, c: Conditions | None, how: Draws) -> Tensor:

@@ -225,10 +225,8 @@ def _test(place: int, value: Any, schema: Schema, *, densities: bool) -> Callabl
         return lambda rows: (rows[:, place].double() >= low) & (rows[:, place].double() <= high)
     values = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
     if column.levels is None and densities:
-        raise InputError(
-            f"{column.name!r} given as {value!r}, which no row equals",
-            "a range (low, high)",
-            "Or use likelihood='mixed'.",
-        )
+        mixed = column.kind == "standardised"  # of other tables nothing is said
+        remedy = f"Or train with columns={{{column.name!r}: 'scores'}}." if mixed else "Or use likelihood='mixed'."
+        raise InputError(f"{column.name!r} given as {value!r}, which no row equals", "a range (low, high)", remedy)
     codes = torch.tensor([schema.coded_value(place, each) for each in values], dtype=torch.float64)
     return lambda rows: ((rows[:, place, None].double() - codes).abs() <= _slack(codes, rows.dtype)).any(1)

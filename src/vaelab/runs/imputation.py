@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from vaelab.data import Conditions
+from vaelab.data.ranges import within
+from vaelab.data.rare import decided
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.model import VAE, Completion, Components, Gaussian, Mixed, complete, completed, quantiles
 from vaelab.model.from_noise import emission_of
@@ -64,9 +66,11 @@ class Imputation:
     def mean(self) -> Tensor:
         """(n, …) x with its gaps filled by means in the data's units, categories by their most likely level.
 
-        Of a column of normal scores it is the mean of what its scores stand for, which is in range, and off its grid.
+        Of rare levels, which count as one, it is the most frequent, with its share of their probability. Of a column
+        of normal scores it is the mean of what its scores stand for, which is in range, and off its grid.
         """
-        return self._filled(self._means, 1, means=True)[0]
+        found, schema = self._filled(self._means, 1, means=True)[0], self.trained.schema
+        return found if schema is None else torch.where(self.x.isnan(), decided(schema.columns, found), found)
 
     def draws(self, count: int) -> Tensor:
         """(count, n, …) x with its gaps filled by draws, with the noise of p(x | z).
@@ -166,6 +170,7 @@ class Imputation:
             found = of(block)
             part = self.x[block.rows]
             values = (found if means else self.trained.scaling.from_net(found)).to(part)
+            values = values if self.trained.schema is None else within(self.trained.schema.columns, values)
             out[:, block.rows] = torch.where(part.isnan(), values, part)
         if tied and self.trained.schema is not None:
             for table in out:

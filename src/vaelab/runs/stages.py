@@ -14,6 +14,7 @@ from vaelab.data import ArrayBatches, Dataset, MappedBatches, Scaling, Schema, a
 from vaelab.data import split as split_rows
 from vaelab.data.checks import GAPS_REMEDY, MIXED, check_finite, warn_of_wild_entries
 from vaelab.data.mapped import blocks
+from vaelab.data.ranges import with_ranges
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import (
     Codes,
@@ -90,7 +91,7 @@ def train(
         own = settings.likelihood
         scores = _scores_of(data, schema, own, settings.seed)
         scaling = Scaling.fit(data.train.x, data.kind, columns=data.columns, levels=levels or None, scores=scores)
-        schema = None if schema is None else schema.described(scaling)
+        schema = None if schema is None else with_ranges(schema.described(scaling), torch.as_tensor(data.train.x))
         if schema is not None and isinstance(own, Mixed) and own.ties == "found":
             schema = schema.with_ties(torch.as_tensor(data.train.x))
         c = data.train.c if settings.conditional else None

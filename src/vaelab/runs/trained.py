@@ -24,6 +24,7 @@ from vaelab.data import (
     Split,
     as_batches,
 )
+from vaelab.data.rare import heaviest
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity, Mixture
 from vaelab.metrics.likelihood import importance_weighted_bounds
@@ -32,6 +33,7 @@ from vaelab.model import (
     UNUSED,
     VAE,
     Components,
+    Mixed,
     complete,
     count_active,
     impute,
@@ -89,6 +91,10 @@ class Trained:
     conditioning: Conditioning | None = None
     schema: Schema | None = None
     calibration: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.schema is not None and isinstance(self.vae.likelihood, Mixed):
+            self.vae.likelihood.heaviest = heaviest(self.schema.columns)
 
     @property
     def device(self) -> torch.device:
@@ -414,6 +420,9 @@ class Trained:
 
         return export(self, path, what, format=format, density=density, score_draws=score_draws)
 
-    def returned(self, values: Tensor, *, like: Any = None) -> Any:
-        """Turn rows into the container and dtypes that the data came in; identifiers are those of `like`, or new."""
-        return in_container(self, values, like)
+    def returned(self, values: Tensor, *, like: Any = None, decided: bool = False) -> Any:
+        """Turn rows into the container and dtypes that the data came in; identifiers are those of `like`, or new.
+
+        Rare levels are drawn, or the most frequent of them where rows are `decided`, which are no draws.
+        """
+        return in_container(self, values, like, decided=decided)
