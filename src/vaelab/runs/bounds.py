@@ -87,6 +87,8 @@ def bounds_of(
     found = importance_weighted_bounds(
         trained.vae, batches, densities=densities, draws=draws, seed=seed, progress=progress
     )
+    if not laws:
+        return found
     vae, kind = trained.exact()
     batches = batches.to("cpu")
     noise = torch.randn(draws, 1, vae.latent_dim, generator=stream("cpu", seed, "importance", "gaps"))
