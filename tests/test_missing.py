@@ -12,12 +12,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import vaelab
 import vaelab.runs.imputation as imputation
-from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, TwoStageVAE, VAEImputer
+from vaelab import ConditionalVAE, GaussianVAE, RegularizedAutoencoder, VAEImputer
 from vaelab.cli import main
 from vaelab.errors import InputError, VaelabWarning
-from vaelab.runs.whitened import better_scores
 from vaelab.specs import MLP, Compute
 
 QUICK = {
@@ -294,28 +292,6 @@ def test_scikit_learn_contract(estimator, check):
     check(estimator)
 
 
-def clusters(n, seed=0):
-    """Two clusters, in which what is linear goes opposite ways, and a category that follows a number."""
-    rng = np.random.default_rng(seed)
-    side = rng.random(n) < 0.5
-    a = rng.normal(size=n)
-    b = np.where(side, 4 + a, -a) + 0.3 * rng.normal(size=n)
-    c = np.where(side, 3 - b, 2 * a) + 0.3 * rng.normal(size=n)
-    kind = np.where(a + 0.3 * rng.normal(size=n) > 0, "above", "below")
-    return pd.DataFrame({"a": a, "b": b, "c": c, "kind": kind})
-
-
-@pytest.fixture(scope="module")
-def whitened():
-    whole = clusters(300)
-    gone = np.random.default_rng(1).random(whole.shape) < 0.2
-    settings = {**QUICK, "network": MLP((16,)), "latent_dim": 5}
-    model = TwoStageVAE(**settings, likelihood="mixed(numbers=chosen)", densities="mixture")
-    imputer = VAEImputer(model, random_state=0)
-    imputer.fit(whole.mask(gone))
-    return whole, gone, imputer
-
-
 def test_standardised_counts_and_what_is_never_negative_stay_in_range():
     """Of noise alone standardised draws leave the range; those of the third column, which has both signs, may."""
     rng = np.random.default_rng(0)
@@ -330,61 +306,6 @@ def test_standardised_counts_and_what_is_never_negative_stay_in_range():
     free = pd.concat(tables)["level"]
     assert free.min() < frame["level"].min() or free.max() > frame["level"].max()
     assert "whole numbers from 0 to" in str(model.schema_)
-
-
-def test_few_rows_with_gaps_get_a_mixture_of_their_numbers(whitened):
-    whole, gone, imputer = whitened
-    facts = imputer.model_.trained_.facts
-    assert facts.lossless
-    assert imputer.model_.trained_.vae.latent_dim == 3
-    assert facts.gaussian_gain.law == "mixture"
-    holes, numbers = whole.mask(gone), ["a", "b", "c"]
-    filled = imputer.transform(holes)
-    error = ((filled[numbers] - whole[numbers]) / whole[numbers].std()).to_numpy()[gone[:, :3]]
-    assert np.sqrt((error**2).mean()) < 0.52  # of ridge regressions .8
-    assert (filled["kind"] == whole["kind"])[gone[:, 3]].mean() > 0.8
-    lower, upper = imputer.model_.impute_interval(holes)
-    inside = ((lower[numbers] <= whole[numbers]) & (whole[numbers] <= upper[numbers])).to_numpy()[gone[:, :3]]
-    assert 0.8 < inside.mean() < 0.97
-    drawn = imputer.model_.impute(holes, draws=2)
-    assert not drawn[0].equals(drawn[1])
-
-
-def test_rows_with_gaps_are_scored_by_what_is_there(whitened):
-    _, _, imputer = whitened
-    model, some = imputer.model_, clusters(200, seed=5)
-    score = model.score_samples(some)
-    less = model.score_samples(some.assign(b=np.nan))
-    nothing = model.score_samples(some.iloc[:3].assign(a=np.nan, b=np.nan, c=np.nan, kind=None))
-    np.testing.assert_allclose(nothing, 0, atol=1e-3)
-    odd = some.assign(b=some["b"] + 8)
-    assert (model.score_samples(odd) < score - 3).mean() > 0.95
-    np.testing.assert_allclose(model.score_samples(odd.assign(b=np.nan)), less)
-    entries, divergence = model.costs(some.assign(b=np.nan))
-    np.testing.assert_allclose(-np.asarray(entries).sum(1) - divergence, less, rtol=1e-9)
-    codes = model.transform(some.assign(b=np.nan))
-    assert np.corrcoef(codes[:, 0], model.transform(some)[:, 0])[0, 1] > 0.3
-
-
-def test_a_mixture_of_rows_is_saved_and_sampled_from(whitened, tmp_path):
-    whole, gone, imputer = whitened
-    model, holes = imputer.model_, whole.mask(gone)[:20]
-    model.save(tmp_path / "run")
-    pd.testing.assert_frame_equal(vaelab.load(tmp_path / "run").impute(holes, random_state=0), model.impute(holes))
-    drawn = model.sample(2000, density="mixture", random_state=0)
-    far = drawn["b"] > 2
-    assert np.corrcoef(drawn["a"][far], drawn["b"][far])[0, 1] > 0.5
-    assert np.corrcoef(drawn["a"][~far], drawn["b"][~far])[0, 1] < -0.5
-    gaps = model.sample(2000, missing=True, random_state=0).isna().mean()
-    np.testing.assert_allclose(gaps, gone.mean(0), atol=0.06)
-
-
-def test_units_are_those_in_which_entries_are_told_from_each_other():
-    rng = np.random.default_rng(0)
-    z = rng.multivariate_normal([0, 0, 0], [[1, 0.9, 0.9], [0.9, 1, 0.9], [0.9, 0.9, 1]], 400)
-    for X, scores in ((np.sinh(2 * z) * [1, 10, 100], True), (clusters(400)[["a", "b", "c"]].to_numpy(), False)):
-        ways = [(False,) * 3, (True,) * 3]
-        assert better_scores(torch.tensor(X), (0, 0, 0), ways, 0) == ways[scores]
 
 
 def test_an_imputer_in_a_pipeline(table):

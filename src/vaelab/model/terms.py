@@ -65,12 +65,12 @@ def row_terms(vae: VAE, x: Tensor, c: Tensor | None, noise: Tensor) -> RowTerms:
 
 
 @torch.no_grad()
-def reconstruction_error(vae: VAE, x: Tensor, c: Tensor | None = None) -> Tensor:
+def reconstruction_error(vae: VAE, x: Tensor, c: Tensor | None = None, *, read: Tensor | None = None) -> Tensor:
     """(n,) mean squared error per dimension of the decoder mean at the posterior mean.
 
-    Of a mixed table, per observed number; 0 for a row without any.
+    Of a mixed table, per observed number; 0 for a row without any. `read` is what is encoded, where it is not x.
     """
-    parameters = vae.decoder(vae.encode(x, c).mean, c).to(x.dtype)
+    parameters = vae.decoder(vae.encode(x if read is None else read, c).mean, c).to(x.dtype)
     return vae.likelihood.squared_error(parameters, x).flatten(1).nanmean(1).nan_to_num()
 
 

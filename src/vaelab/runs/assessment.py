@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import torch
+from torch import Tensor
 
 from vaelab.data import Split
 from vaelab.latent import Codes, compare_on_codes
 from vaelab.metrics import energy_distance
 from vaelab.model import ACTIVE_BELOW, FixedVariance, count_active, reconstruction_error, variance_ratios_of
 from vaelab.rows import blocks
+from vaelab.runs.bounds import of_gaps
 from vaelab.runs.trained import Trained
 from vaelab.specs.densities import title_of
 from vaelab.training import stream
 
 _MOST_FOR_DISTANCE = 2_000
+_DRAWS = 16  # of z for each row whose gaps the encoder cannot read
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,15 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
     plain, law = trained.vae.posterior.degenerate, trained.law()
     sums = torch.zeros(3, dtype=torch.float64)  # squared error, distortion, KL
     caveat: str | None = None
-    for rows, x, c, _ in blocks(batches, trained.device):
+    given = trained.batches_with_gaps(split).to(trained.device)
+    for rows, read, c, _ in blocks(batches, trained.device):
+        x, _ = given.take(torch.arange(rows.start, rows.stop, device=trained.device))
         generator = stream(trained.device, seed, "assess", rows.start)
         caveat = caveat or trained.vae.likelihood.caveat(x)
-        terms = [reconstruction_error(trained.vae, x, c)]
+        terms = [reconstruction_error(trained.vae, x, c, read=read)]
         if not plain:
             noise = torch.randn(1, len(x), trained.vae.latent_dim, generator=generator, device=trained.device)
-            terms += trained.vae.elbo(x, c, noise=noise, law=law)
+            terms += _by_what_is_there(trained, x, *trained.vae.elbo(read, c, noise=noise, law=law))
         sums[: len(terms)] += torch.stack(terms).sum(1).cpu().double()
     mse, distortion, kl = (sums / len(batches)).tolist()
     variance = trained.vae.likelihood.variance
@@ -94,6 +99,16 @@ def assess(trained: Trained, split: Split, *, seed: int = 0) -> Assessment:
         code_log_density=compare_on_codes(trained.densities, codes, seed=seed).scores,
         code_distance=_distances(trained, codes, seed),
     )
+
+
+def _by_what_is_there(trained: Trained, x: Tensor, distortion: Tensor, kl: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both terms, in rows with gaps of whitened columns those of what was observed: others were filled."""
+    law, gone = trained.components(), x.isnan().flatten(1).any(1)
+    if law is None or not bool(gone.any()):
+        return distortion, kl
+    vae, kind = trained.exact()
+    own, evidence = of_gaps(vae, x[gone].to(kind), trained.score_noise(_DRAWS)[:, None], law)
+    return distortion.masked_scatter(gone, own.to(distortion)), kl.masked_scatter(gone, (-evidence - own).to(kl))
 
 
 @torch.no_grad()

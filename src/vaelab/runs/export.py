@@ -71,7 +71,8 @@ def export(
 
     Rows are in the units of the training data, float64 for tables and float32 for images (of uint8 images the numbers
     0 to 255, as floats). Rows of a mixed table are coded: the place of a level in the description's ``levels`` (from
-    0), NaN where an entry is missing. Conditions ``c`` are float64: one number or the place of a class, or one per
+    0), NaN where an entry is missing; of whitened columns (`Trained.whitened`) rows with gaps give NaN, and are to be
+    filled first. Conditions ``c`` are float64: one number or the place of a class, or one per
     column; windows of a sequence have a last channel that is 1 where there is a step. A place that does not exist is
     not noticed. Noise is independent N(0, 1), one row for each row that is drawn.
 
@@ -165,6 +166,8 @@ def _description(trained: Trained, function: Function, what: Graph, density: str
     found["data_dtype"] = trained.scaling.dtype
     found["inputs"] = {port.name: plain(port) for port in function.inputs}
     found["outputs"] = {function.output.name: plain(function.output)}
+    if schema is not None and trained.components() is not None and function.inputs[0].name == "x":
+        found["gaps"] = "rows with a missing entry give NaN: fill them first, with impute"
     if what == "sample":
         found["density"] = facts.best_density if density == "auto" else density
     if facts.columns is not None and schema is None:

@@ -80,6 +80,13 @@ class Parts:
         """Codes."""
         return Port("z", (self.size,), torch.float32)
 
+    def known(self, x: Tensor, out: Tensor) -> Tensor:
+        """Return what comes of rows, NaN for rows with gaps of whitened columns: a graph fills none."""
+        if self.trained.schema is None or self.trained.components() is None:
+            return out
+        gone = x.isnan().any(1).view(-1, *(1,) * (out.ndim - 1))
+        return torch.where(gone, torch.nan, out)
+
     def taken(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return rows and conditions as the networks take them."""
         return self.units.to_net(x, self.dtype), None if c is None else c.to(self.dtype)
@@ -105,6 +112,11 @@ def function_of(
     exact
         Encode and score tables in float64, as `Trained` does.
 
+    Notes
+    -----
+    Where the code of a mixed table is the whitened columns, rows with gaps give NaN but for ``"decode"`` and
+    ``"sample"``: what `Trained` does with them is no graph.
+
     Raises
     ------
     InputError
@@ -127,7 +139,7 @@ def _encode(trained: Trained, *, exact: bool) -> Function:
     parts = Parts(trained, exact=exact)
 
     def call(x: Tensor, c: Tensor | None) -> Tensor:
-        return parts.vae.encode(*parts.taken(x, c)).mean.float()
+        return parts.known(x, parts.vae.encode(*parts.taken(x, c)).mean.float())
 
     return Function(parts, (parts.rows,), parts.codes, call)
 
@@ -145,7 +157,7 @@ def _reconstruct(trained: Trained) -> Function:
     parts = Parts(trained, exact=False)
 
     def call(x: Tensor, c: Tensor | None) -> Tensor:
-        return parts.units.from_net(parts.vae.reconstruct(*parts.taken(x, c)))
+        return parts.known(x, parts.units.from_net(parts.vae.reconstruct(*parts.taken(x, c))))
 
     return Function(parts, (parts.rows,), parts.rows._replace(name="reconstruction"), call)
 
@@ -160,7 +172,7 @@ def _score(trained: Trained, draws: int, *, exact: bool) -> Function:
         if parts.dtype == torch.float64:
             own = own.clamp(-FARTHEST, FARTHEST)
         distortion, kl = parts.vae.elbo(own, c, noise=noise, law=law)
-        return -(distortion + kl).double() - parts.units.log_volume(x)
+        return parts.known(x, -(distortion + kl).double() - parts.units.log_volume(x))
 
     return Function(parts, (parts.rows,), Port("nats", (), torch.float64), call, law)
 

@@ -27,7 +27,6 @@ from vaelab.data import (
 from vaelab.data.rare import heaviest
 from vaelab.errors import InputError, VaelabWarning
 from vaelab.latent import Generator, LatentDensity, Mixture
-from vaelab.metrics.likelihood import importance_weighted_bounds
 from vaelab.model import (
     ACTIVE_BELOW,
     UNUSED,
@@ -40,9 +39,11 @@ from vaelab.model import (
     no_encoder,
 )
 from vaelab.rows import check_drawn, rows_at_once, spans
+from vaelab.runs.bounds import bounds_of
 from vaelab.runs.containers import in_container
 from vaelab.runs.drawing import DRAWS, Draws, drawn_blocks, drawn_rows
 from vaelab.runs.facts import Facts
+from vaelab.runs.whitened import filled
 from vaelab.specs import Settings
 from vaelab.specs.densities import ordered
 from vaelab.training import stream
@@ -179,7 +180,18 @@ class Trained:
         return data.unconditioned() if self.conditioning is None else data.conditioned(self.conditioning)
 
     def batches_of(self, split: Split) -> ArrayBatches | MappedBatches:
-        """Return a split, of data that `conditioned` returned, as batches for the network."""
+        """Return a split, of data that `conditioned` returned, as batches that the encoder can read.
+
+        Gaps are filled by draws given what is there, where it reads none: those of whitened columns.
+        """
+        batches = self.batches_with_gaps(split)
+        if self.schema is None or self.components() is None or self.law_of_rows is None:
+            return batches
+        law = {self.law_of_rows: self.densities[self.law_of_rows]}
+        return filled(self.vae, batches, law, self.settings.seed).to("cpu")
+
+    def batches_with_gaps(self, split: Split) -> ArrayBatches | MappedBatches:
+        """Return such a split as it is, for scores of what is there; NaN where an entry is missing."""
         return as_batches(split.x, split.c, self.scaling)
 
     def blocks(
@@ -346,13 +358,19 @@ class Trained:
             In the prior's place.
         seed
             Of the draws.
+
+        Raises
+        ------
+        InputError
+            No such density, or one that cannot score rows with gaps where the code is the whitened columns.
         """
         if not self.encodes:
             raise no_encoder("densities of rows")
         law = self.generator(density).density
         batches = as_batches(x, c, self.scaling).to(self.device)
-        found = importance_weighted_bounds(self.vae, batches, densities={"law": law}, draws=k, seed=seed)
-        return found.bound["law"] - self.scaling.log_volume_of(x)
+        name = self.facts.best_density if density == "auto" else density
+        found = bounds_of(self, batches, {name: law}, draws=k, seed=seed)
+        return found.bound[name] - self.scaling.log_volume_of(x)
 
     def generator(self, density: str = "auto") -> Generator:
         """Return the generator for a density; ``"auto"`` is the one with the best score on held-out codes."""

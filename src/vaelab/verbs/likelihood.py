@@ -6,11 +6,12 @@ import torch
 
 from vaelab.data import Rows, Split, blocks, content_hash
 from vaelab.errors import InputError
-from vaelab.metrics.likelihood import Bounds, Dequantised, bits_per_dim, importance_weighted_bounds
+from vaelab.metrics.likelihood import Bounds, Dequantised, bits_per_dim
 from vaelab.metrics.options import Options
 from vaelab.metrics.report import RowMean
 from vaelab.metrics.rows import BLOCK
 from vaelab.runs import Trained
+from vaelab.runs.bounds import bounds_of, scorable
 from vaelab.training import stream
 from vaelab.types import Batches
 
@@ -75,16 +76,16 @@ def _scored(trained: Trained, split: Split, options: Options) -> tuple[Batches, 
     # at random, since test sets are often sorted: the first half of MNIST's is the easier one
     index = torch.randperm(len(split), generator=stream("cpu", 0, "rows", "likelihood"))[:n].sort().values
     rows = split.subset(index)
-    return trained.batches_of(rows).to(trained.device), content_hash(rows.x)
+    return trained.batches_with_gaps(rows).to(trained.device), content_hash(rows.x)
 
 
 def _bounds(trained: Trained, batches: Batches, options: Options, text: str) -> tuple[Bounds, str]:
     """Bound every row, and say what the numbers are not; laws whose density takes hours only where they are named."""
-    names = options.densities or tuple(name for name, law in trained.densities.items() if not law.slow)
-    found = importance_weighted_bounds(
-        trained.vae,
+    names = options.densities or scorable(trained, batches)
+    found = bounds_of(
+        trained,
         batches,
-        densities={name: trained.densities[name] for name in names},
+        {name: trained.densities[name] for name in names},
         draws=options.likelihood_draws,
         progress=lambda done, total: options.watch(text, done, total),
     )
