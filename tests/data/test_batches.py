@@ -1,114 +1,73 @@
-"""Batches and samples of several parts: what is the row, whatever put them together, or a word on why not."""
+"""Rows and what belongs to them, taken in parts: by index, in memory or on disk, and held out."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, TensorDataset, default_collate
 
-from vaelab.data import gather
-from vaelab.errors import InputError
+from vaelab.data import ArrayBatches, MappedBatches, TrainSplit
+from vaelab.data.batches import split
+from vaelab.data.mapped import MappedArray
+from vaelab.data.partition import partition
 
-X = np.arange(200.0).reshape(20, 10)
-Y = np.arange(20) % 2
-PAIRS = [(row.tolist(), int(label)) for row, label in zip(X, Y, strict=True)]
-GRIDS = [torch.full((5, 3), float(i)) for i in range(12)]
-
-
-@pytest.mark.parametrize("size", [1, 4, 10])
-def test_rows_that_are_lists_come_out_as_rows(size):
-    x, y = gather(DataLoader(PAIRS, batch_size=size), y=True)
-    np.testing.assert_array_equal(x, X)
-    np.testing.assert_array_equal(y, Y)
-    whole = [([int(value) for value in row], label) for row, label in PAIRS]
-    np.testing.assert_array_equal(gather(DataLoader(whole, batch_size=size))[0], X)
-    nested = [([row[:5], row[5:]], [label, 1 - label]) for row, label in PAIRS]
-    x, y = gather(DataLoader(nested, batch_size=size), y=True)
-    np.testing.assert_array_equal(x, X.reshape(20, 2, 5))
-    np.testing.assert_array_equal(y, np.stack([Y, 1 - Y], 1))
-    named = [{"x": row, "label": str(label)} for row, label in PAIRS]
-    x, y = gather(DataLoader(named, batch_size=size), key="x", y=True)
-    np.testing.assert_array_equal(x, X)
-    assert y.tolist() == [str(label) for label in Y]
+N = 20
+X = torch.arange(2.0 * N).view(N, 2)
+C = 100 + torch.arange(float(N)).view(N, 1)
 
 
-def test_samples_that_are_lists_of_numbers_are_rows():
-    rows = gather(DataLoader([row for row, _ in PAIRS], batch_size=4))[0]
-    np.testing.assert_array_equal(rows, X)
-    with pytest.raises(InputError, match="without labels"):
-        gather(DataLoader([row for row, _ in PAIRS], batch_size=4), y=True)
+def in_memory(tmp_path):
+    return ArrayBatches(X, C)
 
 
-def test_further_parts_of_a_sample_are_left_out():
-    def collate(samples):
-        rows, labels, places = zip(*samples, strict=True)
-        return torch.stack(rows), torch.tensor(labels), torch.tensor(places)
-
-    samples = [(torch.tensor(row), label, i) for i, (row, label) in enumerate(PAIRS)]
-    for options in ({}, {"collate_fn": collate}):
-        x, y = gather(DataLoader(samples, batch_size=3, **options), y=True)
-        np.testing.assert_array_equal(x, X)
-        np.testing.assert_array_equal(y, Y)
+def on_disk(tmp_path):
+    np.save(tmp_path / "x.npy", X.numpy())
+    return MappedBatches(MappedArray(tmp_path / "x.npy"), C)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 12, 30])
-def test_batches_that_are_lists_of_samples_are_refused(size):
-    with pytest.raises(InputError, match=r"parts of the shapes \(5, 3\).*collate_fn stack"):
-        gather(DataLoader(GRIDS, batch_size=size, collate_fn=list))
-    batches = BatchSampler(SequentialSampler(GRIDS), size, drop_last=False)
-    with pytest.raises(InputError, match="parts of the shapes"):
-        gather(DataLoader(GRIDS, batch_sampler=batches, collate_fn=list))
+@pytest.mark.parametrize("make", [in_memory, on_disk])
+def test_parts_of_parts_are_the_rows_that_were_named(make, tmp_path):
+    """Also once moved to a device, where a subset leaves the other rows behind."""
+    part, rows = make(tmp_path), torch.arange(N)
+    for index in ([17, 3, 11, 5, 8, 2], [4, 1, 5], [2, 0]):
+        part, rows = part.subset(torch.tensor(index)), rows[index]
+        for each in (part, part.to("cpu")):
+            index = torch.arange(len(rows)).flip(0)
+            x, c = each.take(index)
+            assert len(each) == len(rows)
+            assert torch.equal(x, X[rows[index]])
+            assert torch.equal(c, C[rows[index]])
 
 
-@pytest.mark.parametrize(
-    ("loader", "message"),
-    [
-        (DataLoader([(1.5, 0)] * 4, batch_size=2), "2 parts"),
-        (DataLoader([(1.5, 0, 7)] * 4, batch_size=2), "3 parts"),
-        (DataLoader(GRIDS, batch_size=4, collate_fn=lambda rows: (torch.stack(rows), torch.zeros(5))), "2 parts"),
-        (DataLoader(PAIRS, batch_size=10, collate_fn=lambda pairs: default_collate(pairs)), "2 parts"),
-        (DataLoader(PAIRS, batch_size=4, collate_fn=lambda pairs: default_collate(pairs)), "2 parts"),
-        (DataLoader([([torch.zeros(2), torch.zeros(3)], 0)] * 4), "several shapes"),
-    ],
-)
-def test_parts_of_which_none_can_be_meant_are_refused(loader, message):
-    with pytest.raises(InputError, match=message):
-        gather(loader)
+def test_a_moved_subset_holds_its_own_rows_only():
+    moved = ArrayBatches(X, C).subset(torch.tensor([7, 2])).to("meta")
+    assert moved.x.shape == (2, 2)
+    assert moved.c.shape == (2, 1)
 
 
-def test_more_labels_than_rows_are_refused():
-    loader = DataLoader(GRIDS, batch_size=4, collate_fn=lambda rows: {"x": torch.stack(rows), "y": torch.zeros(5)})
-    with pytest.raises(InputError, match=r"5 label\(s\) for 4 rows"):
-        gather(loader, key="x", y="y")
+def test_parts_of_a_split_keep_what_belongs_to_their_rows():
+    whole = TrainSplit(X, torch.arange(N), C, groups=torch.arange(N) // 3)
+    index = torch.tensor([13, 4, 9])
+    part = whole.subset(index)
+    wanted = (X[index], index, C[index], index // 3)
+    for found, want in zip((part.x, part.labels, part.c, part.groups), wanted, strict=True):
+        assert torch.equal(found, want)
 
 
-def test_a_users_function_may_leave_samples_out():
-    loader = DataLoader(GRIDS, batch_size=4, collate_fn=lambda rows: torch.stack(rows[1:]))
-    assert len(gather(loader)[0]) == 9
+@pytest.mark.parametrize(("n", "fraction", "held"), [(20, 0.25, 5), (20, 0.01, 1), (3, 0.5, 2), (7, 0.2, 1)])
+def test_every_row_is_kept_or_held_out(n, fraction, held):
+    kept, out = partition(n, fraction, seed=3)
+    assert len(out) == held
+    assert sorted([*kept.tolist(), *out.tolist()]) == list(range(n))
+    assert all(torch.equal(part, part.sort().values) for part in (kept, out))
 
 
-def test_more_rows_than_the_length_says_are_refused():
-    class Long(Dataset):
-        def __len__(self):
-            return 3
-
-        def __getitem__(self, place):
-            return X[place]
-
-        def __getitems__(self, places):
-            return [X[place] for place in (*places, 0)]
-
-    with pytest.raises(InputError, match="goes on after 3 rows"):
-        gather(DataLoader(Long(), batch_size=3))
-
-
-def test_dictionaries_of_numbers_are_read_by_name():
-    x, y = gather(iter([{"a": 1, "b": 2, "y": 0}, {"b": 4, "y": 1, "a": 1.5}]), y=True)
-    np.testing.assert_array_equal(x, [[1, 2], [1.5, 4]])
-    assert y.tolist() == [0, 1]
-    with pytest.raises(InputError, match="sample of 'a', 'c'; wanted 'a', 'b' as in the first"):
-        gather({"a": 1, "b" if i < 300 else "c": i} for i in range(400))
-
-
-def test_pairs_of_tensors_are_rows_and_labels():
-    pairs = TensorDataset(torch.tensor(X), torch.tensor(Y))
-    np.testing.assert_array_equal(gather(DataLoader(pairs, batch_size=2))[0], X)
+def test_which_rows_are_held_out_is_random_and_the_seeds():
+    found = [tuple(partition(200, 0.5, seed)[1].tolist()) for seed in range(40)]
+    assert len(set(found)) == 40
+    assert found[0] == tuple(partition(200, 0.5, 0)[1].tolist())
+    times = torch.bincount(torch.tensor(found).flatten(), minlength=200)
+    assert (times - 20).abs().max() <= 5 * 10**0.5  # five standard deviations
+    kept, out = split(ArrayBatches(X, C), 0.25, seed=4)
+    for part, rows in zip((kept, out), partition(N, 0.25, 4), strict=True):
+        assert torch.equal(part.take(torch.arange(len(part)))[0], X[rows])
