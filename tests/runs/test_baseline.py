@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -312,3 +313,14 @@ def test_a_collapse_is_said_where_there_are_too_few_rows_to_compare():
     used = train(from_arrays(along.astype(np.float32)), settings.set_params(training=FitSettings(200, 20, 5e-3)))
     assert used.facts.gaussian_gain is None
     assert not used.unused
+
+
+def test_a_linear_model_with_a_variance_per_column_is_left_for_what_is_clearly_better_alone(monkeypatch):
+    settings = Settings(network="mlp", likelihood="gaussian(shape=diag-i)")
+    one, own = SimpleNamespace(), SimpleNamespace()
+    tried = iter([Kept(settings, one, None, "one"), Kept(settings, own, None, "own", linear=True)])
+    monkeypatch.setattr(FirstStage, "_tried", lambda *_, **__: next(tried))
+    monkeypatch.setattr(FirstStage, "_or_lossless", lambda self, settings, kept: kept)
+    monkeypatch.setattr(Kept, "clearly_above", lambda self, simpler: False)
+    stage = FirstStage(None, None, (3,), 1.0, (), (), (), (), (), None, False)
+    assert stage.trained(settings).vae is own
