@@ -221,14 +221,13 @@ class Trained:
     @torch.no_grad()
     def encode(self, x: Tensor, c: Conditions | None = None) -> Tensor:
         """(n, κ) posterior means; c is in the network's units, as from `conditions`, here and below."""
-        vae, _ = self.exact()
-        return torch.cat([vae.encode(*block).mean.float() for block in self.whole_blocks(x, c)])
+        return torch.cat([vae.encode(own, given).mean.float() for vae, own, given in self.whole_blocks(x, c)])
 
-    def whole_blocks(self, x: Tensor, c: Conditions | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield blocks that the encoder of `exact` can read: as `blocks` does, with gaps filled where it reads none."""
+    def whole_blocks(self, x: Tensor, c: Conditions | None = None) -> Iterator[tuple[VAE, Tensor, Tensor | None]]:
+        """Yield the model of `exact` with each of `blocks`, whose gaps are filled where its encoder reads none."""
         vae, dtype = self.exact()
         for own, conditions in self.blocks(x, c, dtype):
-            yield self._whole(vae, own, conditions), conditions
+            yield vae, self._whole(vae, own, conditions), conditions
 
     def _whole(self, vae: VAE, x: Tensor, c: Tensor | None) -> Tensor:
         """Fill gaps of a block by means, which an encoder that whitens columns cannot read."""

@@ -99,8 +99,7 @@ def content_of(trained: Trained, rows: Rows, *, name: str, most: float, score_dr
 def _codes(trained: Trained, rows: Rows, score_draws: int) -> dict[str, Any]:
     """Encode rows: means, deviations, nats per axis (None for points), nats of rows and of their entries."""
     means, deviations, nats = [], [], []
-    vae, _ = trained.exact()
-    for x, c in trained.whole_blocks(rows.x, rows.c):
+    for vae, x, c in trained.whole_blocks(rows.x, rows.c):
         q = vae.encode(x, c)
         means.append(q.mean.float().cpu())
         if not vae.posterior.degenerate:
